@@ -1,0 +1,88 @@
+"""The front end: composes the configuration, runs the stages, says what went wrong in a line.
+
+Exit status: 0 done, 1 a fault of ours (with its trace) or a failed job of a sweep, 2 the user's
+mistake (a line or two, no trace), 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from s1x.config import CONF, register
+from s1x.console import say
+from s1x.errors import UserError
+from s1x.messages import explain, help_text
+
+#: set by the sweep's callback, which runs inside Hydra's own call
+_sweep_status = 0
+
+
+def main() -> int:
+    """Runs the command line in `sys.argv`; returns the exit status."""
+    wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that they are told here
+    OmegaConf.register_new_resolver("s1x_help", help_text, replace=True)
+    try:
+        register()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+    except KeyboardInterrupt:
+        say("Stopped. The same command goes on where this one was.")
+        return 130
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if wants_trace:
+            traceback.print_exc()
+        say("Error: " + explain(error))
+        return 2
+    except OSError as error:
+        if wants_trace or error.errno is None:
+            traceback.print_exc()
+            return 1
+        say("Error: " + explain(error))
+        return 2
+    return _sweep_status
+
+
+def _job(cfg: DictConfig) -> None:
+    """One run, or one job of a sweep; a sweep's other jobs go on when one fails."""
+    from s1x.run import run
+
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    multirun = hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN"
+    overrides = list(hydra_cfg.overrides.task)
+    if not multirun:
+        run(cfg, folder, overrides)
+        return
+    try:
+        run(cfg, folder, overrides, label=hydra_cfg.job.override_dirname)
+    except Exception as error:  # noqa: BLE001 - told here, counted when the sweep ends
+        if not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
+            traceback.print_exc()
+        (folder / "failed.txt").write_text(explain(error) + "\n")
+        say(f"Job {hydra_cfg.job.num} failed: {explain(error)}")
+
+
+class SweepReport(Callback):
+    """When the last job of a sweep has ended: one report over all of them."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Writes the report; a failed job is named and sets the exit status to 1."""
+        from s1x.run import report_sweep
+
+        global _sweep_status
+        _sweep_status = report_sweep(config, Path(config.hydra.sweep.dir))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

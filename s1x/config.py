@@ -1,0 +1,252 @@
+"""From Hydra's composed configuration to checked objects.
+
+Every option class (`s1x.option`) becomes a Hydra schema `/schema/<group>/<name>`, to which
+`conf/<group>/<name>.yaml` adds what differs. Hydra and OmegaConf then check keys and types while
+composing; `build` makes the object, which checks its limits. Nothing heavy is imported on the way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from s1x.errors import SettingError, UserError
+from s1x.option import REGISTRY, Option, option, setting
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "conf"
+
+#: swappable groups, each a folder of conf/ and a package of s1x/ (DESIGN: the pieces that swap)
+GROUPS = ("pool", "selection", "model", "train", "engine", "budget", "benchmark", "tracker")
+PACKAGES = (*GROUPS[:-1], "report")
+
+STAGES = ("plan", "pretrain", "annotate", "select", "train", "evaluate", "report")
+
+
+@option("sampling", "sampling")
+@dataclasses.dataclass(frozen=True)
+class Sampling(Option):
+    """How tokens are drawn. Temperature 0 is greedy, as in the paper."""
+
+    temperature: float = setting(0.0, "0 is greedy", at_least=0)
+    top_p: float = setting(1.0, "nucleus sampling: probability mass kept", above=0, at_most=1)
+    samples_per_problem: int = setting(
+        1, "samples of every problem, for pass@k and majority", at_least=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples_per_problem > 1 and self.temperature == 0:
+            raise SettingError(
+                "samples_per_problem",
+                "1 when sampling.temperature is 0 (greedy samples are all the same)",
+                self.samples_per_problem,
+                "set sampling.temperature=1.0",
+            )
+
+
+@option("prices", "prices")
+@dataclasses.dataclass(frozen=True)
+class Prices(Option):
+    """What things cost, for the cost ledger and the plan; a price not given stays unknown."""
+
+    usd_per_gpu_hour: float | None = setting(None, "US dollars for one GPU-hour", at_least=0)
+    usd_per_million_prompt_tokens: float | None = setting(None, "of a paid endpoint", at_least=0)
+    usd_per_million_generated_tokens: float | None = setting(None, "of a paid endpoint", at_least=0)
+
+
+@option("report", "report")
+@dataclasses.dataclass(frozen=True)
+class ReportSettings(Option):
+    """What the report stage reads besides this run's own stages."""
+
+    runs: str | None = setting(None, "glob of run folders to report on instead of this run")
+    title: str | None = setting(None, "headline of the report")
+
+
+@option("evaluate", "evaluate")
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings(Option):
+    """Which models answer, and how the base model is asked."""
+
+    models: list[str] = setting(
+        factory=lambda: ["base", "fine_tuned"], doc="base, fine_tuned, or both"
+    )
+    base_direct: bool = setting(True, "also ask the base model for the answer without thinking")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.models:
+            if name not in ("base", "fine_tuned"):
+                raise SettingError("models", "a list of base and fine_tuned", list(self.models))
+        if not self.models:
+            raise SettingError("models", "base, fine_tuned or both", [], "name one model at least")
+
+
+@option("root", "root")
+@dataclasses.dataclass(frozen=True)
+class Root(Option):
+    """The settings that belong to no group."""
+
+    stages: list[str] = setting(
+        factory=lambda: ["select", "train", "evaluate", "report"],
+        doc="what to run: " + ", ".join(STAGES),
+    )
+    seed: int = setting(0, "of every random choice", at_least=0)
+    force: list[str] = setting(factory=list, doc="stages to redo although their artifact exists")
+    output: str = setting("outputs", "folder of artifacts, runs and reports")
+    name: str = setting("s1x", "name of the experiment, in reports and trackers")
+    scale_name: str = setting("laptop", "set by scale=...")
+    curve: dict[str, list[Any]] = setting(
+        factory=dict, doc="{dial of the budget policy: values}, charted in one pass"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("stages", "force"):
+            for name in getattr(self, field):
+                if name not in STAGES and not (field == "force" and name == "pool"):
+                    raise SettingError(field, f"of {', '.join(STAGES)}", name, _nearest(name, STAGES))
+        if not self.stages:
+            raise SettingError("stages", "at least one of " + ", ".join(STAGES), [])
+
+
+def _nearest(name: str, names: Any) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(str(name), list(map(str, names)), 1, 0.5)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def import_options() -> None:
+    """Imports every option module, which fills `REGISTRY`. They are light by rule (and by test)."""
+    for package in PACKAGES:
+        module = importlib.import_module(f"s1x.{package}")
+        for info in pkgutil.iter_modules(module.__path__):
+            importlib.import_module(f"s1x.{package}.{info.name}")
+
+
+def register() -> None:
+    """Puts every option's schema into Hydra's config store. Safe to call twice."""
+    import_options()
+    store = ConfigStore.instance()
+    for group, options in REGISTRY.items():
+        for name, cls in options.items():
+            store.store(group=f"schema/{group}", name=name, node=_schema(cls))
+
+
+def _schema(cls: type[Option]) -> type:
+    target = dataclasses.field(default=f"{cls.__module__}.{cls.__qualname__}")
+    fields = [("_target_", str, target)]
+    return dataclasses.make_dataclass(cls.__name__, fields, bases=(cls,), frozen=True)
+
+
+def build(node: DictConfig, key: str) -> Any:
+    """The object that a configuration node describes.
+
+    Args:
+        node: a node with `_target_` and the fields of that class.
+        key: where the node stands ("budget"), put before the field in errors.
+
+    Raises:
+        UserError: a class that cannot be imported, a field it does not have, or a wrong value.
+    """
+    values = _plain(node, key)
+    if not values or not values.get("_target_"):
+        raise UserError(f"{key} must name its class in _target_; see conf/{key.split('.')[0]}/")
+    return _construct(values, key)
+
+
+def _construct(values: dict[str, Any], key: str) -> Any:
+    values = dict(values)
+    cls = _class(values.pop("_target_"), key)
+    if dataclasses.is_dataclass(cls):
+        names = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            if name not in names:
+                hint = _nearest(name, names) or f"it has {', '.join(names)}"
+                raise UserError(f"{key}.{name} is not a setting of {cls.__name__}; {hint}")
+    try:
+        return cls(**values)
+    except SettingError as error:
+        raise error.under(key) from None
+    except TypeError as error:
+        raise UserError(f"{key}: {error}") from None
+
+
+def _class(path: str, key: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{key}._target_ {path} cannot be imported ({error}); "
+            "check the name and that its package is installed"
+        ) from None
+
+
+def _plain(node: DictConfig, key: str) -> dict[str, Any]:
+    try:
+        values = OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}: {str(error).splitlines()[0]}") from None
+    assert isinstance(values, dict)
+    return {str(k): v for k, v in values.items()}
+
+
+def build_benchmarks(node: DictConfig) -> dict[str, Any]:
+    """The benchmarks by name: `benchmark=[a,b]` has a node each, `benchmark=jsonl` stands alone."""
+    if node is None or not len(node):
+        raise UserError("benchmark must name at least one; for example benchmark=puzzles_hard")
+    if "_target_" in node:
+        path = OmegaConf.select(node, "path", throw_on_missing=False)
+        return {Path(str(path)).stem if path else "benchmark": build(node, "benchmark")}
+    return {str(name): build(node[name], f"benchmark.{name}") for name in node}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run, checked: the objects that the composed configuration describes."""
+
+    root: Root
+    sampling: Sampling
+    evaluate: EvaluateSettings
+    report: ReportSettings
+    prices: Prices
+    pool: Any
+    selection: Any
+    model: Any
+    train: Any
+    engine: Any
+    budget: Any
+    benchmarks: Mapping[str, Any]
+    tracker: Any
+
+
+def load(cfg: DictConfig) -> Config:
+    """Checks the whole configuration and builds its objects, before anything expensive starts.
+
+    Raises:
+        UserError: the first thing that is wrong, with its key, value and remedy.
+    """
+    root_names = [field.name for field in dataclasses.fields(Root)]
+    root = {name: cfg[name] for name in root_names}
+    values = _plain(OmegaConf.create(root), "config")
+    try:
+        settings = Root(**values)
+    except SettingError as error:
+        raise error from None
+    parts = {
+        name: build(cfg[name], name)
+        for name in ("sampling", "evaluate", "report", "prices", *GROUPS)
+        if name != "benchmark"
+    }
+    return Config(root=settings, benchmarks=build_benchmarks(cfg.benchmark), **parts)

@@ -1,0 +1,32 @@
+"""The two kinds of failure: a user's mistake (`UserError`) and everything else.
+
+A `UserError` reaches the user as one or two lines without a stack trace, and the program ends with
+exit status 2. Its text names the key, the value and the remedy. Our own bugs are `assert`s and
+ordinary exceptions, which keep their trace.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Something the user can mend: a setting, a file, a missing extra, an unreachable host."""
+
+
+class SettingError(UserError):
+    """A setting whose value cannot be: knows its field, so that the full key can be put before it.
+
+    An option raises it with its own field's name ("num_waits"); `s1x.config.build` adds the place
+    where the option stands ("budget"), so the message reads "budget.num_waits must be ...".
+    """
+
+    def __init__(self, field: str, must: str, value: object, remedy: str = "") -> None:
+        self.field, self.must, self.value, self.remedy = field, must, value, remedy
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        end = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.field} must be {self.must}, got {self.value!r}{end}"
+
+    def under(self, key: str) -> SettingError:
+        """The same error with the option's place put before the field: `budget.num_waits`."""
+        return SettingError(f"{key}.{self.field}", self.must, self.value, self.remedy)

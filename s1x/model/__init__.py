@@ -1,0 +1,1 @@
+"""Models: where the weights are, how a chat turn is written, and how thinking is delimited."""

@@ -1,0 +1,104 @@
+"""Options: one frozen dataclass declares a swappable piece of s1x, once.
+
+The class is the schema (Hydra checks keys and types against it), the defaults, the limits (checked
+when it is built) and the documentation of an option; `conf/<group>/<name>.yaml` holds only what
+differs. Option modules import nothing heavy at their top: they are all read at every start.
+
+    @option("budget", "budget_forcing")
+    @dataclass(frozen=True)
+    class BudgetForcing(Option):
+        num_waits: int = setting(0, "how many times the end of thinking is suppressed", at_least=0)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass
+from typing import Any, TypeVar
+
+from s1x.errors import SettingError
+
+T = TypeVar("T", bound="type[Option]")
+
+#: group → option name → class; filled by the decorator, read by `s1x.config` and by the tests.
+REGISTRY: dict[str, dict[str, type[Option]]] = {}
+
+
+def setting(
+    default: Any = MISSING,
+    doc: str = "",
+    *,
+    factory: Callable[[], Any] | Any = MISSING,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    choices: Sequence[Any] | None = None,
+    remedy: str = "",
+) -> Any:
+    """A dataclass field with its documentation and limits.
+
+    Args:
+        default: the default; none given means that the user must set the field ("???" in YAML).
+        doc: one line, with the unit.
+        factory: instead of a default, for lists and dicts.
+        at_least, above, at_most: limits of a number (None values of optional fields pass).
+        choices: the values allowed.
+        remedy: what the user should do instead, put at the end of the error.
+    """
+    if default is MISSING and factory is MISSING:
+        default = "???"  # OmegaConf's mark of a value that must be given
+    metadata = {
+        "doc": doc,
+        "at_least": at_least,
+        "above": above,
+        "at_most": at_most,
+        "choices": tuple(choices) if choices is not None else None,
+        "remedy": remedy,
+    }
+    return dataclasses.field(default=default, default_factory=factory, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Option:
+    """Base of every option: checks the declared limits when an instance is made.
+
+    Raises:
+        SettingError: a value outside its limits, naming field, value and remedy.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field.name, getattr(self, field.name), field.metadata)
+
+
+def _check(name: str, value: Any, limits: Any) -> None:
+    if value == "???":
+        raise SettingError(name, "set", None, limits.get("remedy") or f"give {name}=...")
+    if value is None or not limits:
+        return
+    choices, remedy = limits.get("choices"), limits.get("remedy", "")
+    if choices is not None and value not in choices:
+        raise SettingError(name, "one of " + ", ".join(map(str, choices)), value, remedy)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    at_least, above, at_most = (limits.get(k) for k in ("at_least", "above", "at_most"))
+    if value != value:
+        raise SettingError(name, "a number", value, remedy)
+    if at_least is not None and value < at_least:
+        raise SettingError(name, f"{at_least} or more", value, remedy)
+    if above is not None and value <= above:
+        raise SettingError(name, f"more than {above}", value, remedy)
+    if at_most is not None and value > at_most:
+        raise SettingError(name, f"{at_most} or less", value, remedy)
+
+
+def option(group: str, name: str) -> Callable[[T], T]:
+    """Registers an option class under `conf/<group>/<name>.yaml`'s schema."""
+
+    def register(cls: T) -> T:
+        assert name not in REGISTRY.setdefault(group, {}), f"{group}/{name} declared twice"
+        REGISTRY[group][name] = cls
+        return cls
+
+    return register

@@ -1,0 +1,60 @@
+"""Evaluation rows: the one table that metrics and reports read.
+
+One row a (benchmark, problem, model role, point of the curve, sample). Names are the field's; units
+stand in them. A value that is not known is null, never 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: verdicts a row can have
+CORRECT, WRONG, UNANSWERED, UNGRADED = "correct", "wrong", "unanswered", "ungraded"
+#: how thinking ended: the model's own delimiter, the limit, the end of the context
+NATURAL, CUT, TRUNCATED = "natural", "cut", "truncated"
+
+
+def schema() -> pa.Schema:
+    """The Arrow schema of `rows.parquet`."""
+    import pyarrow as pa
+
+    text, count = pa.string(), pa.int64()
+    return pa.schema(
+        [
+            ("benchmark", text),
+            ("problem_id", text),
+            ("domain", text),
+            ("level", text),
+            ("model", text),  # Model.name
+            ("model_role", text),  # base | fine_tuned
+            ("prompt_format", text),  # thinking | direct
+            ("policy", text),  # name of the budget policy
+            ("point", count),  # index of the curve's point
+            ("setting", text),  # the point's label: "max 512", "natural", "Wait x 2"
+            ("sample", count),  # 0 .. samples_per_problem - 1
+            ("question", text),
+            ("reference_answer", text),
+            ("prompt_tokens", count),
+            ("token_ids", pa.list_(pa.int32())),  # after the prompt: thinking, delimiters, answer
+            ("forced_mask", pa.list_(pa.bool_())),  # True: put there by the policy
+            ("thinking_tokens", count),  # of token_ids, the first so many are thinking (forced too)
+            ("answer_tokens", count),  # tokens of the answer, delimiters and cue not counted
+            ("forced_tokens", count),
+            ("thinking_text", text),
+            ("answer_text", text),  # cue included, end of turn not
+            ("end_reason", text),  # natural | cut | truncated
+            ("num_waits", count),  # waits really appended
+            ("num_tries", count),  # samples drawn (rejection sampling), else 1
+            ("interim_token_counts", pa.list_(count)),  # thinking tokens where an answer was asked
+            ("interim_answers", pa.list_(text)),  # extracted, e.g. at each Wait; the final one last
+            ("interim_verdicts", pa.list_(text)),
+            ("extracted_answer", text),
+            ("extraction_rule", text),
+            ("verdict", text),  # correct | wrong | unanswered | ungraded
+            ("ungraded_reason", text),
+            ("wall_seconds", pa.float64()),
+        ]
+    )
