@@ -32,7 +32,7 @@ def main() -> int:
     """Runs the command line in `sys.argv`; returns the exit status."""
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that they are told here
-    OmegaConf.register_new_resolver("s1x_help", help_text, replace=True)
+    register_resolvers()
     try:
         register()
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
@@ -53,6 +53,22 @@ def main() -> int:
     return _sweep_status
 
 
+def register_resolvers() -> None:
+    """What YAML may compute: the help text, and lists written as a sweep's choices."""
+    OmegaConf.register_new_resolver("s1x_help", help_text, replace=True)
+    OmegaConf.register_new_resolver("s1x_join", _choices, replace=True)
+    OmegaConf.register_new_resolver("s1x_train_format", _train_format, replace=True)
+
+
+def _choices(values: Any) -> str:
+    quoted = (f"'{v}'" if isinstance(v, str) and not v.isidentifier() else v for v in values)
+    return ",".join("null" if v is None else str(v) for v in quoted)
+
+
+def _train_format(target: str) -> str:
+    return str(getattr(hydra.utils.get_class(target), "train_format", "plain"))
+
+
 def _job(cfg: DictConfig) -> None:
     """One run, or one job of a sweep; a sweep's other jobs go on when one fails."""
     from s1x.run import run
@@ -66,7 +82,7 @@ def _job(cfg: DictConfig) -> None:
         return
     try:
         run(cfg, folder, overrides, label=hydra_cfg.job.override_dirname)
-    except Exception as error:  # noqa: BLE001 - told here, counted when the sweep ends
+    except Exception as error:
         if not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
             traceback.print_exc()
         (folder / "failed.txt").write_text(explain(error) + "\n")
@@ -78,7 +94,7 @@ class SweepReport(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Writes the report; a failed job is named and sets the exit status to 1."""
-        from s1x.run import report_sweep
+        from s1x.sweep import report_sweep
 
         global _sweep_status
         _sweep_status = report_sweep(config, Path(config.hydra.sweep.dir))

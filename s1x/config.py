@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,24 @@ class Root(Option):
     curve: dict[str, list[Any]] = setting(
         factory=dict, doc="{dial of the budget policy: values}, charted in one pass"
     )
+    one_pass: bool = setting(
+        True, "chart the whole curve in each run; false: the budget policy as set, one point"
+    )
+    sweep_values: dict[str, list[Any]] = setting(
+        factory=dict, doc="values of this scale for the sweeps in sweeps/"
+    )
+    decontaminate: list[str] = setting(
+        factory=list, doc="benchmarks whose questions may not be trained on"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for field in ("stages", "force"):
             for name in getattr(self, field):
                 if name not in STAGES and not (field == "force" and name == "pool"):
-                    raise SettingError(field, f"of {', '.join(STAGES)}", name, _nearest(name, STAGES))
+                    raise SettingError(
+                        field, f"of {', '.join(STAGES)}", name, _nearest(name, STAGES)
+                    )
         if not self.stages:
             raise SettingError("stages", "at least one of " + ", ".join(STAGES), [])
 
@@ -210,6 +221,27 @@ def build_benchmarks(node: DictConfig) -> dict[str, Any]:
         path = OmegaConf.select(node, "path", throw_on_missing=False)
         return {Path(str(path)).stem if path else "benchmark": build(node, "benchmark")}
     return {str(name): build(node[name], f"benchmark.{name}") for name in node}
+
+
+def benchmarks_named(names: Sequence[str]) -> dict[str, Any]:
+    """The benchmarks with these names as `conf/benchmark` has them, whatever the run evaluates.
+
+    Raises:
+        UserError: a name that conf/benchmark does not have.
+    """
+    import hydra
+
+    if not names:
+        return {}
+    known = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"decontaminate names {name}, which is no benchmark; "
+                + (_nearest(name, known) or f"there are {', '.join(known)}")
+            )
+    cfg = hydra.compose("config", overrides=[f"benchmark=[{','.join(names)}]"])
+    return build_benchmarks(cfg.benchmark)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,8 +81,17 @@ def _unknown_group(match: re.Match[str]) -> str:
 def _unknown_key(match: re.Match[str]) -> str:
     key = match[1]
     group, _, name = key.rpartition(".")
-    names = sorted({f for cls in REGISTRY.get(group.split(".")[0], {}).values()
-                    for f in cls.__dataclass_fields__}) if group else _root_names()
+    names = (
+        sorted(
+            {
+                f
+                for cls in REGISTRY.get(group.split(".")[0], {}).values()
+                for f in cls.__dataclass_fields__
+            }
+        )
+        if group
+        else _root_names()
+    )
     remedy = _near(name, names) if names else "see python run.py --cfg job"
     return f"{key} is not a setting here; {remedy}"
 
@@ -102,7 +111,9 @@ _PATTERNS = (
     (r"Could not find '([^']+/[^']+)'", _unknown_option),
     (r"Could not override '([\w.]+)'\.\s*\n?.*is not in struct", _unknown_key),
     (r"Could not override '([\w]+)'", _unknown_group),
-    (r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+).*?full_key: ([\w.\[\]]+)",
-     _wrong_type),
+    (
+        r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+).*?full_key: ([\w.\[\]]+)",
+        _wrong_type,
+    ),
     (r"Key '[^']+' not in '\w+'\s*full_key: ([\w.]+)", _unknown_key),
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from s1x.artifact import file_hash, fingerprint
 from s1x.errors import UserError
 from s1x.option import Option, option, setting
 
@@ -57,6 +58,28 @@ class Model(Option):
                 f"{self.gguf_file or 'config.json'}; give a folder that save_pretrained wrote"
             )
         return str(folder) if looks_local else self.path
+
+
+    def fingerprint(self) -> str:
+        """Hash of the weights' files (or of hub id and revision) and of the chat format."""
+        source = Path(self.source())
+        content: Any = [self.path, self.revision]
+        if source.is_dir():
+            content = [_file_mark(path) for path in sorted(source.iterdir()) if path.is_file()]
+        unread = ("name", "path", "revision", "architecture")
+        format_ = {k: v for k, v in asdict(self).items() if k not in unread}
+        return fingerprint({"content": content, "format": format_})
+
+
+#: larger files are known by name, size and time instead of their bytes
+HASHED_BYTES = 1 << 30
+
+
+def _file_mark(path: Path) -> list[str]:
+    state = path.stat()
+    if state.st_size > HASHED_BYTES:
+        return [path.name, str(state.st_size), str(state.st_mtime_ns)]
+    return [path.name, file_hash(path)]
 
 
 def _package_folder(path: str) -> Path:

@@ -1,0 +1,440 @@
+"""One run: the stages in order, each an artifact found by its fingerprint or built.
+
+    select ──► train ──► evaluate ──► report
+
+`run.json` in the run's folder names the artifacts that it used, so that a report over many runs
+(`report.runs=<glob>`, sweeps) reads rows and never file names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from s1x.artifact import Artifact, Artifacts, fingerprint
+from s1x.benchmark.problem import Problem
+from s1x.config import STAGES, Config, benchmarks_named, load
+from s1x.console import duration, say
+from s1x.errors import UserError
+from s1x.model.model import Model
+
+RUN_FILE = "run.json"
+#: raised when a stage's output changes its meaning, so that old artifacts are not taken for new
+VERSIONS = {"pretrain": 1, "pool": 1, "select": 1, "train": 1, "evaluate": 1, "report": 1}
+
+
+def run(
+    cfg: DictConfig, folder: Path, overrides: Sequence[str], label: str = ""
+) -> dict[str, Any] | None:
+    """Runs the stages that `cfg.stages` names; returns the report's summary if one was written.
+
+    Args:
+        cfg: the composed configuration.
+        folder: this run's own folder (Hydra's output folder).
+        overrides: the command line's overrides, to tell how the run was started.
+        label: the run's name among others (a sweep's job).
+
+    Raises:
+        UserError: anything that the user can mend; nothing half-written is left behind.
+    """
+    return Run(load(cfg), cfg, folder, list(overrides), label).execute()
+
+
+@dataclass
+class Run:
+    """The state of one run: what is configured, and which artifacts have been found or built."""
+
+    config: Config
+    cfg: DictConfig
+    folder: Path
+    overrides: list[str]
+    label: str = ""
+    done: list[dict[str, Any]] = field(default_factory=list)
+    selection: Artifact | None = None
+    training: Artifact | None = None
+    evaluations: list[Artifact] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        root = self.config.root
+        self.output = Path(root.output).expanduser()
+        self.artifacts = Artifacts(self.output, root.force, say)
+        self.stages = [stage for stage in STAGES if stage in root.stages]
+
+    def execute(self) -> dict[str, Any] | None:
+        """Every stage in turn, then the table and the report's path."""
+        root = self.config.root
+        start = time.perf_counter()
+        if self.stages != ["plan"]:
+            stages = " → ".join(self.stages)
+            say(f"s1x {root.name}: scale {root.scale_name}, seed {root.seed}, {stages}")
+        if self.config.report.runs and self.stages == ["report"]:
+            from s1x.sweep import report_on
+
+            return report_on(self.config.report.runs, self.output, self.config.report.title)
+        self.check()
+        tracker = self.config.tracker
+        tracker.start(self.context())
+        summary: dict[str, Any] | None = None
+        failed = True
+        try:
+            for stage in self.stages:
+                if stage not in ("plan", "report"):
+                    getattr(self, stage)()
+            if self.evaluations or self.training or self.selection:
+                self.write_run_file()
+            summary = self.report() if "report" in self.stages else None
+            failed = False
+        finally:
+            folders = [a.folder for a in (self.selection, self.training) if a]
+            tracker.finish(summary, folders, failed)
+        if self.stages != ["plan"]:
+            say(f"Done in {duration(time.perf_counter() - start)}.")
+        return summary
+
+    def check(self) -> None:
+        """Plans the run and refuses what cannot work on this machine, before anything starts.
+
+        Raises:
+            UserError: the first obstacle, with its remedy.
+        """
+        from s1x.plan import make_plan
+
+        plan = make_plan(self.config)
+        if "plan" in self.stages:
+            print(plan.table())
+        if self.stages != ["plan"] and plan.problems:
+            raise UserError(plan.problems[0])
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def pretrain(self) -> None:
+        """Rebuilds the embedded model of the puzzle world (`+experiment=puzzle_base`)."""
+        from s1x.train.pretrain import PretrainSettings, pretrain
+
+        settings = self.config.train
+        if not isinstance(settings, PretrainSettings):
+            raise UserError("stages=[pretrain] needs train=pretrain; use +experiment=puzzle_base")
+        self._artifact("pretrain", self._node("train"), lambda f: pretrain(settings, f))
+
+    def annotate(self) -> None:
+        """The columns that models make: traces, attempts, verdicts, domains."""
+        raise UserError("stages=[annotate] is not built yet; give a pool that has its columns")
+
+    def select(self) -> None:
+        """The chosen rows, from the pool by the recipe."""
+        from s1x.selection import run as run_selection
+
+        config = self.config
+        pool = self.pool()
+
+        def build(folder: Path) -> None:
+            run_selection(
+                pool.folder,
+                config.selection,
+                self.decontaminate_against(),
+                config.root.seed,
+                folder,
+                config.model.source(),
+            )
+
+        label = f"selection {self.choice('selection')}"
+        self.selection = self._artifact("select", self._selection_inputs(), build, label)
+
+    def train(self) -> None:
+        """The fine-tuned model, as a Hugging Face folder."""
+        from s1x.train import run as run_training
+
+        config = self.config
+        selection = self._selected()
+
+        def build(folder: Path) -> None:
+            chosen = selection.folder / "chosen.parquet"
+            run_training(config.train, config.model, chosen, config.root.seed, folder)
+
+        inputs = self._training_inputs(selection)
+        self.training = self._artifact("train", inputs, build, "fine-tuned model")
+        config.tracker.log_training(self.training.folder)
+
+    def evaluate(self) -> None:
+        """Base and fine-tuned model on every benchmark, a whole curve in one pass."""
+        from s1x.evaluate import run as run_evaluation
+
+        config = self.config
+        for name, benchmark in config.benchmarks.items():
+            problems = load_problems(name, benchmark)
+            for model, role, prompt_format in self._models():
+                inputs = self._evaluation_inputs(model, role, prompt_format, name, problems)
+
+                def build(folder: Path) -> None:
+                    run_evaluation(
+                        model=model,  # noqa: B023 - built at once
+                        model_role=role,  # noqa: B023
+                        prompt_format=prompt_format,  # noqa: B023
+                        policy=config.budget,
+                        curve=config.root.curve,
+                        benchmark_name=name,  # noqa: B023
+                        benchmark=benchmark,  # noqa: B023
+                        problems=problems,  # noqa: B023
+                        engine=config.engine,
+                        sampling=config.sampling,
+                        seed=config.root.seed,
+                        store_folder=self.output / "traces",
+                        folder=folder,
+                    )
+
+                label = f"{name}, {role.replace('_', '-')} model"
+                label += ", direct answers" if prompt_format == "direct" else ""
+                self.evaluations.append(self._artifact("evaluate", inputs, build, label))
+
+    def report(self) -> dict[str, Any]:
+        """The report over this run's artifacts and its summary; `latest` points to it."""
+        from s1x.report import run as run_report
+
+        if not self.evaluations:
+            self._find_artifacts()
+        folders = [artifact.folder for artifact in self.evaluations]
+        selection = self.selection.folder if self.selection else None
+        training = self.training.folder if self.training else None
+        context = self.context()
+        used = [*self.evaluations, *filter(None, (self.selection, self.training))]
+        told = {k: v for k, v in context.items() if k not in ("stages", "command", "label")}
+        inputs = {"artifacts": [a.folder.name for a in used], "context": told}
+
+        def build(folder: Path) -> None:
+            run_report(context, folders, selection, training, folder)
+
+        artifact = self._artifact("report", inputs, build)
+        return finish_report(artifact.folder, self.output, self.done)
+
+    # -- what the stages read ---------------------------------------------------------------------
+
+    def pool(self) -> Artifact:
+        """The pool as Parquet files."""
+        config = self.config
+        return self._artifact(
+            "pool", self._pool_inputs(), lambda f: write_pool(config.pool, f), self.choice("pool")
+        )
+
+    def decontaminate_against(self) -> dict[str, list[Problem]]:
+        """The benchmarks whose questions may not be trained on, whatever is evaluated."""
+        named = benchmarks_named(self.config.root.decontaminate)
+        return {name: load_problems(name, benchmark) for name, benchmark in named.items()}
+
+    def _models(self) -> Iterator[tuple[Model, str, str]]:
+        settings, model = self.config.evaluate, self.config.model
+        if "fine_tuned" in settings.models:
+            folder = self._trained().folder / "model"
+            # the folder that training wrote is complete: nothing of the base's files is needed
+            yield (
+                dataclasses.replace(
+                    model, path=str(folder), gguf_file=None, revision=None, chat_template=None
+                ),
+                "fine_tuned",
+                "thinking",
+            )
+        if "base" in settings.models:
+            yield model, "base", "thinking"
+            if settings.base_direct:
+                yield model, "base", "direct"
+
+    def _selected(self) -> Artifact:
+        if self.selection is None:
+            self.selection = self._found("select", self._selection_inputs())
+        return self.selection
+
+    def _trained(self) -> Artifact:
+        if self.training is None:
+            self.training = self._found("train", self._training_inputs(self._selected()))
+        return self.training
+
+    def _find_artifacts(self) -> None:
+        """For a run that reports only: the artifacts that the same settings have made before."""
+        if "fine_tuned" in self.config.evaluate.models:
+            self._trained()
+        for name, benchmark in self.config.benchmarks.items():
+            problems = load_problems(name, benchmark)
+            for model, role, prompt_format in self._models():
+                inputs = self._evaluation_inputs(model, role, prompt_format, name, problems)
+                self.evaluations.append(self._found("evaluate", inputs))
+
+    def _found(self, stage: str, inputs: Mapping[str, Any]) -> Artifact:
+        folder = self.artifacts.folder(stage, inputs)
+        if not folder.exists():
+            raise UserError(
+                f"stages={self.config.root.stages} needs what {stage} makes, which does not exist "
+                f"for these settings; put {stage} into stages"
+            )
+        self.done.append(_stage(stage, stage, folder.name, 0.0, True))
+        return Artifact(stage, folder.name, folder, True, 0.0)
+
+    # -- fingerprints -----------------------------------------------------------------------------
+
+    def _node(self, key: str) -> dict[str, Any]:
+        values = OmegaConf.to_container(self.cfg[key], resolve=True)
+        assert isinstance(values, dict)
+        return {str(k): v for k, v in values.items()}
+
+    def _pool_inputs(self) -> dict[str, Any]:
+        return {"pool": self.config.pool.fingerprint()}
+
+    def _selection_inputs(self) -> dict[str, Any]:
+        against = {n: problems_hash(p) for n, p in self.decontaminate_against().items()}
+        return {
+            **self._pool_inputs(),
+            "recipe": self._node("selection"),
+            "tokenizer": self.config.model.fingerprint(),
+            "decontaminate": against,
+            "seed": self.config.root.seed,
+        }
+
+    def _training_inputs(self, selection: Artifact) -> dict[str, Any]:
+        return {
+            "selection": selection.fingerprint,
+            "model": self.config.model.fingerprint(),
+            "train": self._node("train"),
+            "seed": self.config.root.seed,
+        }
+
+    def _evaluation_inputs(
+        self, model: Model, role: str, prompt_format: str, name: str, problems: list[Problem]
+    ) -> dict[str, Any]:
+        trained = self.training.fingerprint if self.training and role == "fine_tuned" else None
+        direct = prompt_format == "direct"
+        return {
+            "model": trained or model.fingerprint(),
+            "role": role,
+            "prompt_format": prompt_format,
+            "budget": None if direct else self._node("budget"),
+            "curve": None if direct else self.config.root.curve,
+            "benchmark": name,
+            "problems": problems_hash(problems),
+            "grader": getattr(self.config.benchmarks[name], "grader", None),
+            "engine": self._node("engine"),
+            "sampling": self._node("sampling"),
+            "seed": self.config.root.seed,
+        }
+
+    def _artifact(
+        self, stage: str, inputs: Mapping[str, Any], build: Callable[[Path], Any], label: str = ""
+    ) -> Artifact:
+        inputs = {"version": VERSIONS[stage], **inputs}
+        start = time.perf_counter()
+        artifact = self.artifacts.get(stage, inputs, build, label)
+        seconds = time.perf_counter() - start
+        self.done.append(
+            _stage(stage, label or stage, artifact.fingerprint, seconds, artifact.reused)
+        )
+        if not artifact.reused:
+            say(f"{label or stage}: {duration(seconds)}, {artifact.folder}")
+        return artifact
+
+    # -- what is told -----------------------------------------------------------------------------
+
+    def choice(self, group: str) -> str:
+        """The option chosen for a group, as the command line names it."""
+        from hydra.core.hydra_config import HydraConfig
+
+        if HydraConfig.initialized():
+            return str(HydraConfig.get().runtime.choices.get(group, group))
+        return group
+
+    def context(self) -> dict[str, Any]:
+        """What the report and the tracker say of this run, besides its rows."""
+        root = self.config.root
+        return {
+            "name": root.name,
+            "label": self.label or root.name,
+            "title": self.config.report.title,
+            "scale": root.scale_name,
+            "seed": root.seed,
+            "command": "python run.py " + shlex.join(self.overrides),
+            "choices": {
+                group: self.choice(group)
+                for group in ("pool", "selection", "model", "train", "engine", "budget")
+            },
+            "settings": OmegaConf.to_container(self.cfg, resolve=True),
+            "fingerprints": {item["label"]: item["fingerprint"] for item in self.done},
+            "stages": list(self.done),
+        }
+
+    def write_run_file(self) -> None:
+        """`run.json`: the artifacts of this run, relative to its folder."""
+
+        def place(artifact: Artifact | None) -> str | None:
+            return os.path.relpath(artifact.folder, self.folder) if artifact else None
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "context": self.context(),
+            "selection": place(self.selection),
+            "training": place(self.training),
+            "evaluations": [place(artifact) for artifact in self.evaluations],
+        }
+        (self.folder / RUN_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def write_pool(pool: Any, folder: Path) -> None:
+    """A pool's Parquet files and its counts."""
+    counts = pool.write(folder)
+    (folder / "pool.json").write_text(json.dumps(counts, indent=1, ensure_ascii=False))
+
+
+def load_problems(name: str, benchmark: Any) -> list[Problem]:
+    """A benchmark's problems.
+
+    Raises:
+        UserError: it has none.
+    """
+    problems = list(benchmark.load())
+    if not problems:
+        raise UserError(f"benchmark {name} has no problems; check its path, split and limit")
+    return problems
+
+
+def problems_hash(problems: Sequence[Problem]) -> str:
+    """Fingerprint of what is asked and what is right."""
+    return fingerprint({"problems": [[p.problem_id, p.question, p.answer] for p in problems]})
+
+
+def finish_report(folder: Path, output: Path, done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Says in the summary what this run did, points `latest` to the report, prints the table."""
+    from s1x.report import console_table
+
+    path = folder / "summary.json"
+    summary: dict[str, Any] = json.loads(path.read_text())
+    summary["stages"] = list(done)
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(summary, indent=1, ensure_ascii=False))
+    beside.replace(path)
+    point_latest(output / "latest", folder)
+    print(console_table(summary))
+    print(f"Report: {folder / 'report.html'}")
+    return summary
+
+
+def point_latest(link: Path, folder: Path) -> None:
+    """Makes `link` a symbolic link to the folder, in one step for whoever reads it."""
+    beside = link.with_name(f"{link.name}.{os.getpid()}")
+    beside.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
+    beside.replace(link)
+
+
+def _stage(
+    stage: str, label: str, fingerprint: str, seconds: float, reused: bool
+) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "label": label,
+        "fingerprint": fingerprint,
+        "wall_seconds": round(seconds, 3),
+        "reused": reused,
+    }

@@ -1,0 +1,82 @@
+"""One report over many runs: a sweep's jobs when the last one ends, or `report.runs=<glob>`."""
+
+from __future__ import annotations
+
+import glob
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from s1x.artifact import Artifacts
+from s1x.console import say
+from s1x.errors import UserError
+from s1x.run import RUN_FILE, VERSIONS, finish_report
+
+FAILED_FILE = "failed.txt"
+
+
+def report_sweep(config: DictConfig, folder: Path) -> int:
+    """The report over the jobs of a sweep, once all have ended.
+
+    Returns:
+        The exit status: 0, or 1 if a job failed (each failed job is named with its reason).
+    """
+    failed = sorted(folder.glob(f"*/{FAILED_FILE}"))
+    for path in failed:
+        say(f"Job {path.parent.name} failed: {path.read_text().strip()}")
+    if list(folder.glob(f"*/{RUN_FILE}")):
+        report_on(str(folder / "*"), Path(config.output), config.report.title)
+    if failed:
+        say(f"{len(failed)} of the sweep's jobs failed; the same command runs only what is missing")
+    return 1 if failed else 0
+
+
+def report_on(pattern: str, output: Path, title: str | None = None) -> dict[str, Any]:
+    """Writes one report over every run folder that matches the glob.
+
+    Raises:
+        UserError: no run folder matches, or one names artifacts that are gone.
+    """
+    from s1x.report import run_many
+
+    runs = [
+        read_run(path)
+        for path in sorted(map(Path, glob.glob(pattern)), key=_natural)
+        if (path / RUN_FILE).exists()
+    ]
+    if not runs:
+        raise UserError(
+            f"report.runs={pattern} matches no folder with a {RUN_FILE}; "
+            "give a glob of run folders, such as outputs/runs/*"
+        )
+    artifacts = Artifacts(output, say=say)
+    inputs = {
+        "version": VERSIONS["report"],
+        "title": title,
+        "runs": [[run["context"]["label"], *(p.name for p in run["evaluations"])] for run in runs],
+    }
+    artifact = artifacts.get("report", inputs, lambda f: run_many(runs, f, title), "sweep report")
+    stages = [stage for run in runs for stage in run["context"]["stages"]]
+    return finish_report(artifact.folder, output, stages)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """A run's `run.json` with its artifacts' places as paths."""
+    run: dict[str, Any] = json.loads((folder / RUN_FILE).read_text())
+    for key in ("selection", "training"):
+        run[key] = _place(folder, run[key]) if run[key] else None
+    run["evaluations"] = [_place(folder, item) for item in run["evaluations"]]
+    return run
+
+
+def _place(folder: Path, relative: str) -> Path:
+    place = (folder / relative).resolve()
+    if not place.exists():
+        raise UserError(f"{folder / RUN_FILE} names {relative}, which is gone; run it again")
+    return place
+
+
+def _natural(path: Path) -> tuple[int, str]:
+    return (int(path.name) if path.name.isdigit() else -1, path.name)
