@@ -1,0 +1,121 @@
+"""Mathematical answers: math-verify behind our interface, in processes that cannot do harm."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from s1x.benchmark.extraction import DEFAULT_RULES, Extraction, extract, normal_form
+from s1x.benchmark.grader import Grade, Grader, ungraded
+from s1x.benchmark.problem import Problem
+from s1x.benchmark.worker_pool import WorkerError, WorkerPool, shared_pool
+from s1x.option import option, setting
+from s1x.rows import CORRECT
+
+LAST_EXPRESSION = "last_expression"
+
+
+@option("grader", "math")
+@dataclass(frozen=True)
+class Math(Grader):
+    """Mathematical equality (math-verify 0.9): 1/2 is 0.5, sets have no order, x = 3 is 3.
+
+    Equal normal forms are correct at once; all else goes to worker processes with a limit of time
+    and memory. An answer that the engine cannot judge within them is `ungraded` with the reason.
+    The rule `last_expression` leaves the search to math-verify, in the end of the text: the last
+    formula or number, those after "answer is" first.
+    """
+
+    rules: list[str] = setting(
+        factory=lambda: [*DEFAULT_RULES, LAST_EXPRESSION],
+        doc="extraction rules in order: boxed, last_number, last_expression, or a text that ends "
+        "in a colon",
+    )
+    time_limit_seconds: float = setting(5.0, "for one answer", above=0)
+    memory_limit_bytes: int = setting(2 << 30, "address space of a worker", at_least=1 << 29)
+    num_workers: int = setting(0, "processes; 0: one a core, 8 at most", at_least=0)
+    longest_answer_characters: int = setting(
+        2000, "longer extracted answers are not compared", at_least=1
+    )
+    float_rounding: int = setting(6, "decimal places that count", at_least=0)
+    strict: bool = setting(True, "names of variables count, sets are no tuples")
+    allow_set_relation_comp: bool = setting(False, "an inequality may answer for an interval")
+    targets: list[str] = setting(
+        factory=lambda: ["latex", "expr"], doc="what last_expression looks for: latex, expr"
+    )
+
+    def own_rules(self) -> tuple[str, ...]:
+        """Names of rules that are no marker texts."""
+        return (*super().own_rules(), LAST_EXPRESSION)
+
+    def extract(self, problem: Problem, answer_text: str) -> Extraction | None:
+        """By the rules that need no engine, else the end of the text under `last_expression`."""
+        found = extract(answer_text, self.rules)
+        if found is None and LAST_EXPRESSION in self.rules and answer_text.strip():
+            tail = answer_text[-self.longest_answer_characters :]
+            return Extraction(tail, LAST_EXPRESSION)
+        return found
+
+    def grade(self, problem: Problem, answer_text: str) -> Grade:
+        """The verdict on one answer."""
+        return self.grade_all([(problem, answer_text)])[0]
+
+    def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """Verdicts in the order of the pairs; equal work is done once."""
+        found = [self.extract(problem, text) for problem, text in pairs]
+        grades = [self._at_once(p, f) for (p, _), f in zip(pairs, found, strict=True)]
+        jobs: dict[tuple[str, str, bool], list[int]] = {}
+        for index, (grade, extraction) in enumerate(zip(grades, found, strict=True)):
+            if grade is None:
+                assert extraction is not None
+                whole = extraction.rule == LAST_EXPRESSION
+                jobs.setdefault((pairs[index][0].answer, extraction.text, whole), []).append(index)
+        requests = [{"gold": g, "text": t, "is_whole_text": w} for g, t, w in jobs]
+        replies = self._pool().ask_all(requests, self.time_limit_seconds) if requests else []
+        for indexes, reply in zip(jobs.values(), replies, strict=True):
+            for index in indexes:
+                grades[index] = _from_reply(found[index], reply)
+        return [grade for grade in grades if grade is not None]
+
+    def close(self) -> None:
+        """Ends the worker processes; grading again starts new ones."""
+        self._pool().close()
+
+    def _at_once(self, problem: Problem, found: Extraction | None) -> Grade | None:
+        """The verdict where no engine is needed, else None."""
+        if found is None:
+            return Grade(None, None, "unanswered")
+        if found.rule == LAST_EXPRESSION:
+            return None
+        if len(found.text) > self.longest_answer_characters:
+            shown = Extraction(found.text[: self.longest_answer_characters], found.rule)
+            most = self.longest_answer_characters
+            return ungraded(shown, f"{len(found.text)} characters, more than {most}")
+        if normal_form(found.text) == normal_form(problem.answer):
+            return Grade(found.text, found.rule, CORRECT)
+        return None
+
+    def _pool(self) -> WorkerPool:
+        settings: dict[str, Any] = {
+            "time_limit_seconds": self.time_limit_seconds,
+            "memory_limit_bytes": self.memory_limit_bytes,
+            "float_rounding": self.float_rounding,
+            "strict": self.strict,
+            "allow_set_relation_comp": self.allow_set_relation_comp,
+            "targets": list(self.targets),
+        }
+        num_workers = self.num_workers or min(os.cpu_count() or 1, 8)
+        return shared_pool("s1x.benchmark.symbolic_worker", settings, num_workers)
+
+
+def _from_reply(found: Extraction | None, reply: dict[str, Any] | WorkerError) -> Grade:
+    assert found is not None
+    if isinstance(reply, WorkerError):
+        return ungraded(None if found.rule == LAST_EXPRESSION else found, str(reply))
+    text: str | None = found.text
+    if found.rule == LAST_EXPRESSION:
+        text = reply.get("extracted")
+    rule = found.rule if text is not None else None
+    return Grade(text, rule, reply["verdict"], reply.get("reason"))

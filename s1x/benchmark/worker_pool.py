@@ -1,0 +1,181 @@
+"""Worker processes for work that may hang, eat memory or die.
+
+Model output is hostile input to a symbolic engine. Each worker is a process of its own that gets
+one job at a time as a line of JSON and answers with a line of JSON (data only, nothing that could
+run here). A worker that overruns its time or dies is killed and replaced, and only its own job is
+lost. Results come back in the order of the jobs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+#: how long a worker may take to import its engine
+START_SECONDS = 120.0
+#: what a worker gets beyond its own time limit to say so itself, before it is killed
+GRACE_SECONDS = 0.5
+MOST_REPLY_BYTES = 1 << 20
+
+
+class WorkerError(Exception):
+    """A job without an answer: the worker hung or died. The text is for people."""
+
+
+class Worker:
+    """One process that runs a module's `main()` and answers lines of JSON."""
+
+    def __init__(self, module: str, settings: Mapping[str, Any]) -> None:
+        self.module, self.settings = module, dict(settings)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._rest = b""
+
+    def ask(self, job: Mapping[str, Any], time_limit_seconds: float) -> dict[str, Any]:
+        """The reply to one job.
+
+        Raises:
+            WorkerError: no reply in time, or the process died; the next job gets a new one.
+        """
+        try:
+            process = self._running()
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+            return self._read(time_limit_seconds + GRACE_SECONDS)
+        except (OSError, ValueError) as error:
+            status = self._process.poll() if self._process else None
+            self.stop()
+            raise WorkerError(f"the grading process died ({status or error})") from None
+        except WorkerError:
+            self.stop()
+            raise
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self.stop()
+        package_parent = str(Path(__file__).resolve().parents[2])
+        environment = {
+            "PYTHONPATH": package_parent,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+            "OMP_NUM_THREADS": "1",
+            "PATH": os.defpath,
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from {self.module} import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(self.settings).encode() + b"\n")
+        self._process.stdin.flush()
+        self._read(START_SECONDS)
+        return self._process
+
+    def _read(self, seconds: float) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._rest:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([pipe], [], [], left)[0]:
+                raise WorkerError("the grading process hung and was ended")
+            block = os.read(pipe, 1 << 16)
+            if not block or len(self._rest) > MOST_REPLY_BYTES:
+                self._process.wait(1)
+                raise WorkerError(f"the grading process died (status {self._process.poll()})")
+            self._rest += block
+        line, _, self._rest = self._rest.partition(b"\n")
+        reply = json.loads(line)
+        if not isinstance(reply, dict):
+            raise WorkerError("the grading process answered nonsense")
+        return reply
+
+    def stop(self) -> None:
+        """Ends the process; `ask` starts another."""
+        process, self._process, self._rest = self._process, None, b""
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        process.wait()
+
+
+class WorkerPool:
+    """Workers that share a list of jobs. Safe to use from several threads."""
+
+    def __init__(self, module: str, settings: Mapping[str, Any], num_workers: int) -> None:
+        self.num_workers = num_workers
+        self._workers = [Worker(module, settings) for _ in range(num_workers)]
+        self._free: queue.LifoQueue[Worker] = queue.LifoQueue()
+        for worker in self._workers:
+            self._free.put(worker)
+
+    def ask(self, job: Mapping[str, Any], time_limit_seconds: float) -> dict[str, Any]:
+        """The reply to one job, from whichever worker is free; raises WorkerError."""
+        worker = self._free.get()
+        try:
+            return worker.ask(job, time_limit_seconds)
+        finally:
+            self._free.put(worker)
+
+    def ask_all(
+        self, jobs: Sequence[Mapping[str, Any]], time_limit_seconds: float
+    ) -> list[dict[str, Any] | WorkerError]:
+        """Replies in the order of the jobs; a job without an answer has its error instead."""
+
+        def one(job: Mapping[str, Any]) -> dict[str, Any] | WorkerError:
+            try:
+                return self.ask(job, time_limit_seconds)
+            except WorkerError as error:
+                return error
+
+        if len(jobs) <= 1:
+            return [one(job) for job in jobs]
+        with ThreadPoolExecutor(min(self.num_workers, len(jobs))) as threads:
+            return list(threads.map(one, jobs))
+
+    def close(self) -> None:
+        """Ends all processes; asking again starts new ones."""
+        for worker in self._workers:
+            worker.stop()
+
+
+_POOLS: dict[str, WorkerPool] = {}
+_LOCK = threading.Lock()
+
+
+def _close_all() -> None:
+    for pool in _POOLS.values():
+        pool.close()
+
+
+def shared_pool(module: str, settings: Mapping[str, Any], num_workers: int) -> WorkerPool:
+    """The process-wide pool of these workers, ended when the program ends."""
+    key = json.dumps([module, settings, num_workers], sort_keys=True)
+    with _LOCK:
+        if not _POOLS:
+            atexit.register(_close_all)
+        if key not in _POOLS:
+            _POOLS[key] = WorkerPool(module, settings, num_workers)
+        return _POOLS[key]
