@@ -1,0 +1,116 @@
+"""The configuration: every option composes and builds, names match, mistakes are told clearly."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from s1x.app import register_resolvers
+from s1x.config import CONF, GROUPS, ROOT, build, load, register
+from s1x.option import REGISTRY
+
+register_resolvers()
+register()
+
+PACKAGE = {"tracker": "report"}
+#: fields that the user must give, with a value for the test
+NEEDED = {
+    ("pool", "jsonl"): ["pool.path=README.md"],
+    ("pool", "parquet"): ["pool.path=README.md"],
+    ("pool", "hub"): ["pool.path=some/pool"],
+    ("benchmark", "jsonl"): ["benchmark.path=README.md"],
+    ("engine", "openai"): ["engine.base_url=http://127.0.0.1:1/v1"],
+}
+
+
+def composed(*overrides: str):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides), return_hydra_config=False)
+
+
+def options() -> list[tuple[str, str]]:
+    return [(g, path.stem) for g in GROUPS for path in sorted((CONF / g).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "name"), options())
+def test_every_option_composes_and_builds(group: str, name: str) -> None:
+    cfg = composed(f"{group}={name}", *NEEDED.get((group, name), []))
+    if group == "benchmark":
+        from s1x.config import build_benchmarks
+
+        assert all(hasattr(b, "load") for b in build_benchmarks(cfg.benchmark).values())
+    else:
+        built = build(cfg[group], group)
+        assert type(built).__module__.startswith("s1x.")
+
+
+@pytest.mark.parametrize("scale", [p.stem for p in (CONF / "scale").glob("*.yaml")])
+@pytest.mark.parametrize("experiment", [p.stem for p in (CONF / "experiment").glob("*.yaml")])
+def test_every_experiment_loads_at_every_scale(experiment: str, scale: str) -> None:
+    if experiment == "puzzle_base" and scale.startswith("h100"):
+        pytest.skip("the embedded model is of the laptop's world only")
+    config = load(composed(f"+experiment={experiment}", f"scale={scale}"))
+    assert config.root.scale_name == scale
+
+
+@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("model", "benchmark")])
+def test_an_option_has_the_same_name_in_conf_and_package(group: str) -> None:
+    package = PACKAGE.get(group, group)
+    for name, cls in REGISTRY[group].items():
+        assert cls.__module__ == f"s1x.{package}.{name}", f"{group}/{name} is in {cls.__module__}"
+        assert any(
+            f"/schema/{group}@_here_: {name}" in path.read_text()
+            for path in (CONF / group).glob("*.yaml")
+        ), f"no YAML of conf/{group} uses the option {name}"
+
+
+def test_option_modules_import_nothing_heavy() -> None:
+    heavy = "torch transformers vllm deepspeed wandb datasets pyarrow lightning matplotlib".split()
+    code = (
+        "import sys, s1x.config as c; c.register(); "
+        f"print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert out.stdout.strip() == "[]", out.stdout + out.stderr
+
+
+def readme_commands() -> list[str]:
+    """The `python run.py` commands of the README, continuation lines joined."""
+    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    return sorted(set(re.findall(r"^\s*(python run\.py [^#\n]*)", text, re.MULTILINE)))
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_readme_commands_parse(command: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = [w for w in shlex.split(command)[2:] if not w.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(words)
+    single = []
+    for override in parsed:
+        if override.is_sweep_override():
+            first = next(iter(override.sweep_string_iterator()))
+            single.append(f"{override.get_key_element()}={first}")
+        elif not override.input_line.startswith("hydra/"):
+            single.append(override.input_line)
+    composed(*single)
+
+
+def test_settings_of_the_command_line_reach_the_option() -> None:
+    config = load(composed("+experiment=s1k", "budget.num_waits=3", "seed=2"))
+    assert config.budget.num_waits == 3
+    assert config.root.seed == 2
+
+
+def test_a_policy_from_outside_the_package_works_by_target(tmp_path: Path) -> None:
+    cfg = OmegaConf.create(
+        {"_target_": "s1x.budget.budget_forcing.BudgetForcing", "num_waits": 1}
+    )
+    assert build(cfg, "budget").num_waits == 1
