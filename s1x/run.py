@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from s1x.artifact import Artifact, Artifacts, fingerprint
 from s1x.benchmark.problem import Problem
 from s1x.config import STAGES, Config, benchmarks_named, load
+from s1x.config import build as build_option
 from s1x.console import duration, say
 from s1x.errors import UserError
 from s1x.model.model import Model
@@ -118,12 +119,13 @@ class Run:
 
     def pretrain(self) -> None:
         """Rebuilds the embedded model of the puzzle world (`+experiment=puzzle_base`)."""
-        from s1x.train.pretrain import PretrainSettings, pretrain
+        from s1x.train.pretrain import pretrain
 
-        settings = self.config.train
-        if not isinstance(settings, PretrainSettings):
-            raise UserError("stages=[pretrain] needs train=pretrain; use +experiment=puzzle_base")
-        self._artifact("pretrain", self._node("train"), lambda f: pretrain(settings, f))
+        if "pretrain" not in self.cfg:
+            raise UserError("stages=[pretrain] needs the settings of +experiment=puzzle_base")
+        settings = build_option(self.cfg.pretrain, "pretrain")
+        inputs = self._node("pretrain")
+        self._artifact("pretrain", inputs, lambda f: pretrain(settings, f, say), "base model")
 
     def annotate(self) -> None:
         """The columns that models make: traces, attempts, verdicts, domains."""

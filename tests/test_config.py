@@ -60,7 +60,7 @@ def test_every_experiment_loads_at_every_scale(experiment: str, scale: str) -> N
     assert config.root.scale_name == scale
 
 
-@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("model", "benchmark")])
+@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("model", "selection", "benchmark")])
 def test_an_option_has_the_same_name_in_conf_and_package(group: str) -> None:
     package = PACKAGE.get(group, group)
     for name, cls in REGISTRY[group].items():
