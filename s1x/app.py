@@ -32,7 +32,6 @@ def main() -> int:
     """Runs the command line in `sys.argv`; returns the exit status."""
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that they are told here
-    register_resolvers()
     try:
         register()
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
@@ -67,6 +66,9 @@ def _choices(values: Any) -> str:
 
 def _train_format(target: str) -> str:
     return str(getattr(hydra.utils.get_class(target), "train_format", "plain"))
+
+
+register_resolvers()  # at import: a job that a launcher starts elsewhere imports this module only
 
 
 def _job(cfg: DictConfig) -> None:

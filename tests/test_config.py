@@ -12,11 +12,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from s1x.app import register_resolvers
+import s1x.app  # noqa: F401 - registers the resolvers
 from s1x.config import CONF, GROUPS, ROOT, build, load, register
 from s1x.option import REGISTRY
 
-register_resolvers()
 register()
 
 PACKAGE = {"tracker": "report"}
