@@ -2,9 +2,10 @@
 
 Rules, tried in the order they are given; the name of the one that matched goes into the row:
 
-* `boxed`: what is in the last closed `\\boxed{...}`.
+* `boxed`: what is in the last closed `\\boxed{...}`; boxes joined by a comma, "and" or "or" in one
+  sentence count together. Where a "Final Answer:" comes after the box, that is the answer.
 * `Final Answer:`, `Answer:` or any other text that ends in a colon: what follows its last
-  occurrence, to the end of the line (or of the display formula that starts there).
+  occurrence, to the end of the sentence or line, or of the display formula that starts there.
 * `last_number`: the last number of the text. A choice, never a default: it also finds an answer
   where the model gave none.
 
@@ -20,11 +21,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 BOXED, LAST_NUMBER = "boxed", "last_number"
-DEFAULT_RULES = (BOXED, "Final Answer:", "Answer:")
+FINAL = "Final Answer:"
+DEFAULT_RULES = (BOXED, FINAL, "Answer:")
 
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+"
-_BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
-_BARE_BOX = re.compile(r"\\boxed\s{1,4}([^\s{}$\\]+)")
+_BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\boxed [^\s{}$\\]+|\\.|[{}]", re.DOTALL)
+#: between two boxes that are one answer: a comma, "and" or "or", in the same sentence
+_JOINT = re.compile(
+    r"(?![^,;]{0,60}\.\s)(?!.{0,60}\n\s*\n)(?:.{0,40}?(?:[,;]|\b(?:and|or)\b)).{0,40}", re.DOTALL
+)
+_SENTENCE_END = re.compile(r"(?<=\S)\.\s(?=[A-Z])")
 _LAST_NUMBER = re.compile(rf"(?<![\w.])(?:{_NUMBER})(?!\w)")
 #: a number that stands for itself: no part of a fraction, a power, a command or a longer word
 _LONE_NUMBER = re.compile(rf"(?<![\w.,^/\\{{}}*+-])(?:{_NUMBER})(?![\w^/{{}}*+-]|[.,]\d)")
@@ -47,7 +53,9 @@ def extract(text: str, rules: Sequence[str] = DEFAULT_RULES) -> Extraction | Non
     """The answer by the first rule that finds one, cleaned of delimiters; None without any."""
     for rule in rules:
         if rule == BOXED:
-            found = last_boxed(text)
+            box_end, found = last_boxed(text)
+            if found is not None and FINAL in rules and after_marker(text[box_end:], FINAL):
+                continue
         elif rule == LAST_NUMBER:
             found = last_number(text)
         elif rule.endswith(":"):
@@ -64,22 +72,35 @@ def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
 
 
-def last_boxed(text: str) -> str | None:
-    """Content of the `\\boxed{...}` that opens last, of those that are closed."""
-    best: tuple[int, str] | None = None
-    open_at: list[tuple[int, bool]] = []
+def last_boxed(text: str) -> tuple[int, str | None]:
+    """Where the last closed box ends, and its content with that of the boxes joined to it."""
+    boxes = _boxes(text)
+    if not boxes:
+        return 0, None
+    start, end, content = boxes.pop()
+    contents = [content]
+    while boxes and _JOINT.fullmatch(text[boxes[-1][1] : start]):
+        start, _, content = boxes.pop()
+        if content not in contents:
+            contents.insert(0, content)
+    return end, ", ".join(contents)
+
+
+def _boxes(text: str) -> list[tuple[int, int, str]]:
+    """Start, end and content of the innermost closed boxes, in order."""
+    found: list[tuple[int, int, str]] = []
+    open_at: list[tuple[int, int, bool]] = []
     for token in _BOX_TOKEN.finditer(text):
         mark = token.group()
-        if mark.endswith("{") and mark != "\\{":
-            open_at.append((token.end(), len(mark) > 1))
+        if mark.startswith("\\boxed ") and not mark.endswith("{"):
+            found.append((token.start(), token.end(), mark[7:]))
+        elif mark.endswith("{") and mark != "\\{":
+            open_at.append((token.start(), token.end(), len(mark) > 1))
         elif mark == "}" and open_at:
-            start, is_box = open_at.pop()
-            if is_box and (best is None or start > best[0]):
-                best = (start, text[start : token.start()])
-    bare = last_match(_BARE_BOX, text)
-    if bare is not None and (best is None or bare.start() > best[0]):
-        return bare.group(1)
-    return best[1] if best else None
+            start, inside, is_box = open_at.pop()
+            if is_box and (not found or found[-1][0] < start):
+                found.append((start, token.end(), text[inside : token.start()]))
+    return found
 
 
 def after_marker(text: str, marker: str) -> str | None:
@@ -91,7 +112,7 @@ def after_marker(text: str, marker: str) -> str | None:
     for opening, closing in (("\\[", "\\]"), ("$$", "$$")):
         if rest.startswith(opening) and (end := rest.find(closing, 2)) > 0:
             return rest[: end + 2]
-    return rest.partition("\n")[0]
+    return _SENTENCE_END.split(rest.partition("\n")[0], maxsplit=1)[0]
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s1x.benchmark.extraction import DEFAULT_RULES, Extraction, extract, normal_form
+from s1x.benchmark.extraction import BOXED, DEFAULT_RULES, Extraction, extract, normal_form
 from s1x.benchmark.grader import Grade, Grader, ungraded
 from s1x.benchmark.problem import Problem
 from s1x.benchmark.worker_pool import WorkerError, WorkerPool, shared_pool
@@ -15,6 +15,8 @@ from s1x.option import option, setting
 from s1x.rows import CORRECT
 
 LAST_EXPRESSION = "last_expression"
+#: how the engine is to read what a rule found
+_KINDS = {LAST_EXPRESSION: "whole", BOXED: "boxed"}
 
 
 @option("grader", "math")
@@ -66,13 +68,13 @@ class Math(Grader):
         """Verdicts in the order of the pairs; equal work is done once."""
         found = [self.extract(problem, text) for problem, text in pairs]
         grades = [self._at_once(p, f) for (p, _), f in zip(pairs, found, strict=True)]
-        jobs: dict[tuple[str, str, bool], list[int]] = {}
+        jobs: dict[tuple[str, str, str], list[int]] = {}
         for index, (grade, extraction) in enumerate(zip(grades, found, strict=True)):
             if grade is None:
                 assert extraction is not None
-                whole = extraction.rule == LAST_EXPRESSION
-                jobs.setdefault((pairs[index][0].answer, extraction.text, whole), []).append(index)
-        requests = [{"gold": g, "text": t, "is_whole_text": w} for g, t, w in jobs]
+                kind = _KINDS.get(extraction.rule, "marked")
+                jobs.setdefault((pairs[index][0].answer, extraction.text, kind), []).append(index)
+        requests = [{"gold": gold, "text": text, "kind": kind} for gold, text, kind in jobs]
         replies = self._pool().ask_all(requests, self.time_limit_seconds) if requests else []
         for indexes, reply in zip(jobs.values(), replies, strict=True):
             for index in indexes:

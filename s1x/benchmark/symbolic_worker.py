@@ -3,7 +3,7 @@
 Before the first job it imports all it needs, warms up, and then gives up what it must not do:
 memory beyond a limit, writing files, new processes, the network, running text as code. Those
 limits are the operating system's where it has them (setrlimit) and an audit hook's elsewhere.
-One job a line: {"gold", "text", "is_whole_text"} in, {"verdict", "extracted", "reason"} out.
+One job a line: {"gold", "text", "kind"} in, {"verdict", "extracted", "reason"} out.
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ from s1x.rows import CORRECT, UNANSWERED, UNGRADED, WRONG
 #: words of two letters and more: the text is a sentence, not a formula
 _SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _FORMULA_WORDS = {"pi", "sin", "cos", "tan", "log", "ln", "sqrt", "frac", "exp", "cdot", "infty"}
-_DELIMITED = re.compile(r"\$|\\\(|\\\[|\\boxed|\\begin")
+_DELIMITED = re.compile(r"\$|\\\(|\\\[|\\boxed")
 #: what may be compiled from text: numbers, operators, and the names sympy's reader puts there
-_HARMLESS = re.compile(r"(?:[\s\d.+\-*/(),'e]|Integer|Float|Rational)*")
+_HARMLESS = re.compile(r"from sympy import \*|(?:[\s\d.+\-*/(),'e]|Integer|Float|Rational)*")
+#: files of sympy that make code of their own, from numbers of variables and never from text
+_CODE_GENERATORS = (os.path.join("sympy", "polys", "monomials.py"),)
+
+
+BOXED, MARKED, WHOLE = "boxed", "marked", "whole"
 
 
 class OutOfTime(BaseException):
@@ -71,10 +76,12 @@ class Sandbox:
         return isinstance(path, str) and os.path.realpath(path).startswith(self.readable)
 
     def _may_compile(self, source: object, filename: object) -> bool:
-        if source is None or str(filename).startswith(self.readable):
+        if not isinstance(source, (str, bytes)) or str(filename).startswith(self.readable):
+            return True  # code objects, and syntax trees, whose text was judged when it was read
+        if sys._getframe(2).f_code.co_filename.endswith(_CODE_GENERATORS):
             return True
         text = source.decode(errors="replace") if isinstance(source, bytes) else source
-        return isinstance(text, str) and _HARMLESS.fullmatch(text) is not None
+        return _HARMLESS.fullmatch(text) is not None
 
 
 _FORBIDDEN = (
@@ -111,7 +118,7 @@ def _answer(
     sandbox.violation = grader.trouble = None
     try:
         with _time_limit(seconds):
-            reply = grader.compare(job["gold"], job["text"], job["is_whole_text"])
+            reply = grader.compare(job["gold"], job["text"], job["kind"])
     except OutOfTime:
         return {"verdict": UNGRADED, "reason": f"comparing took more than {seconds:g} s"}
     except MemoryError:
@@ -147,9 +154,10 @@ class _Comparison:
         import logging
 
         import math_verify
-        from math_verify import parser
+        from math_verify import grader, parser
 
         logging.disable(logging.CRITICAL)
+        _mend_grammar()
         self.trouble: str | None = None
         configs = {
             "latex": parser.LatexExtractionConfig(),
@@ -161,55 +169,65 @@ class _Comparison:
         }
         self._parse, self._verify = math_verify.parse, math_verify.verify
         for name in ("parse_latex_cached", "parse_expr_cached"):
-            setattr(parser, name, self._watched(getattr(parser, name)))
+            setattr(parser, name, self._watched(getattr(parser, name), MemoryError, RecursionError))
+        grader.sympy_expr_eq = self._watched(grader.sympy_expr_eq, Exception)
         for gold, text in _WARM_UP:
-            self.compare(gold, text, True)
+            self.compare(gold, text, WHOLE)
 
-    def _watched(self, parse: Any) -> Any:
-        def watched(text: str) -> Any:
+    def _watched(self, function: Any, *errors: type[Exception]) -> Any:
+        """The function, with those of its errors written down that its callers swallow."""
+
+        def watched(*arguments: Any) -> Any:
             try:
-                return parse(text)
-            except (RecursionError, MemoryError) as error:
-                self.trouble = f"could not be read: {type(error).__name__}"
+                return function(*arguments)
+            except errors as error:
+                self.trouble = f"the engine failed: {type(error).__name__}"
                 raise
 
         return watched
 
-    def compare(self, gold: str, text: str, is_whole_text: bool) -> dict[str, Any]:
+    def compare(self, gold: str, text: str, kind: str) -> dict[str, Any]:
         """Whether the text's answer equals the reference.
 
         Args:
             gold: the reference answer, LaTeX with or without delimiters.
             text: an extracted answer, or the end of a whole text for the engine to search.
-            is_whole_text: which of the two.
+            kind: BOXED or MARKED for an extracted answer, WHOLE for a text.
         """
-        wanted = self._read(gold) if is_whole_text is False or _bare(gold) else self._found(gold)
-        answer = self._found(text) if is_whole_text else self._read(text)
+        answer = self._found(text) if kind == WHOLE else self._read(text, boxed=kind == BOXED)
         if not answer:
-            verdict = UNANSWERED if is_whole_text else WRONG
-            return {"verdict": verdict, "extracted": None}
-        equal = self._verify(
-            wanted, answer, timeout_seconds=None, raise_on_error=True, **self._verify_settings
-        )
+            return {"verdict": UNANSWERED if kind == WHOLE else WRONG, "extracted": None}
+        wanted = self._read(gold)
+        equal = self._verify(wanted, answer, timeout_seconds=None, **self._verify_settings)
         shown = str(answer[-1]) if isinstance(answer[-1], str) else None
         return {"verdict": CORRECT if equal else WRONG, "extracted": shown}
 
     def _found(self, text: str) -> list[Any]:
-        found = self._parse(text, self._targets, parsing_timeout=None, raise_on_error=True)
-        return list(found)
+        return list(self._parse(text, self._targets, parsing_timeout=None, raise_on_error=True))
 
-    def _read(self, answer: str) -> list[Any]:
+    def _read(self, answer: str, boxed: bool = False) -> list[Any]:
         """An answer that stands alone: a formula is read as one, a sentence is searched."""
+        box = f"$\\boxed{{{answer}}}$"
+        if boxed:
+            return self._found(box) or self._found(answer)
+        answer = answer.replace("\\$", "")
         if _DELIMITED.search(answer):
             return self._found(answer)
         words = set(_SENTENCE.findall(answer)) - _FORMULA_WORDS
         if words and "\\" not in answer and (found := self._found(answer)):
             return found
-        return self._found(f"${answer}$") or self._found(f"\\boxed{{{answer}}}")
+        return self._found(f"${answer}$") or self._found(box)
 
 
-def _bare(answer: str) -> bool:
-    return _DELIMITED.search(answer) is None
+def _mend_grammar() -> None:
+    """latex2sympy2_extended 1.11 asks for an atom that its ANTLR 4.9.3 grammar does not have.
+
+    Without it every percentage fails to parse. OmegaConf needs ANTLR 4.9, so it is mended here.
+    """
+    from latex2sympy2_extended.antlr_parser import PSParser
+
+    if not hasattr(PSParser.AtomContext, "FUNC_GAMMA"):
+        PSParser.AtomContext.FUNC_GAMMA = lambda self: None
 
 
 #: touches what the engine imports late, before the door is closed
