@@ -1,0 +1,122 @@
+"""A model's chat format in token ids, as policies need it: prompt, delimiters, room to think."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from s1x.budget.policy import TokenIds
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from s1x.model.model import Model
+
+#: so many last tokens decide whether a trace ends in a newline
+_TAIL_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """Delimiters of a model as token ids; any of them may be many tokens.
+
+    Attributes:
+        context_tokens: longest sequence, prompt included.
+        thinking_stops: what ends thinking: the end delimiter, the end of the turn, the EOS.
+        answer_stops: what ends an answer: the end of the turn, the EOS.
+        answer_start: forced between thinking and answer.
+        cue: forced after `answer_start` when thinking was cut ("Final Answer:").
+        newline: forced before `answer_start` after a cut that is not at a line's end; empty where
+            the tokenizer has no newline.
+        encode: text to ids, without special tokens added.
+        decode: ids to text, special tokens kept.
+    """
+
+    context_tokens: int
+    thinking_stops: tuple[TokenIds, ...]
+    answer_stops: tuple[TokenIds, ...]
+    answer_start: TokenIds
+    cue: TokenIds
+    newline: TokenIds
+    encode: Callable[[str], TokenIds]
+    decode: Callable[[Sequence[int]], str]
+
+    @classmethod
+    def of(cls, model: Model, tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
+        """The format that `model` names, in the ids of its tokenizer."""
+        from s1x.model.chat import encode as encode_text
+
+        def encode(text: str) -> TokenIds:
+            return tuple(encode_text(tokenizer, text)) if text else ()
+
+        def decode(ids: Sequence[int]) -> str:
+            text = tokenizer.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+            assert isinstance(text, str)
+            return text
+
+        eos = tokenizer.eos_token_id
+        turn_ends = [encode(model.end_of_turn)] + ([(int(eos),)] if eos is not None else [])
+        answer_stops = tuple(dict.fromkeys(ids for ids in turn_ends if ids))
+        thinking_end = encode(model.thinking_end)
+        newline = encode("\n")
+        return cls(
+            context_tokens=model.context_tokens,
+            thinking_stops=tuple(dict.fromkeys(filter(None, (thinking_end, *answer_stops)))),
+            answer_stops=answer_stops,
+            answer_start=encode(model.answer_start),
+            cue=encode(model.final_answer_cue),
+            newline=newline if newline and decode(newline) == "\n" else (),
+            encode=encode,
+            decode=decode,
+        )
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One prompt in a model's format: all that a policy sees.
+
+    Attributes:
+        format: the delimiters.
+        prompt_ids: the user's turn and what opens the assistant's, `thinking_start` included.
+    """
+
+    format: ChatFormat
+    prompt_ids: TokenIds
+
+    @property
+    def thinking_stops(self) -> tuple[TokenIds, ...]:
+        """Sequences that end thinking."""
+        return self.format.thinking_stops
+
+    @property
+    def answer_stops(self) -> tuple[TokenIds, ...]:
+        """Sequences that end an answer."""
+        return self.format.answer_stops
+
+    def encode(self, text: str) -> TokenIds:
+        """Ids of a text to be forced."""
+        return self.format.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids."""
+        return self.format.decode(ids)
+
+    def thinking_room(self, answer_reserve_tokens: int) -> int:
+        """Thinking tokens that the context holds: context - prompt - delimiters - reserve, >= 0."""
+        form = self.format
+        closing = len(form.newline) + len(form.answer_start) + len(form.cue)
+        used = len(self.prompt_ids) + closing + answer_reserve_tokens
+        return max(0, form.context_tokens - used)
+
+    def closing_ids(self, thinking_ids: Sequence[int], was_cut: bool) -> TokenIds:
+        """Ids between thinking and answer: after a cut a newline (where there is none) comes first.
+
+        This is how s1's evaluation does it; the cue is not part of it.
+        """
+        if not was_cut or not thinking_ids:
+            return self.format.answer_start
+        at_line_end = self.decode(thinking_ids[-_TAIL_TOKENS:]).endswith("\n")
+        return (() if at_line_end else self.format.newline) + self.format.answer_start

@@ -1,0 +1,25 @@
+"""The answer without thinking: how a base model does by itself (`prompt_format=direct`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s1x.budget.chat import Chat
+from s1x.budget.policy import ANSWER, Generate, Outcome, Policy, Steps
+from s1x.option import option
+from s1x.rows import NATURAL
+
+
+@option("budget", "direct_answer")
+@dataclass(frozen=True)
+class DirectAnswer(Policy):
+    """The model answers at once; nothing is forced and no token counts as thinking."""
+
+    def run(self, chat: Chat) -> Steps:
+        """Answers."""
+        yield Generate(self.max_answer_tokens, chat.answer_stops, part=ANSWER)
+        return Outcome(NATURAL)
+
+    def label(self) -> str:
+        """The point's name."""
+        return "direct"

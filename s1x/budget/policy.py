@@ -1,0 +1,165 @@
+"""What a budget policy is: a small generator over what the model writes next (DESIGN 4).
+
+A policy yields what it wants and receives what the model wrote. It knows nothing of batching,
+engines or files, and says everything in token ids:
+
+    piece = yield Generate(100, stop=chat.thinking_stops)   # the model writes
+    yield Force(chat.encode("Wait"))                        # these tokens are put into the trace
+
+Most policies need only the moves of `s1x.budget.thinking.Thinking`, and are then a dozen lines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, Union
+
+from s1x.option import Option, setting
+from s1x.rows import CUT, NATURAL, TRUNCATED
+
+if TYPE_CHECKING:
+    from s1x.budget.chat import Chat
+
+#: the parts of an assistant's turn, in their order
+THINKING, DELIMITER, CUE, ANSWER = "thinking", "delimiter", "cue", "answer"
+PARTS = (THINKING, DELIMITER, CUE, ANSWER)
+
+#: how a piece of writing ended: at a stop sequence, or because its tokens were used up
+STOP, LENGTH = "stop", "length"
+
+TokenIds: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Generate:
+    """The model writes on, up to `max_tokens` or to one of the stop sequences.
+
+    Attributes:
+        max_tokens: tokens at most, those of the stop sequence included; 0 writes nothing.
+        stop: token sequences that end the writing; they are not put into the trace.
+        ban_first: ids that may not come first (how a delimiter is suppressed without a string).
+        part: what the tokens are: thinking or answer.
+    """
+
+    max_tokens: int
+    stop: tuple[TokenIds, ...] = ()
+    ban_first: TokenIds = ()
+    part: str = THINKING
+
+
+@dataclass(frozen=True)
+class Force:
+    """Tokens put into the trace by the policy. Those in the part `thinking` count as thinking."""
+
+    token_ids: TokenIds
+    part: str = THINKING
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An answer asked for in passing: it leaves the trace as it is.
+
+    Attributes:
+        token_ids: forced between the trace and the answer (delimiters).
+        cue_ids: forced after them; they are read as part of the answer.
+        max_tokens: of the answer.
+        stop: sequences that end it.
+    """
+
+    token_ids: TokenIds
+    cue_ids: TokenIds
+    max_tokens: int
+    stop: tuple[TokenIds, ...] = ()
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The trace so far is thrown away and another sample is drawn from the prompt."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What the model wrote; nothing after a `Force` or a `Restart`.
+
+    Attributes:
+        token_ids: without the stop sequence.
+        finish_reason: "stop" or "length".
+        stop_ids: the stop sequence that the model wrote, empty on "length".
+    """
+
+    token_ids: TokenIds = ()
+    finish_reason: str = LENGTH
+    stop_ids: TokenIds = ()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the model wrote a stop sequence."""
+        return self.finish_reason == STOP
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What only the policy knows at the end.
+
+    Attributes:
+        end_reason: natural, cut or truncated (`s1x.rows`).
+        num_waits: wait strings really put in.
+        num_tries: samples drawn.
+    """
+
+    end_reason: str
+    num_waits: int = 0
+    num_tries: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.end_reason in (NATURAL, CUT, TRUNCATED), self.end_reason
+
+
+Step: TypeAlias = Union[Generate, Force, Probe, Restart]
+Steps: TypeAlias = Generator[Step, Continuation, Outcome]
+
+
+@dataclass(frozen=True)
+class Policy(Option):
+    """Base of every budget policy: the settings all of them have, and what each must say.
+
+    `dials` names the settings that make the policy's curve, in their order (`s1x.budget.points`).
+    """
+
+    dials: ClassVar[tuple[str, ...]] = ()
+
+    max_answer_tokens: int = setting(
+        1024, "tokens of an answer at most, what the context still holds permitting", at_least=1
+    )
+    answer_reserve_tokens: int = setting(
+        100, "tokens of the context kept free for the answer (s1: 100)", at_least=0
+    )
+
+    def user_turn(self, question: str) -> str:
+        """The text of the user's turn; policies that tell the budget add it here."""
+        return question
+
+    def run(self, chat: Chat) -> Steps:
+        """One trace: yields steps, receives continuations, returns the outcome."""
+        raise NotImplementedError
+
+    def label(self) -> str:
+        """The point's name on a curve: "max 512", "natural", "Wait x 2"."""
+        return "natural"
+
+    def limits(self) -> tuple[int | None, int | None]:
+        """Thinking tokens (at least, at most) that this point promises; None where it does not.
+
+        The metric Control counts the runs that keep them (paper, section 3.2).
+        """
+        return None, None
+
+    def temperature(self, configured: float) -> float:
+        """The temperature to sample with, given the one of the settings."""
+        return configured
+
+    def turned(self, dial: str, value: object) -> Policy:
+        """The same policy with one dial turned."""
+        return dataclasses.replace(self, **{dial: value})

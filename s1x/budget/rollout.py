@@ -1,0 +1,206 @@
+"""Drives one policy over one prompt: from the steps it yields to a whole trace.
+
+The driver keeps the books that no policy should have to keep: ids, which of them were forced, what
+part each belongs to, and which token stream (DESIGN 4) the model is writing on. A stream begins at
+the last forced token, so that one policy's continuation is another one's prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from s1x.budget.chat import Chat
+from s1x.budget.policy import (
+    ANSWER,
+    CUE,
+    PARTS,
+    THINKING,
+    Continuation,
+    Force,
+    Generate,
+    Outcome,
+    Policy,
+    Probe,
+    Restart,
+    Step,
+    TokenIds,
+)
+from s1x.rows import CUT, NATURAL, TRUNCATED
+
+
+class Reader(Protocol):
+    """Reads token streams; `s1x.engine.streams.Streams` is the one over store and engine."""
+
+    async def read(
+        self,
+        root_ids: TokenIds,
+        start: int,
+        max_tokens: int,
+        stop: Sequence[TokenIds],
+        ban_first: TokenIds,
+        sample: int,
+    ) -> Continuation:
+        """Tokens `start`, `start + 1`, ... of the stream after `root_ids`, to a stop or the limit.
+
+        Args:
+            root_ids: prompt and trace up to the last forced token.
+            start: tokens of the stream that were read before.
+            max_tokens: tokens at most, the stop sequence's included.
+            stop: sequences that end the reading; they begin at `start` or later.
+            ban_first: ids that may not be the stream's first token.
+            sample: which of the prompt's samples this is.
+        """
+        ...
+
+
+@dataclass
+class Trace:
+    """What one policy made of one prompt.
+
+    Attributes:
+        prompt_ids: the prompt, `thinking_start` included.
+        token_ids: all tokens after it: thinking, delimiters, answer; no end of turn.
+        forced: for each of them whether the policy put it there.
+        part_tokens: tokens of each part; the parts stand in the order of `PARTS`.
+        probes: (thinking tokens, answer ids with the cue) wherever an answer was asked for in passing.
+        outcome: what the policy said at its end.
+    """
+
+    prompt_ids: TokenIds
+    token_ids: list[int] = field(default_factory=list)
+    forced: list[bool] = field(default_factory=list)
+    part_tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
+    probes: list[tuple[int, TokenIds]] = field(default_factory=list)
+    outcome: Outcome = field(default_factory=lambda: Outcome(NATURAL))
+
+    @property
+    def thinking_ids(self) -> list[int]:
+        """The thinking tokens."""
+        return self.token_ids[: self.part_tokens[THINKING]]
+
+    @property
+    def answer_ids(self) -> list[int]:
+        """The answer's tokens, cue included."""
+        count = self.part_tokens[CUE] + self.part_tokens[ANSWER]
+        return self.token_ids[len(self.token_ids) - count :]
+
+    def add(self, ids: Sequence[int], forced: Sequence[bool], part: str) -> None:
+        """Puts tokens at the end of the trace."""
+        later = PARTS[PARTS.index(part) + 1 :]
+        assert not any(self.part_tokens[name] for name in later), f"{part} after {later}"
+        self.token_ids += ids
+        self.forced += forced
+        self.part_tokens[part] += len(ids)
+
+
+async def rollout(
+    policy: Policy, chat: Chat, reader: Reader, sample: int = 0, sample_stride: int = 1
+) -> Trace:
+    """Runs a policy to its end.
+
+    Args:
+        policy: the budget policy.
+        chat: prompt and delimiters.
+        reader: where the model's tokens come from.
+        sample: which sample of the problem this is, 0 or more.
+        sample_stride: samples of the problem; the n-th restart draws sample `sample + n * stride`,
+            so that rejection sampling and majority voting read the same samples.
+    """
+    driver = _Driver(chat, reader, sample, sample_stride)
+    steps = policy.run(chat)
+    reply = Continuation()
+    try:
+        step = next(steps)
+        while True:
+            reply = await driver.take(step)
+            step = steps.send(reply)
+    except StopIteration as end:
+        outcome = end.value
+    finally:
+        steps.close()
+    assert isinstance(outcome, Outcome), f"{type(policy).__name__}.run must return an Outcome"
+    driver.trace.outcome = driver.corrected(outcome)
+    return driver.trace
+
+
+class _Driver:
+    def __init__(self, chat: Chat, reader: Reader, sample: int, sample_stride: int) -> None:
+        self.chat, self.reader = chat, reader
+        self.sample, self.sample_stride = sample, sample_stride
+        self.trace = Trace(chat.prompt_ids)
+        self.root: TokenIds = chat.prompt_ids
+        self.start = 0
+        self.stop_ids: TokenIds = ()
+        self.overran = False
+
+    async def take(self, step: Step) -> Continuation:
+        """Does one step."""
+        if isinstance(step, Generate):
+            return await self._generate(step)
+        if isinstance(step, Force):
+            self._force(step)
+        elif isinstance(step, Probe):
+            return await self._probe(step)
+        else:
+            assert isinstance(step, Restart), step
+            self._restart()
+        return Continuation()
+
+    async def _generate(self, step: Generate) -> Continuation:
+        if self.stop_ids or step.ban_first:
+            self._new_root()
+        most = self._room(step.max_tokens, len(self.root) + self.start)
+        piece = await self._read(self.root, self.start, most, step.stop, step.ban_first)
+        self.overran |= most < step.max_tokens and not piece.stopped and step.part == THINKING
+        self.trace.add(piece.token_ids, [False] * len(piece.token_ids), step.part)
+        self.start += len(piece.token_ids)
+        self.stop_ids = piece.stop_ids
+        return piece
+
+    def _force(self, step: Force) -> None:
+        # the delimiter that the model has just written itself is not counted as forced
+        own = 0
+        while own < min(len(step.token_ids), len(self.stop_ids)):
+            if step.token_ids[own] != self.stop_ids[own]:
+                break
+            own += 1
+        count = len(step.token_ids)
+        self.trace.add(step.token_ids, [i >= own for i in range(count)], step.part)
+        if count:
+            self._new_root()
+
+    async def _probe(self, step: Probe) -> Continuation:
+        forced = (*step.token_ids, *step.cue_ids)
+        root = (*self.chat.prompt_ids, *self.trace.token_ids, *forced)
+        most = self._room(step.max_tokens, len(root))
+        piece = await self._read(root, 0, most, step.stop, ())
+        answer = (*step.cue_ids, *piece.token_ids)
+        self.trace.probes.append((self.trace.part_tokens[THINKING], answer))
+        return piece
+
+    def _restart(self) -> None:
+        self.trace = Trace(self.chat.prompt_ids)
+        self.sample += self.sample_stride
+        self._new_root()
+
+    def _new_root(self) -> None:
+        self.root = (*self.chat.prompt_ids, *self.trace.token_ids)
+        self.start, self.stop_ids = 0, ()
+
+    def _room(self, max_tokens: int, used: int) -> int:
+        return max(0, min(max_tokens, self.chat.format.context_tokens - used))
+
+    async def _read(
+        self, root: TokenIds, start: int, most: int, stop: Sequence[TokenIds], ban: TokenIds
+    ) -> Continuation:
+        if most <= 0:
+            return Continuation()
+        return await self.reader.read(root, start, most, stop, ban, self.sample)
+
+    def corrected(self, outcome: Outcome) -> Outcome:
+        """A cut that the end of the context made, whatever the policy called it, is truncated."""
+        if self.overran and outcome.end_reason in (CUT, NATURAL):
+            return Outcome(TRUNCATED, outcome.num_waits, outcome.num_tries)
+        return outcome

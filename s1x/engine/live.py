@@ -1,0 +1,56 @@
+"""The engine that runs now: started once for a model, used by all evaluations of it.
+
+One event loop serves the whole process, because an engine may keep tasks and connections in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from s1x.engine.engine import Engine, LiveEngine
+
+if TYPE_CHECKING:
+    from s1x.model.model import Model
+
+T = TypeVar("T")
+_running: tuple[Engine, str, LiveEngine] | None = None
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def live_engine(engine: Engine, model: Model) -> LiveEngine:
+    """The engine with that model loaded; one that runs another model is closed first."""
+    global _running
+    mark = f"{model.fingerprint()} {model.source()}"
+    if _running is not None and _running[:2] == (engine, mark):
+        return _running[2]
+    close_engine()
+    live = engine.start(model)
+    _running = (engine, mark, live)
+    return live
+
+
+def close_engine() -> None:
+    """Frees the engine that runs, if one does."""
+    global _running
+    if _running is not None:
+        live, _running = _running[2], None
+        live.close()
+
+
+def run_in_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine in the process's event loop, and cancels its tasks where it fails."""
+    global _loop
+    if _loop is None or _loop.is_closed():
+        _loop = asyncio.new_event_loop()
+    task = _loop.create_task(work)
+    try:
+        return _loop.run_until_complete(task)
+    except BaseException:
+        task.cancel()
+        raise
+
+
+atexit.register(close_engine)

@@ -1,0 +1,270 @@
+"""Token streams over an engine: remembered, and served once however many ask (DESIGN 4).
+
+For one model and one sampling seed, the tokens that follow a prefix are a stream. A reader takes
+what is there and waits for the rest; readers of one stream that are open at the same time are
+served by one request, run to the largest of their limits, and each wakes as soon as it has its own.
+Stop sequences only say where a reader stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from s1x.budget.policy import LENGTH, STOP, Continuation, TokenIds
+from s1x.engine.engine import LiveEngine, Request, Sampling
+from s1x.trace_store import TraceStore
+
+#: streams kept in memory when nobody reads them; the store has them all
+_IDLE_STREAMS = 20_000
+
+
+@dataclass
+class StreamCounts:
+    """Tokens by where they came from.
+
+    Attributes:
+        read_tokens: what separate runs without a store would have generated.
+        stored_tokens: tokens that earlier runs had left in the store and that were used.
+        generated_tokens: tokens the engine wrote.
+        requests: requests to the engine.
+        prompt_tokens: prefix tokens of those requests.
+    """
+
+    read_tokens: int = 0
+    stored_tokens: int = 0
+    generated_tokens: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+
+
+@dataclass(eq=False)
+class _Reader:
+    start: int
+    end: int
+    stop: tuple[TokenIds, ...]
+    found: asyncio.Future[Continuation]
+    scanned: int
+
+
+@dataclass(eq=False)
+class _Stream:
+    key: bytes
+    request: Request
+    tokens: list[int]
+    num_stored: int
+    num_saved: int
+    readers: list[_Reader] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+    used_stored: int = 0
+    next_end: int = 0
+    last_ids: frozenset[int] = frozenset()
+
+
+class Streams:
+    """All streams of one model under one way of sampling.
+
+    Args:
+        engine: writes what is not there yet.
+        store: remembers; its key must be the model's and the engine's.
+        sampling: temperature and top_p.
+        seed: of the run; a stream's own seed follows from it, the problem, the sample and the
+            position where it begins.
+    """
+
+    def __init__(
+        self, engine: LiveEngine, store: TraceStore, sampling: Sampling, seed: int = 0
+    ) -> None:
+        self.engine, self.store, self.sampling, self.seed = engine, store, sampling, seed
+        self.counts = StreamCounts()
+        self._streams: OrderedDict[bytes, _Stream] = OrderedDict()
+
+    def of(self, problem: str, temperature: float | None = None) -> ProblemStreams:
+        """The streams of one problem, which seed its samples."""
+        sampling = self.sampling
+        if temperature is not None:
+            sampling = replace(sampling, temperature=temperature)
+        return ProblemStreams(self, problem, sampling)
+
+    async def read(
+        self,
+        root_ids: TokenIds,
+        start: int,
+        max_tokens: int,
+        stop: Sequence[TokenIds],
+        ban_first: TokenIds,
+        sampling: Sampling,
+    ) -> Continuation:
+        """See `s1x.budget.rollout.Reader.read`."""
+        stream = self._open(root_ids, ban_first, sampling)
+        end = start + max_tokens
+        reader = _Reader(
+            start, end, tuple(stop), asyncio.get_running_loop().create_future(), start
+        )
+        piece = _look(stream.tokens, reader)
+        if piece is None:
+            self._join(stream, reader)
+            piece = await reader.found
+        read = len(piece.token_ids) + len(piece.stop_ids)
+        self._count(stream, start + read, read)
+        return piece
+
+    def _count(self, stream: _Stream, upto: int, read: int) -> None:
+        self.counts.read_tokens += read
+        used = min(upto, stream.num_stored)
+        if used > stream.used_stored:
+            self.counts.stored_tokens += used - stream.used_stored
+            stream.used_stored = used
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    def _open(self, root_ids: TokenIds, ban_first: TokenIds, sampling: Sampling) -> _Stream:
+        key = stream_key(root_ids, ban_first, sampling)
+        stream = self._streams.get(key)
+        if stream is None:
+            tokens = self.store.load(key)
+            request = Request(root_ids, 1, (), sampling, ban_first)
+            stream = _Stream(key, request, tokens, len(tokens), len(tokens))
+            self._streams[key] = stream
+            if len(self._streams) > _IDLE_STREAMS:
+                self._forget()
+        else:
+            self._streams.move_to_end(key)
+        return stream
+
+    def _forget(self) -> None:
+        idle = [k for k, s in self._streams.items() if s.task is None and not s.readers]
+        for key in idle[: _IDLE_STREAMS // 2]:
+            del self._streams[key]
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def _join(self, stream: _Stream, reader: _Reader) -> None:
+        stream.readers.append(reader)
+        _index(stream)
+        if stream.task is None:
+            stream.task = asyncio.get_running_loop().create_task(self._write(stream))
+
+    async def _write(self, stream: _Stream) -> None:
+        try:
+            await asyncio.sleep(0)  # readers that come in the same breath share the first request
+            while stream.readers:
+                await self._request(stream)
+        except Exception as error:  # every reader must hear of it, none may wait for ever
+            for reader in stream.readers:
+                if not reader.found.done():
+                    reader.found.set_exception(error)
+            stream.readers.clear()
+        finally:
+            stream.task = None
+            self._save(stream)
+
+    async def _request(self, stream: _Stream) -> None:
+        upto = max(reader.end for reader in stream.readers)
+        shared = set.intersection(*(set(reader.stop) for reader in stream.readers))
+        begun = len(stream.tokens)
+        request = replace(
+            stream.request,
+            prefix_ids=(*stream.request.prefix_ids, *stream.tokens),
+            max_tokens=upto - begun,
+            stop=tuple(sorted(shared)),
+            ban_first=stream.request.ban_first if begun == 0 else (),
+        )
+        self.counts.requests += 1
+        self.counts.prompt_tokens += len(request.prefix_ids)
+
+        def on_tokens(ids: Sequence[int]) -> bool:
+            self.counts.generated_tokens += len(ids)
+            for token in ids:
+                stream.tokens.append(token)
+                if len(stream.tokens) >= stream.next_end or token in stream.last_ids:
+                    _wake(stream)
+            if len(stream.tokens) - stream.num_saved >= self.store.save_every_tokens:
+                self._save(stream)
+            return bool(stream.readers)
+
+        await self.engine.generate(request, on_tokens)
+        assert len(stream.tokens) > begun, "an engine must write a token or raise"
+
+    def _save(self, stream: _Stream) -> None:
+        if len(stream.tokens) > stream.num_saved:
+            self.store.append(stream.key, stream.num_saved, stream.tokens[stream.num_saved :])
+            stream.num_saved = len(stream.tokens)
+
+
+@dataclass(frozen=True)
+class ProblemStreams:
+    """The streams of one problem: a `Reader` for `rollout`."""
+
+    streams: Streams
+    problem: str
+    sampling: Sampling
+
+    async def read(
+        self,
+        root_ids: TokenIds,
+        start: int,
+        max_tokens: int,
+        stop: Sequence[TokenIds],
+        ban_first: TokenIds,
+        sample: int,
+    ) -> Continuation:
+        """See `s1x.budget.rollout.Reader.read`."""
+        sampling = self.sampling
+        if not sampling.greedy:
+            seed = derived_seed(self.streams.seed, self.problem, sample, len(root_ids))
+            sampling = replace(sampling, seed=seed)
+        return await self.streams.read(root_ids, start, max_tokens, stop, ban_first, sampling)
+
+
+def derived_seed(seed: int, problem: str, sample: int, position: int) -> int:
+    """A stream's seed (63 bits) from the run's seed, the problem, the sample and the position."""
+    text = f"{seed}|{problem}|{sample}|{position}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def stream_key(root_ids: TokenIds, ban_first: TokenIds, sampling: Sampling) -> bytes:
+    """128 bits that name a stream within one model's store."""
+    digest = hashlib.blake2b(array("i", root_ids).tobytes(), digest_size=16)
+    way = () if sampling.greedy else (sampling.temperature, sampling.top_p, sampling.seed)
+    digest.update(repr((ban_first, way)).encode())
+    return digest.digest()
+
+
+def _look(tokens: list[int], reader: _Reader) -> Continuation | None:
+    """What the reader gets of the tokens so far, or None where it must wait."""
+    last_ids = {stop[-1] for stop in reader.stop}
+    upto = min(len(tokens), reader.end)
+    for i in range(reader.scanned, upto):
+        if tokens[i] not in last_ids:
+            continue
+        for stop in sorted(reader.stop, key=len, reverse=True):
+            begin = i + 1 - len(stop)
+            if begin >= reader.start and tuple(tokens[begin : i + 1]) == stop:
+                return Continuation(tuple(tokens[reader.start : begin]), STOP, stop)
+    reader.scanned = upto
+    if len(tokens) >= reader.end:
+        return Continuation(tuple(tokens[reader.start : reader.end]), LENGTH)
+    return None
+
+
+def _wake(stream: _Stream) -> None:
+    waiting = []
+    for reader in stream.readers:
+        piece = None if reader.found.done() else _look(stream.tokens, reader)
+        if piece is not None:
+            reader.found.set_result(piece)
+        elif not reader.found.done():
+            waiting.append(reader)
+    stream.readers = waiting
+    _index(stream)
+
+
+def _index(stream: _Stream) -> None:
+    stream.next_end = min((reader.end for reader in stream.readers), default=1 << 62)
+    stream.last_ids = frozenset(stop[-1] for reader in stream.readers for stop in reader.stop)

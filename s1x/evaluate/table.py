@@ -1,0 +1,130 @@
+"""From traces and verdicts to `rows.parquet` (`s1x.rows`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from s1x.benchmark.problem import Problem
+from s1x.budget.chat import ChatFormat
+from s1x.budget.policy import ANSWER
+from s1x.evaluate.schedule import Answered
+
+
+class Verdict(Protocol):
+    """What a grader says of one answer (`s1x.benchmark.grader.Grade`)."""
+
+    @property
+    def extracted(self) -> str | None: ...
+    @property
+    def rule(self) -> str | None: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+
+
+class Grading(Protocol):
+    """What evaluation asks of a grader."""
+
+    def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> Sequence[Verdict]:
+        """Verdicts in the order of the pairs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What all rows of one evaluation share."""
+
+    benchmark: str
+    model: str
+    model_role: str
+    prompt_format: str
+    policy: str
+    labels: tuple[str, ...]
+
+
+def make_rows(
+    answered: Sequence[Answered], heading: Heading, form: ChatFormat, grader: Grading
+) -> list[dict[str, Any]]:
+    """Rows as `s1x.rows.schema` has them; each different answer is graded once."""
+    texts = [_texts(item, form) for item in answered]
+    pairs = [(a.problem, text) for a, (_, *all_) in zip(answered, texts, strict=True) for text in all_]
+    verdicts = _grade_once(pairs, grader)
+    rows = []
+    for item, (thinking_text, *answers) in zip(answered, texts, strict=True):
+        graded = [verdicts[item.problem.problem_id, text] for text in answers]
+        rows.append(_row(item, heading, thinking_text, answers[-1], graded))
+    return rows
+
+
+def _texts(item: Answered, form: ChatFormat) -> list[str]:
+    """Thinking text, then the answers: those asked for in passing and the final one."""
+    trace = item.trace
+    ids = [trace.thinking_ids, *(probe for _, probe in trace.probes), trace.answer_ids]
+    return [form.decode(piece) for piece in ids]
+
+
+def _grade_once(
+    pairs: Sequence[tuple[Problem, str]], grader: Grading
+) -> dict[tuple[str, str], Verdict]:
+    different = {(problem.problem_id, text): (problem, text) for problem, text in pairs}
+    verdicts = grader.grade_all(list(different.values()))
+    return dict(zip(different, verdicts, strict=True))
+
+
+def _row(
+    item: Answered, heading: Heading, thinking_text: str, answer_text: str, graded: list[Verdict]
+) -> dict[str, Any]:
+    trace, problem, final = item.trace, item.problem, graded[-1]
+    outcome, asked = trace.outcome, bool(trace.probes)
+    thinking_tokens = len(trace.thinking_ids)
+    return {
+        "benchmark": heading.benchmark,
+        "problem_id": problem.problem_id,
+        "domain": problem.domain,
+        "level": problem.level,
+        "model": heading.model,
+        "model_role": heading.model_role,
+        "prompt_format": heading.prompt_format,
+        "policy": heading.policy,
+        "point": item.point,
+        "setting": heading.labels[item.point],
+        "sample": item.sample,
+        "question": problem.question,
+        "reference_answer": problem.answer,
+        "prompt_tokens": len(trace.prompt_ids),
+        "token_ids": trace.token_ids,
+        "forced_mask": trace.forced,
+        "thinking_tokens": thinking_tokens,
+        "answer_tokens": trace.part_tokens[ANSWER],
+        "forced_tokens": sum(trace.forced),
+        "thinking_text": thinking_text,
+        "answer_text": answer_text,
+        "end_reason": outcome.end_reason,
+        "num_waits": outcome.num_waits,
+        "num_tries": outcome.num_tries,
+        "interim_token_counts": (
+            [count for count, _ in trace.probes] + [thinking_tokens] if asked else None
+        ),
+        "interim_answers": [verdict.extracted for verdict in graded] if asked else None,
+        "interim_verdicts": [verdict.verdict for verdict in graded] if asked else None,
+        "extracted_answer": final.extracted,
+        "extraction_rule": final.rule,
+        "verdict": final.verdict,
+        "ungraded_reason": final.reason,
+        "wall_seconds": item.wall_seconds,
+    }
+
+
+def write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Writes `rows.parquet`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from s1x.rows import schema
+
+    table = pa.Table.from_pylist(rows, schema=schema())
+    pq.write_table(table, folder / "rows.parquet", compression="zstd")
