@@ -1,0 +1,91 @@
+"""A trace's text cut into what the model wrote and what the policy put there.
+
+Text is derived from token ids; the forced-token mask says which ids are forced. Only the small
+`tokenizers` library is needed, with the `tokenizer.json` of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Texts that alternate between the model's (even positions) and forced ones (odd positions)."""
+
+    thinking: tuple[str, ...]
+    answer: tuple[str, ...]
+    marked: bool
+    """False where there was no tokenizer: forced tokens are then not told apart."""
+
+
+class Decoder:
+    """Cuts rows of one model into segments; without a tokenizer it gives the text as it is."""
+
+    def __init__(self, tokenizer: Any | None) -> None:
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def of(cls, source: str | Path | None) -> Decoder:
+        """A decoder from a model folder or a hub id whose tokenizer is in the local cache."""
+        file = _tokenizer_file(source)
+        if file is None:
+            return cls(None)
+        from tokenizers import Tokenizer
+
+        return cls(Tokenizer.from_file(str(file)))
+
+    def cut(self, row: Mapping[str, Any]) -> Segments:
+        """Segments of one evaluation row (columns of `s1x.rows`)."""
+        ids, mask = row["token_ids"], row["forced_mask"]
+        if self._tokenizer is None or not ids or mask is None:
+            return Segments((row["thinking_text"] or "",), (row["answer_text"] or "",), False)
+        end = int(row["thinking_tokens"] or 0)
+        return Segments(self._cut(ids, mask, 0, end), self._cut(ids, mask, end, len(ids)), True)
+
+    def _cut(self, ids: Sequence[int], mask: Sequence[bool], start: int, end: int) -> tuple[str, ...]:
+        bounds = [start, *(i for i in range(start + 1, end) if mask[i] != mask[i - 1]), end]
+        texts = [] if end == start or not mask[start] else [""]
+        whole = self._decode(ids[:end])
+        # decoding prefixes, not pieces: a tokenizer may write a space only between two tokens
+        before = len(self._decode(ids[:start])) if start else 0
+        for at in bounds[1:]:
+            prefix = self._decode(ids[:at])
+            after = len(prefix) if whole.startswith(prefix) else _common(whole, prefix)
+            texts.append(whole[before:after])
+            before = after
+        return tuple(texts)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        assert self._tokenizer is not None
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+def _common(whole: str, prefix: str) -> int:
+    """Length of what two texts begin with: a character may be cut between two tokens."""
+    for index, (a, b) in enumerate(zip(whole, prefix, strict=False)):
+        if a != b:
+            return index
+    return min(len(whole), len(prefix))
+
+
+def _tokenizer_file(source: str | Path | None) -> Path | None:
+    if not source:
+        return None
+    folder = Path(source)
+    if folder.is_file():
+        return folder
+    if (folder / "tokenizer.json").is_file():
+        return folder / "tokenizer.json"
+    if folder.exists() or str(source).startswith((".", "/", "~")):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(str(source), "tokenizer.json")
+    except ValueError:
+        return None
+    return Path(found) if isinstance(found, str) else None

@@ -1,0 +1,151 @@
+"""summary.json: the report's numbers for scripts, and the table that ends a run on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from s1x.report.inputs import Inputs, Run, Series
+from s1x.report.sections.costs import ledger, sft_share_percent, total
+from s1x.report.sections.selection import steps_of
+
+VERSION = 1
+
+
+def summary(inputs: Inputs) -> dict[str, Any]:
+    """Everything a script may want, as JSON-able values; unknown is null."""
+    context = inputs.context
+    entries = ledger(inputs)
+    main = inputs.main
+    return {
+        "version": VERSION,
+        "title": context.get("title") or context.get("name"),
+        "scale": context.get("scale"),
+        "seed": context.get("seed"),
+        "command": context.get("command"),
+        "stages": [dict(stage) for stage in context.get("stages") or []],
+        "funnel": _funnel(inputs.runs[0]) if len(inputs.runs) == 1 else None,
+        "runs": [_run(run) for run in inputs.runs],
+        "main_curve": inputs.series.index(main) if main else None,
+        "curves": [_curve(inputs, series) for series in inputs.series],
+        "costs": {
+            "wall_seconds": total(entries, "wall_seconds"),
+            "gpu_hours": total(entries, "gpu_hours"),
+            "usd": total(entries, "usd"),
+            "sft_share_percent": sft_share_percent(entries),
+        },
+        "warnings": sorted({w for s in inputs.series for w in s.info.get("warnings") or []}),
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    funnel = run.funnel or {}
+    return {
+        "label": run.label,
+        "settings": dict(run.settings),
+        "funnel": _funnel(run),
+        "rows_chosen": funnel.get("rows_chosen"),
+        "trace_tokens_chosen": funnel.get("trace_tokens_chosen"),
+        "share_hard": funnel.get("share_hard"),
+    }
+
+
+def _funnel(run: Run) -> list[dict[str, Any]] | None:
+    if run.funnel is None:
+        return None
+    names = ("step", "rows_in", "rows_out")
+    return [{name: step.get(name) for name in names} for step in steps_of(run.funnel)]
+
+
+def _curve(inputs: Inputs, series: Series) -> dict[str, Any]:
+    curve = series.curve.to_dict()
+    estimates = {
+        "control_percent": curve["control_percent"],
+        "scaling_per_doubling": curve["scaling_per_doubling"],
+        "scaling_per_thousand_tokens": curve["scaling_per_thousand_tokens"],
+        "performance_percent": curve["performance_percent"],
+    }
+    return {
+        "name": inputs.name(series),
+        "run": series.run,
+        "benchmark": series.benchmark,
+        "in_domain": (series.info.get("benchmark_info") or {}).get("in_domain"),
+        "model": curve["model"],
+        "model_role": curve["model_role"],
+        "prompt_format": curve["prompt_format"],
+        "policy": curve["policy"],
+        "points": [_point(point) for point in curve["points"]],
+        **estimates,
+        "num_problems": curve["num_problems"],
+        "samples_per_problem": curve["samples_per_problem"],
+        "warnings": curve["warnings"],
+    }
+
+
+def _point(point: Mapping[str, Any]) -> dict[str, Any]:
+    first = ("setting", "mean_thinking_tokens", "accuracy_percent")
+    made = {name: point[name] for name in first}
+    made["interval_percent"] = [point["interval_low_percent"], point["interval_high_percent"]]
+    made |= {"n": point["num_problems"], "samples": point["samples_per_problem"]}
+    rest = ("point", "interval_low_percent", "interval_high_percent", *first)
+    return made | {k: v for k, v in point.items() if k not in rest}
+
+
+def console_table(summary: Mapping[str, Any], width: int = 78) -> str:
+    """The main curve as a table of plain text, with the base model beside it where it was measured.
+
+    Args:
+        summary: what `run` returned, or a summary.json that was read.
+        width: columns of the terminal; the bars use what the numbers leave.
+    """
+    if summary.get("main_curve") is None:
+        return "No curve was measured."
+    curves: Sequence[Mapping[str, Any]] = summary["curves"]
+    main = curves[summary["main_curve"]]
+    base = [c for c in curves if c["benchmark"] == main["benchmark"] and c["model_role"] == "base"]
+    base = [] if main["model_role"] == "base" else base
+    same = {p["setting"]: p for c in base if c["prompt_format"] != "direct" for p in c["points"]}
+    lines = [
+        f"{main['benchmark']}, {main['name']} ({main['model']}, {main['policy']}, "
+        f"n = {main['num_problems']} x {main['samples_per_problem']})",
+        f"{'setting':<18}{'tokens':>9}{'accuracy %':>12}{'95% interval':>16}"
+        + (f"{'base %':>9}" if same else ""),
+    ]
+    lines += [_line(point, same, width) for point in main["points"]]
+    lines.append(_metrics(main))
+    lines += [
+        f"Base model answering directly: {_number(p['accuracy_percent'])}%"
+        for c in base
+        if c["prompt_format"] == "direct"
+        for p in c["points"]
+    ]
+    return "\n".join(lines)
+
+
+def _line(
+    point: Mapping[str, Any], same: Mapping[str, Mapping[str, Any]], width: int
+) -> str:
+    low, high = point["interval_percent"]
+    interval = f"{_number(low)} to {_number(high)}" if low is not None else "—"
+    text = (
+        f"{point['setting']:<18}{point['mean_thinking_tokens']:>9,.1f}"
+        f"{_number(point['accuracy_percent']):>12}{interval:>16}"
+    )
+    if same:
+        other = same.get(point["setting"])
+        text += f"{_number(other['accuracy_percent']) if other else '—':>9}"
+    room = max(0, width - len(text) - 2)
+    bar = "█" * round((point["accuracy_percent"] or 0.0) / 100 * room)
+    return f"{text}  {bar}".rstrip()
+
+
+def _metrics(curve: Mapping[str, Any]) -> str:
+    control = _number(curve["control_percent"]["value"], 0)
+    scaling = curve["scaling_per_doubling"]["value"]
+    slope = "—" if scaling is None else f"{scaling:+.1f}"
+    best = _number(curve["performance_percent"]["value"])
+    return f"Control {control}%, Scaling {slope} points per doubling, Performance {best}%"
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "—" if value is None else f"{value:.{digits}f}"

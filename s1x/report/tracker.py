@@ -1,0 +1,105 @@
+"""What a tracker does: told when a run starts, what it measures, and how it ended.
+
+The stages never call a tracker themselves; the front end does, after each stage, so that training
+and evaluation stay independent of it. `log_training` reads the training log that stage wrote.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Union
+
+from s1x.option import Option
+
+#: stage → its folder, or folders where it has several (evaluate)
+Folders = Mapping[str, Union[Path, list[Path], None]]
+
+
+class Tracker(Option, ABC):
+    """Base of the `tracker` options.
+
+    The calls of one run: `start`, any number of `log` and `log_training`, `finish`. A tracker that
+    was never started ignores `finish`. Whoever runs the stages calls `finish(..., failed=True)` when
+    they raise, so that no run stays open.
+    """
+
+    @abstractmethod
+    def start(self, context: Mapping[str, Any]) -> None:
+        """Opens the run.
+
+        Args:
+            context: as `s1x.report.run` takes it; used are `name`, `scale`, `seed`, `config` (the
+                resolved configuration), `stages` (fingerprints), `sweep` (name of the group, or
+                None), `job` (label of the job) and `run_folder`.
+        """
+
+    @abstractmethod
+    def log(self, stage: str, step: int | None, values: Mapping[str, float]) -> None:
+        """Numbers of a stage, at a step or for the whole run (None)."""
+
+    @abstractmethod
+    def finish(self, summary: Mapping[str, Any] | None, folders: Folders, failed: bool) -> None:
+        """Logs the curves and artifacts and closes the run, as failed if it is."""
+
+    def log_training(self, folder: Path) -> None:
+        """Logs every line of the training stage's log.csv at its step."""
+        for step, values in training_log(folder):
+            self.log("train", step, values)
+
+
+def training_log(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """(step, numbers) of each line of log.csv; empty fields and words are left out."""
+    file = folder / "log.csv"
+    if not file.is_file():
+        return
+    with file.open(newline="", encoding="utf-8") as lines:
+        for index, line in enumerate(csv.DictReader(lines)):
+            values = {name: number for name, text in line.items() if (number := _number(text)) is not None}
+            step = values.pop("step", float(index))
+            yield int(step), values
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def curve_name(curve: Mapping[str, Any]) -> str:
+    """The key of a curve in trackers: benchmark/role, the prompt format where it is direct."""
+    direct = "_direct" if curve["prompt_format"] == "direct" else ""
+    return f"{curve['benchmark']}/{curve['model_role']}{direct}"
+
+
+def headline_numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers to sort runs by: metrics of each curve and the accuracy of each of its points."""
+    found: dict[str, float] = {}
+    for curve in summary["curves"]:
+        name = curve_name(curve)
+        for metric in ("control_percent", "scaling_per_doubling", "performance_percent"):
+            if (value := curve[metric]["value"]) is not None:
+                found[f"{name}/{metric}"] = value
+        for point in curve["points"]:
+            if point["accuracy_percent"] is not None:
+                found[f"{name}/accuracy_percent/{point['setting']}"] = point["accuracy_percent"]
+                found[f"{name}/thinking_tokens/{point['setting']}"] = point["mean_thinking_tokens"]
+    return found
+
+
+def settings_of(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration and fingerprints as plain values for a tracker's table of settings."""
+    stages = context.get("stages") or []
+    fingerprints = {
+        str(s.get("label") or s.get("stage")): s.get("fingerprint")
+        for s in stages
+        if s.get("fingerprint")
+    }
+    names = ("name", "scale", "seed", "command", "job")
+    settings = {name: context[name] for name in names if context.get(name) is not None}
+    config = json.loads(json.dumps(context.get("config") or {}, default=str))
+    return {**settings, "config": config, "fingerprints": fingerprints}
