@@ -83,7 +83,7 @@ def _job(cfg: DictConfig) -> None:
         run(cfg, folder, overrides)
         return
     try:
-        run(cfg, folder, overrides, label=hydra_cfg.job.override_dirname)
+        run(cfg, folder, overrides, hydra_cfg.job.override_dirname, Path(hydra_cfg.sweep.dir).name)
     except Exception as error:
         if not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
             traceback.print_exc()

@@ -34,7 +34,7 @@ VERSIONS = {"pretrain": 1, "pool": 1, "select": 1, "train": 1, "evaluate": 1, "r
 
 
 def run(
-    cfg: DictConfig, folder: Path, overrides: Sequence[str], label: str = ""
+    cfg: DictConfig, folder: Path, overrides: Sequence[str], label: str = "", sweep: str = ""
 ) -> dict[str, Any] | None:
     """Runs the stages that `cfg.stages` names; returns the report's summary if one was written.
 
@@ -43,11 +43,12 @@ def run(
         folder: this run's own folder (Hydra's output folder).
         overrides: the command line's overrides, to tell how the run was started.
         label: the run's name among others (a sweep's job).
+        sweep: the sweep that the run is a job of; trackers group by it.
 
     Raises:
         UserError: anything that the user can mend; nothing half-written is left behind.
     """
-    return Run(load(cfg), cfg, folder, list(overrides), label).execute()
+    return Run(load(cfg), cfg, folder, list(overrides), label, sweep).execute()
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Run:
     folder: Path
     overrides: list[str]
     label: str = ""
+    sweep: str = ""
     done: list[dict[str, Any]] = field(default_factory=list)
     selection: Artifact | None = None
     training: Artifact | None = None
@@ -95,8 +97,7 @@ class Run:
             summary = self.report() if "report" in self.stages else None
             failed = False
         finally:
-            folders = [a.folder for a in (self.selection, self.training) if a]
-            tracker.finish(summary, folders, failed)
+            tracker.finish(summary, self._folders(), failed)
         if self.stages != ["plan"]:
             say(f"Done in {duration(time.perf_counter() - start)}.")
         return summary
@@ -182,7 +183,7 @@ class Run:
                         model_role=role,  # noqa: B023
                         prompt_format=prompt_format,  # noqa: B023
                         policy=config.budget,
-                        curve=config.root.curve,
+                        curve=self.curve(),
                         benchmark_name=name,  # noqa: B023
                         benchmark=benchmark,  # noqa: B023
                         problems=problems,  # noqa: B023
@@ -208,7 +209,7 @@ class Run:
         training = self.training.folder if self.training else None
         context = self.context()
         used = [*self.evaluations, *filter(None, (self.selection, self.training))]
-        told = {k: v for k, v in context.items() if k not in ("stages", "command", "label")}
+        told = {key: context[key] for key in ("name", "title", "scale", "seed", "config")}
         inputs = {"artifacts": [a.folder.name for a in used], "context": told}
 
         def build(folder: Path) -> None:
@@ -230,6 +231,11 @@ class Run:
         """The benchmarks whose questions may not be trained on, whatever is evaluated."""
         named = benchmarks_named(self.config.root.decontaminate)
         return {name: load_problems(name, benchmark) for name, benchmark in named.items()}
+
+    def curve(self) -> dict[str, list[Any]]:
+        """The dials' values to chart in one pass; none where the policy stands as it is set."""
+        root = self.config.root
+        return root.curve if root.one_pass else {}
 
     def _models(self) -> Iterator[tuple[Model, str, str]]:
         settings, model = self.config.evaluate, self.config.model
@@ -316,13 +322,20 @@ class Run:
             "role": role,
             "prompt_format": prompt_format,
             "budget": None if direct else self._node("budget"),
-            "curve": None if direct else self.config.root.curve,
+            "curve": None if direct else self.curve(),
             "benchmark": name,
             "problems": problems_hash(problems),
             "grader": getattr(self.config.benchmarks[name], "grader", None),
             "engine": self._node("engine"),
             "sampling": self._node("sampling"),
             "seed": self.config.root.seed,
+        }
+
+    def _folders(self) -> dict[str, Path | list[Path] | None]:
+        return {
+            "select": self.selection.folder if self.selection else None,
+            "train": self.training.folder if self.training else None,
+            "evaluate": [artifact.folder for artifact in self.evaluations],
         }
 
     def _artifact(
@@ -363,10 +376,20 @@ class Run:
                 group: self.choice(group)
                 for group in ("pool", "selection", "model", "train", "engine", "budget")
             },
-            "settings": OmegaConf.to_container(self.cfg, resolve=True),
+            "config": OmegaConf.to_container(self.cfg, resolve=True),
+            "prices": dataclasses.asdict(self.config.prices),
+            "sweep": self.sweep or None,
+            "job": self.label or None,
+            "run_folder": str(self.folder),
+            "tokenizers": self._tokenizers(),
             "fingerprints": {item["label"]: item["fingerprint"] for item in self.done},
             "stages": list(self.done),
         }
+
+    def _tokenizers(self) -> dict[str, str]:
+        """Model name → folder of its tokenizer, so that the trace viewer can mark tokens."""
+        model, training = self.config.model, self.training
+        return {model.name: str(training.folder / "model") if training else model.source()}
 
     def write_run_file(self) -> None:
         """`run.json`: the artifacts of this run, relative to its folder."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def report_on(pattern: str, output: Path, title: str | None = None) -> dict[str,
     Raises:
         UserError: no run folder matches, or one names artifacts that are gone.
     """
-    from s1x.report import run_many
+    from s1x.report import run as run_report
 
     runs = [
         read_run(path)
@@ -57,9 +58,35 @@ def report_on(pattern: str, output: Path, title: str | None = None) -> dict[str,
         "title": title,
         "runs": [[run["context"]["label"], *(p.name for p in run["evaluations"])] for run in runs],
     }
-    artifact = artifacts.get("report", inputs, lambda f: run_many(runs, f, title), "sweep report")
+    context = many(runs, title)
+    artifact = artifacts.get(
+        "report", inputs, lambda f: run_report(context, [], None, None, f), "report over the runs"
+    )
     stages = [stage for run in runs for stage in run["context"]["stages"]]
     return finish_report(artifact.folder, output, stages)
+
+
+def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]:
+    """The context of a report over several runs: what they share, and each with its label."""
+    contexts = [run["context"] for run in runs]
+    first = contexts[0]
+    shared = {
+        key: first[key]
+        for key in ("name", "scale", "seed", "prices")
+        if all(context[key] == first[key] for context in contexts)
+    }
+    tokenizers = {k: v for context in contexts for k, v in context.get("tokenizers", {}).items()}
+    entries = [
+        {
+            "label": context["label"],
+            "evaluations": run["evaluations"],
+            "selection": run["selection"],
+            "training": run["training"],
+            "settings": {"scale": context["scale"], "seed": context["seed"], **context["choices"]},
+        }
+        for run, context in zip(runs, contexts, strict=True)
+    ]
+    return {**shared, "title": title, "runs": entries, "tokenizers": tokenizers}
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -59,7 +59,9 @@ def _build_then_hang(root: Path) -> None:
 
 
 def test_a_killed_build_is_not_taken_for_whole_and_goes_on(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_build_then_hang, args=(tmp_path,))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_build_then_hang, args=(tmp_path,)
+    )
     process.start()
     place = Artifacts(tmp_path).folder("train", {})
     partial = place.with_name(place.name + ".partial")

@@ -53,7 +53,9 @@ def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
         (["seed"], ["seed"]),
     ],
 )
-def test_mistakes_are_told_in_a_line(tmp_path: Path, overrides: list[str], words: list[str]) -> None:
+def test_mistakes_are_told_in_a_line(
+    tmp_path: Path, overrides: list[str], words: list[str]
+) -> None:
     told(tmp_path, ["+experiment=s1k", *overrides], *words)
 
 

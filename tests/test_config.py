@@ -59,7 +59,9 @@ def test_every_experiment_loads_at_every_scale(experiment: str, scale: str) -> N
     assert config.root.scale_name == scale
 
 
-@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("model", "selection", "benchmark")])
+@pytest.mark.parametrize(
+    "group", [g for g in GROUPS if g not in ("model", "selection", "benchmark")]
+)
 def test_an_option_has_the_same_name_in_conf_and_package(group: str) -> None:
     package = PACKAGE.get(group, group)
     for name, cls in REGISTRY[group].items():
@@ -109,7 +111,5 @@ def test_settings_of_the_command_line_reach_the_option() -> None:
 
 
 def test_a_policy_from_outside_the_package_works_by_target(tmp_path: Path) -> None:
-    cfg = OmegaConf.create(
-        {"_target_": "s1x.budget.budget_forcing.BudgetForcing", "num_waits": 1}
-    )
+    cfg = OmegaConf.create({"_target_": "s1x.budget.budget_forcing.BudgetForcing", "num_waits": 1})
     assert build(cfg, "budget").num_waits == 1
