@@ -1,0 +1,117 @@
+"""The numbers of an architecture: parameters, FLOPs and bytes, without weights.
+
+They stand in `conf/model` (`architecture:`, the names of config.json), so that `plan` works
+without network, and are read from the configuration object where the model is at hand.
+Decoders with grouped-query attention and a gated feed-forward layer (Llama, Qwen2, SmolLM2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from s1x.errors import UserError
+
+_REQUIRED = (
+    "hidden_size",
+    "num_hidden_layers",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Widths and counts of a decoder, by the names of Hugging Face's config.json."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    vocab_size: int
+    tie_word_embeddings: bool = False
+    attention_bias: bool = True
+    """Biases on the query, key and value projections (Qwen2 has them, Llama has not)."""
+    head_dim: int | None = None
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, Any], name: str = "the model") -> Architecture:
+        """From a mapping that has config.json's names, as `conf/model` gives it.
+
+        Raises:
+            UserError: a number is missing.
+        """
+        missing = [key for key in _REQUIRED if key not in numbers]
+        if missing:
+            raise UserError(
+                f"model.architecture of {name} lacks {', '.join(missing)}; "
+                "copy the numbers from the model's config.json"
+            )
+        known = {key: numbers[key] for key in cls.__dataclass_fields__ if key in numbers}
+        return cls(**known)
+
+    @classmethod
+    def of_config(cls, config: Any) -> Architecture:
+        """From a transformers configuration object."""
+        numbers = {key: getattr(config, key) for key in _REQUIRED if key != "num_key_value_heads"}
+        heads = config.num_attention_heads
+        return cls(
+            **numbers,
+            num_key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
+            tie_word_embeddings=bool(config.tie_word_embeddings),
+            attention_bias=config.model_type == "qwen2" or getattr(config, "attention_bias", False),
+            head_dim=getattr(config, "head_dim", None),
+        )
+
+    @property
+    def head_width(self) -> int:
+        """Width of one attention head."""
+        return self.head_dim or self.hidden_size // self.num_attention_heads
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of one decoder layer: attention, feed-forward, two norms."""
+        d, kv = self.hidden_size, self.num_key_value_heads * self.head_width
+        q = self.num_attention_heads * self.head_width
+        attention = d * q + 2 * d * kv + q * d + (q + 2 * kv if self.attention_bias else 0)
+        return attention + 3 * d * self.intermediate_size + 2 * d
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the embedding; an untied head has as many again."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def parameters(self) -> int:
+        """All parameters."""
+        ends = self.embedding_parameters * (1 if self.tie_word_embeddings else 2)
+        return self.num_hidden_layers * self.layer_parameters + ends + self.hidden_size
+
+    @property
+    def matrix_parameters(self) -> int:
+        """Parameters that every token is multiplied with: all but the embedding's table."""
+        return self.num_hidden_layers * self.layer_parameters + self.embedding_parameters
+
+    def training_flops(self, lengths: Sequence[int]) -> float:
+        """FLOPs of a forward and backward pass over samples of these lengths.
+
+        6 per matrix parameter and token, and for causal attention 6 x layers x heads' width x
+        length squared; recomputed activations do not count (model FLOPs, not hardware FLOPs).
+        """
+        width = self.num_attention_heads * self.head_width
+        squares = sum(float(n) * n for n in lengths)
+        attention = 6.0 * self.num_hidden_layers * width * squares
+        return 6.0 * self.matrix_parameters * sum(lengths) + attention
+
+    def generation_flops(self, lengths: Sequence[int]) -> float:
+        """FLOPs of reading or writing samples of these lengths once: a third of training."""
+        return self.training_flops(lengths) / 3
+
+    def kv_bytes_per_token(self, bytes_per_number: int = 2) -> int:
+        """Bytes of keys and values that a token leaves in the cache."""
+        per_layer = 2 * self.num_key_value_heads * self.head_width
+        return self.num_hidden_layers * per_layer * bytes_per_number

@@ -1,0 +1,1 @@
+"""What runs in a rank's own process: Lightning module, loss, attention, checkpoints, export."""

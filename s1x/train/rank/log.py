@@ -1,0 +1,145 @@
+"""The training log: one row a step in `log.csv`, and what the numbers are measured by."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import torch
+
+from s1x.train.job import read_log
+from s1x.train.rank.module import SftModule, learning_rate_factor
+from s1x.train.rank.passes import Pass
+
+if TYPE_CHECKING:
+    from s1x.model.architecture import Architecture
+
+COLUMNS = (
+    "step",
+    "epoch",
+    "loss",
+    "learning_rate",
+    "gradient_norm",
+    "tokens",
+    "trained_tokens",
+    "tokens_per_second",
+    "mfu",
+    "padding_share",
+    "peak_memory_gib",
+    "step_seconds",
+    "wall_seconds",
+)
+
+#: dense bfloat16 peak of one device, TFLOP/s, by a part of its name
+PEAK_TFLOPS = {
+    "H200": 989.0,
+    "H100": 989.0,
+    "H800": 989.0,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "4090": 165.0,
+}
+
+
+def peak_tflops(stated: float | None) -> float | None:
+    """Peak of this machine's device: as stated, or known by the GPU's name; None if unknown."""
+    if stated or not torch.cuda.is_available():
+        return stated
+    name = torch.cuda.get_device_name()
+    return next((value for part, value in PEAK_TFLOPS.items() if part in name), None)
+
+
+def peak_memory_bytes() -> int:
+    """Most memory this rank has used: of its GPU, else of its process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class StepLog(pl.Callback):
+    """Appends a row a step on rank 0; a resumed run drops the rows after its checkpoint."""
+
+    def __init__(
+        self, path: Path, first_step: int, architecture: Architecture, peak: float | None
+    ) -> None:
+        self.path, self.architecture, self.peak = path, architecture, peak
+        self._kept = [row for row in read_log(path) if int(row["step"]) <= first_step]
+        self._before = float(self._kept[-1]["wall_seconds"]) if self._kept else 0.0
+        self._positions = 0
+        self._lengths: list[int] = []
+        self._file: Any = None
+        self._start = self._mark = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Opens the file."""
+        self._start = self._mark = time.perf_counter()
+        if trainer.is_global_zero:
+            self._file = self.path.open("w", newline="", buffering=1)
+            self._writer = csv.DictWriter(self._file, COLUMNS)
+            self._writer.writeheader()
+            self._writer.writerows(self._kept)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, _: Any, batch: Pass, *__: Any
+    ) -> None:
+        """After the last pass of a step: one row."""
+        assert isinstance(module, SftModule)
+        self._positions += batch["positions"]
+        self._lengths += batch["lengths"] if batch["rows"] else []
+        if batch["place"] + 1 < module.passes_per_step:
+            return
+        engine = getattr(trainer.strategy, "deepspeed_engine", None)
+        if engine is not None:
+            module.gradient_norm = float(engine.get_global_grad_norm())
+        positions, flops = self._all_ranks(trainer)
+        if trainer.is_global_zero:
+            self._writer.writerow(self._row(trainer, module, batch, positions, flops))
+        self._positions, self._lengths = 0, []
+
+    def _all_ranks(self, trainer: pl.Trainer) -> tuple[float, float]:
+        flops = self.architecture.training_flops(self._lengths)
+        sums = torch.tensor([self._positions, flops], dtype=torch.float64)
+        if trainer.world_size > 1:
+            sums = sums.to(trainer.strategy.root_device)
+            torch.distributed.all_reduce(sums)
+        return float(sums[0]), float(sums[1])
+
+    def _row(
+        self,
+        trainer: pl.Trainer,
+        module: SftModule,
+        batch: Pass,
+        positions: float,
+        flops: float,
+    ) -> dict[str, Any]:
+        now = time.perf_counter()
+        seconds, self._mark = now - self._mark, now
+        settings = module.settings
+        factor = learning_rate_factor(batch["step"], module.num_steps, settings.warmup_fraction)
+        tokens = batch["step_tokens"]
+        peak = self.peak and self.peak * 1e12 * trainer.world_size
+        return {
+            "step": batch["step"] + 1,
+            "epoch": batch["epoch"],
+            "loss": repr(module.step_loss),
+            "learning_rate": settings.learning_rate * factor,
+            "gradient_norm": f"{module.gradient_norm:.6g}",
+            "tokens": tokens,
+            "trained_tokens": batch["step_trained_tokens"],
+            "tokens_per_second": f"{tokens / seconds:.1f}",
+            "mfu": f"{flops / seconds / peak:.4f}" if peak else "",
+            "padding_share": f"{1 - tokens / positions:.4f}",
+            "peak_memory_gib": f"{peak_memory_bytes() / 2**30:.3f}",
+            "step_seconds": f"{seconds:.4f}",
+            "wall_seconds": f"{self._before + now - self._start:.3f}",
+        }
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()

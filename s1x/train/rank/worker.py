@@ -1,0 +1,186 @@
+"""One rank of a training job: `python -m s1x.train.rank.worker <folder>/job.json`.
+
+Its place among the ranks comes from the environment, as torchrun sets it. What goes wrong is left
+in `logs/rank<n>.error.json`; the launcher shows the first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s1x.errors import UserError
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+    from s1x.train.job import Job
+
+PARENT_POLL_SECONDS = 0.5
+
+
+def end_with_parent() -> None:
+    """Makes this process end when the one that started it does, even by kill -9."""
+    parent = int(os.environ.get("S1X_PARENT_PID", os.getppid()))
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def train_rank(job: Job) -> None:
+    """This rank's part of a job, from the rows to the exported model."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    from filelock import FileLock
+
+    rank = int(os.environ.get("RANK", "0"))
+    with FileLock(str(job.folder / f".rank{rank}.lock")):
+        _train_rank(job, rank)
+
+
+def _train_rank(job: Job, rank: int) -> None:
+    from s1x.model.load import Source, load_tokenizer
+    from s1x.train.batches import plan_steps
+    from s1x.train.rank.checkpoints import newest, remove_partial
+    from s1x.train.rank.export import export
+    from s1x.train.rank.module import SftModule
+    from s1x.train.rank.passes import Passes
+    from s1x.train.samples import build_samples, read_rows
+
+    settings = job.settings
+    tokenizer = load_tokenizer(job.model)
+    samples = build_samples(
+        tokenizer,
+        job.model,
+        read_rows(job.chosen),
+        settings.format,
+        settings.max_sequence_tokens,
+        settings.overflow,
+    )
+    padded = settings.batching == "padded"
+    steps = plan_steps(
+        samples.lengths(),
+        seed=job.seed,
+        epochs=settings.epochs,
+        batch_sequences=settings.batch_sequences,
+        num_ranks=job.num_ranks,
+        pass_tokens=settings.pass_tokens,
+        window_batches=settings.length_window_batches,
+        padded=padded,
+    )[: settings.max_steps]
+    if rank == 0:
+        remove_partial(job.folder)
+    found = newest(job.folder)
+    first_step, checkpoint = found if found else (0, None)
+    pad_id = tokenizer.pad_token_id
+    passes = Passes(
+        samples.samples, steps, rank, first_step=first_step, padded=padded, pad_id=pad_id
+    )
+    source = Source.of(job.model, settings.load_dtype(), settings.attention_name())
+    module = SftModule(settings, source, len(steps), passes.passes_per_step, job.seed)
+    trainer = build_trainer(job, module, first_step, passes.passes_per_step)
+    start = time.perf_counter()
+    trainer.fit(module, passes, ckpt_path=checkpoint)
+    seconds = time.perf_counter() - start
+    export(job, trainer, module, tokenizer, samples, seconds, first_step)
+
+
+def build_trainer(job: Job, module: Any, first_step: int, passes_per_step: int) -> pl.Trainer:
+    """Lightning's trainer with our log and checkpoints, silent otherwise."""
+    import lightning.pytorch as pl
+    from lightning.pytorch.plugins.environments import LightningEnvironment
+
+    from s1x.model.architecture import Architecture
+    from s1x.model.load import load_config
+    from s1x.train.job import LOG_CSV
+    from s1x.train.rank.checkpoints import Checkpoints
+    from s1x.train.rank.log import StepLog, peak_tflops
+
+    settings = job.settings
+    architecture = Architecture.of_config(load_config(module.source))
+    peak = peak_tflops(settings.peak_tflops)
+    devices = settings.devices(job.ranks_per_node)
+    callbacks: list[pl.Callback] = [
+        StepLog(job.folder / LOG_CSV, first_step, architecture, peak),
+        Checkpoints(
+            job.folder, settings.checkpoint_every_steps, settings.keep_checkpoints, module.num_steps
+        ),
+    ]
+    return pl.Trainer(
+        accelerator="cpu" if devices[0].type == "cpu" else "gpu",
+        devices=job.ranks_per_node,
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy(devices),
+        precision=settings.lightning_precision(),
+        plugins=[LightningEnvironment()],
+        max_epochs=1,
+        accumulate_grad_batches=passes_per_step,
+        gradient_clip_val=settings.gradient_clip_norm or None,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+OUT_OF_MEMORY = (
+    "out of memory on rank {rank} at a pass of at most {tokens} tokens; lower "
+    "train.max_sequence_tokens (with train.overflow=drop) or train.micro_batch_tokens, set "
+    "train.activation_checkpointing=true and train.logits=chunked, use more GPUs, "
+    "train=deepspeed_zero3_offload, or train.lora.rank=16"
+)
+
+
+def _say_why(job: Job, error: BaseException) -> None:
+    import torch
+
+    rank = int(os.environ.get("RANK", "0"))
+    kind, message = "bug", f"{type(error).__name__}: {error}"
+    no_memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    if isinstance(error, UserError):
+        kind, message = "user", str(error)
+    elif no_memory or "not enough memory" in str(error) or "out of memory" in str(error):
+        kind = "user"
+        message = OUT_OF_MEMORY.format(rank=rank, tokens=job.settings.pass_tokens)
+    written = {"rank": rank, "kind": kind, "message": message, "time": time.time()}
+    (job.folder / "logs" / f"rank{rank}.error.json").write_text(json.dumps(written))
+
+
+def main() -> int:
+    """Runs the rank that the environment names."""
+    from s1x.train.job import Job
+
+    end_with_parent()
+    job = Job.read(Path(sys.argv[1]))
+    try:
+        train_rank(job)
+    except BaseException as error:
+        traceback.print_exc()
+        _say_why(job, error)
+        os._exit(1)  # without waiting for threads that talk to ranks which are gone
+    os._exit(0) if job.num_ranks > 1 else None
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

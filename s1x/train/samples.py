@@ -1,0 +1,207 @@
+"""Training samples: one user turn, one assistant turn, and which tokens the loss counts.
+
+The assistant turn is (paper, appendix C; REFERENCE "Training")
+
+    {thinking_start}{trace}\\n{answer_start}{attempt}{end_of_turn}
+
+with "Answer: " put before an attempt that does not contain it. The loss counts every token of the
+assistant turn, `thinking_start` included, and none of the prompt: s1 trains on all that follows
+`<|im_start|>assistant\\n`, and a model that learnt to open its thinking can be used in a plain chat.
+Left out, unlike s1, is the newline that the chat template writes after `end_of_turn`: generation
+has stopped there. The pieces are tokenized one by one, as inference forces and reads them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from s1x.errors import UserError
+from s1x.model.chat import encode, prompt_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerBase
+
+    from s1x.model.model import Model
+
+STEP_TOKENS = 100
+"""Longest step of the step-conditional format, in tokens (paper, appendix E)."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Token ids of one sample.
+
+    Attributes:
+        row: its place in the chosen rows.
+        token_ids: prompt and assistant turn.
+        prompt_tokens: how many of them are the prompt, which the loss does not count.
+    """
+
+    row: int
+    token_ids: list[int]
+    prompt_tokens: int
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that the loss counts."""
+        return len(self.token_ids) - self.prompt_tokens
+
+
+@dataclass
+class SampleSet:
+    """All samples of a run and what became of those that were too long."""
+
+    samples: list[Sample]
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def lengths(self) -> list[int]:
+        """Tokens of each sample."""
+        return [len(sample.token_ids) for sample in self.samples]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Question, trace and attempt of the chosen rows.
+
+    Raises:
+        UserError: the file has no rows, lacks a column, or a row has no trace or attempt.
+    """
+    import pyarrow.parquet as pq
+
+    columns = ["question", "reasoning_trace", "attempt"]
+    table = pq.ParquetFile(path)
+    missing = [name for name in columns if name not in table.schema_arrow.names]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]}; training needs {', '.join(columns)}")
+    rows: list[dict[str, Any]] = table.read(columns=columns).to_pylist()
+    if not rows:
+        raise UserError(f"{path} has no rows to train on; loosen the selection")
+    for index, row in enumerate(rows):
+        for name in columns:
+            if not row[name]:
+                raise UserError(
+                    f"{path} row {index} has no {name}; the selection must drop such rows"
+                )
+    return rows
+
+
+def assistant_pieces(
+    tokenizer: PreTrainedTokenizerBase, model: Model, trace: str, attempt: str
+) -> list[list[int]]:
+    """Ids of the assistant turn: opening, trace, delimiter, attempt with its end."""
+    if "Answer:" not in attempt:
+        attempt = "Answer: " + attempt
+    texts = (model.thinking_start, trace + "\n", model.answer_start, attempt + model.end_of_turn)
+    return [encode(tokenizer, text) for text in texts]
+
+
+def told_limit(trace_tokens: int) -> int:
+    """The limit that a trace of this length is told: the next power of two (appendix E)."""
+    return 1 << max(0, math.ceil(math.log2(max(1, trace_tokens))))
+
+
+def cut_into_steps(tokenizer: PreTrainedTokenizerBase, trace: str) -> list[str]:
+    """A trace cut at newlines into steps of at most `STEP_TOKENS` tokens.
+
+    Lines are joined while they fit; a line that alone is longer is cut between words.
+    """
+    steps: list[str] = []
+    current = ""
+    for piece in _short_pieces(tokenizer, trace):
+        if current and len(encode(tokenizer, current + piece)) > STEP_TOKENS:
+            steps.append(current)
+            current = ""
+        current += piece
+    return [*steps, current] if current else steps
+
+
+def _short_pieces(tokenizer: PreTrainedTokenizerBase, trace: str) -> Iterable[str]:
+    """Lines with their newline; the words of a line that is longer than a step."""
+    for line in trace.splitlines(keepends=True):
+        if len(encode(tokenizer, line)) <= STEP_TOKENS:
+            yield line
+            continue
+        words = line.split(" ")
+        yield words[0]
+        yield from (" " + word for word in words[1:])
+
+
+def in_format(
+    tokenizer: PreTrainedTokenizerBase, name: str, question: str, trace: str
+) -> tuple[str, str]:
+    """Question and trace as the format writes them (`plain` leaves them as they are)."""
+    if name == "plain":
+        return question, trace
+    from s1x.budget import formats
+
+    if name == "token_conditional":
+        limit = told_limit(len(encode(tokenizer, trace)))
+        return f"{question}\n{formats.token_instruction(limit)}", trace
+    assert name == "step_conditional", name
+    steps = cut_into_steps(tokenizer, trace)
+    headed = [
+        formats.step_header(len(steps) - index) + step.rstrip("\n") + "\n"
+        for index, step in enumerate(steps)
+    ]
+    return f"{question}\n{formats.step_instruction(len(steps))}", "".join(headed).rstrip("\n")
+
+
+def build_samples(
+    tokenizer: PreTrainedTokenizerBase,
+    model: Model,
+    rows: Sequence[dict[str, Any]],
+    format_name: str = "plain",
+    max_sequence_tokens: int = 32_768,
+    overflow: str = "error",
+) -> SampleSet:
+    """Tokenizes rows; samples that are too long are refused, dropped or cut, and counted.
+
+    Raises:
+        UserError: a sample is longer than `max_sequence_tokens` under overflow=error, the pad
+            token occurs in a sample, or no sample is left.
+    """
+    samples, too_long = [], 0
+    for index, row in enumerate(rows):
+        question, trace = in_format(
+            tokenizer, format_name, row["question"], row["reasoning_trace"].rstrip("\n")
+        )
+        prompt = encode(tokenizer, prompt_text(tokenizer, question))
+        turn = assistant_pieces(tokenizer, model, trace, row["attempt"])
+        ids = prompt + [token for piece in turn for token in piece]
+        if len(ids) > max_sequence_tokens:
+            too_long += 1
+            if overflow == "drop" or len(prompt) >= max_sequence_tokens:
+                continue
+            ids = ids[:max_sequence_tokens]
+        samples.append(Sample(index, ids, len(prompt)))
+    if too_long and overflow == "error":
+        raise UserError(
+            f"{too_long} of {len(rows)} samples are longer than train.max_sequence_tokens "
+            f"({max_sequence_tokens}); raise it, or set train.overflow=drop or truncate "
+            "(s1 lost 20 points on AIME24 by cutting)"
+        )
+    if not samples:
+        raise UserError(
+            f"no sample fits train.max_sequence_tokens ({max_sequence_tokens}); raise it"
+        )
+    _check_pad(tokenizer, samples)
+    word = {"drop": "dropped", "truncate": "truncated", "error": "too_long"}[overflow]
+    return SampleSet(samples, {"rows": len(rows), "samples": len(samples), word: too_long})
+
+
+def _check_pad(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        raise UserError(
+            "the tokenizer has no pad token; give model.pad_token, one no text contains"
+        )
+    for sample in samples:
+        if pad in sample.token_ids:
+            raise UserError(
+                f"the pad token {tokenizer.pad_token!r} occurs in sample {sample.row}; "
+                "set model.pad_token to a token that no text contains"
+            )

@@ -1,0 +1,219 @@
+"""What every way of training shares: the recipe of supervised fine-tuning, with s1's values.
+
+The options (`single_device`, `deepspeed_zero3`, `deepspeed_zero3_offload`, `fsdp`) differ only in
+how weights, gradients and optimizer states lie on the devices; they derive from `TrainSettings`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from s1x.errors import SettingError, UserError
+from s1x.option import Option, setting
+
+if TYPE_CHECKING:
+    import torch
+    from lightning.pytorch.strategies import Strategy
+
+FORMATS = ("plain", "token_conditional", "step_conditional")
+
+
+@dataclass(frozen=True)
+class Lora(Option):
+    """Low-rank adapters instead of all weights, for small machines; merged at the export."""
+
+    rank: int = setting(0, "of the adapters; 0: train all weights", at_least=0)
+    alpha: float = setting(32.0, "scale of the adapters, times 1 / rank", above=0)
+    dropout: float = setting(0.0, "on the adapters' input", at_least=0, at_most=0.9)
+    target_modules: list[str] = setting(
+        factory=lambda: [
+            "q_proj",
+            "k_proj",
+            "v_proj",
+            "o_proj",
+            "gate_proj",
+            "up_proj",
+            "down_proj",
+        ],
+        doc="names of the linear layers that get adapters",
+    )
+
+
+@dataclass(frozen=True)
+class TrainSettings(Option):
+    """The recipe (paper, appendix D): AdamW, linear warm-up, cosine to 0, 5 epochs, batch 16."""
+
+    format: str = setting(
+        "plain", "of the samples: as they are, or told a limit in tokens or steps", choices=FORMATS
+    )
+    epochs: int = setting(5, "passes over the chosen rows", at_least=1)
+    max_steps: int | None = setting(None, "stop after so many optimizer steps", at_least=1)
+    batch_sequences: int = setting(16, "samples an optimizer step, all ranks together", at_least=1)
+    learning_rate: float = setting(1e-5, "peak", above=0)
+    warmup_fraction: float = setting(0.05, "of all steps, linear", at_least=0, at_most=1)
+    beta1: float = setting(0.9, "of AdamW", at_least=0, at_most=1)
+    beta2: float = setting(0.95, "of AdamW", at_least=0, at_most=1)
+    weight_decay: float = setting(
+        1e-4, "of AdamW; not on norms and biases, as s1's trainer did", at_least=0
+    )
+    gradient_clip_norm: float = setting(
+        1.0, "largest norm of the gradient; 0: no limit", at_least=0
+    )
+    max_sequence_tokens: int = setting(32_768, "longest sample, prompt included", at_least=8)
+    overflow: str = setting(
+        "error", "what happens to longer samples", choices=["error", "drop", "truncate"]
+    )
+    batching: str = setting(
+        "packed",
+        "packed: samples lie end to end, no padding; padded: rectangles of about equal tokens",
+        choices=["packed", "padded"],
+    )
+    micro_batch_tokens: int | None = setting(
+        None, "most tokens in one pass of a rank; None: max_sequence_tokens", at_least=8
+    )
+    length_window_batches: int = setting(
+        0,
+        "batches within which samples of like length are put together; 0: order at random",
+        at_least=0,
+    )
+    precision: str = setting(
+        "bfloat16", "of the arithmetic; master weights are float32", choices=["bfloat16", "float32"]
+    )
+    attention: str = setting(
+        "auto",
+        "auto: FlashAttention where it is installed, else packed (exact, torch only)",
+        choices=["auto", "flash_attention_2", "packed", "sdpa"],
+    )
+    logits: str = setting(
+        "auto",
+        "how the loss gets its logits: all at once, in chunks, by torch's fused op; "
+        "auto: in chunks where all would take more than 256 MiB",
+        choices=["auto", "full", "chunked", "torch"],
+    )
+    activation_checkpointing: bool = setting(True, "recompute activations in the backward pass")
+    checkpoint_every_steps: int = setting(50, "0: none", at_least=0)
+    keep_checkpoints: int = setting(1, "the last so many are kept", at_least=1)
+    device: str = setting("auto", "auto: GPUs where there are any", choices=["auto", "cpu", "cuda"])
+    devices_per_node: int | None = setting(None, "ranks a node; None: its GPUs, or 1", at_least=1)
+    num_nodes: int = setting(1, "machines; Slurm's allocation or `hosts` says which", at_least=1)
+    hosts: list[str] = setting(
+        factory=list, doc="host names of the nodes, this one first, reached by ssh; [] under Slurm"
+    )
+    master_port: int | None = setting(None, "of the rendezvous; None: a free one", at_least=1024)
+    peak_tflops: float | None = setting(
+        None, "of one device, for the model FLOPs utilization; None: known GPUs' own", above=0
+    )
+    export_dtype: str = setting(
+        "bfloat16", "of the exported weights", choices=["bfloat16", "float32"]
+    )
+    lora: Lora = setting(factory=Lora, doc="low-rank adapters")
+
+    #: shards weights over the ranks: bytes a parameter and their place are worked out by `plan`
+    sharded: ClassVar[bool] = False
+    #: optimizer states and master weights live in main memory
+    offloaded: ClassVar[bool] = False
+    #: modules that must be installed
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit = self.micro_batch_tokens
+        if limit is not None and limit < self.max_sequence_tokens:
+            raise SettingError(
+                "micro_batch_tokens",
+                f"max_sequence_tokens ({self.max_sequence_tokens}) or more",
+                limit,
+                "a sample is never cut to fit a pass",
+            )
+        if self.hosts and len(self.hosts) != self.num_nodes:
+            raise SettingError("hosts", f"{self.num_nodes} names, one a node", list(self.hosts))
+
+    @property
+    def pass_tokens(self) -> int:
+        """Most tokens in one forward and backward pass of a rank."""
+        return self.micro_batch_tokens or self.max_sequence_tokens
+
+    def check(self) -> None:
+        """What must be there before processes start.
+
+        Raises:
+            UserError: a library is missing.
+        """
+        for module in self.needs:
+            if importlib.util.find_spec(module) is None:
+                raise UserError(
+                    f"train={self.__class__.__name__} needs {module}, which is not installed; "
+                    f"pip install {module}, or use train=single_device"
+                )
+
+    def uses_gpus(self) -> bool:
+        """Whether training runs on GPUs on this machine.
+
+        Raises:
+            UserError: train.device=cuda and there is none.
+        """
+        import torch
+
+        found = torch.cuda.is_available()
+        if self.device == "cuda" and not found:
+            raise UserError("train.device=cuda, but torch sees no GPU; use train.device=cpu")
+        return found and self.device != "cpu"
+
+    def ranks_per_node(self) -> int:
+        """Processes on each node: as set, else one a GPU, else one."""
+        import torch
+
+        if self.devices_per_node or not self.sharded:
+            return self.devices_per_node or 1
+        return torch.cuda.device_count() if self.uses_gpus() else 1
+
+    def devices(self, ranks_per_node: int) -> list[torch.device]:
+        """The devices of this node's ranks."""
+        import torch
+
+        kind = "cuda" if self.uses_gpus() else "cpu"
+        return [torch.device(kind, index) for index in range(ranks_per_node)]
+
+    def load_dtype(self) -> str:
+        """Type of the weights as loaded: master weights are float32, so float32."""
+        return "float32"
+
+    def lightning_precision(self) -> Any:
+        """Lightning's name of the precision."""
+        return "bf16-mixed" if self.precision == "bfloat16" else "32-true"
+
+    def attention_name(self) -> str:
+        """The attention as transformers knows it."""
+        if self.batching == "padded" and self.attention in ("auto", "packed"):
+            return "sdpa"
+        if self.attention == "auto":
+            flash = importlib.util.find_spec("flash_attn") is not None and self.uses_gpus()
+            return "flash_attention_2" if flash and self.precision == "bfloat16" else "s1x_packed"
+        return {"packed": "s1x_packed"}.get(self.attention, self.attention)
+
+    def strategy(self, devices: list[torch.device]) -> Strategy:
+        """Lightning's strategy for this rank's node.
+
+        Args:
+            devices: one a local rank.
+        """
+        raise NotImplementedError
+
+    def load(self, source: Any) -> Any:
+        """The causal LM with its weights, placed as the strategy needs them.
+
+        Args:
+            source: `s1x.model.load.Source`.
+        """
+        from s1x.model.load import load_causal_lm
+
+        return load_causal_lm(source)
+
+    def shard(self, net: torch.nn.Module, mesh: Any) -> None:
+        """Splits the module over ranks, where that is not the strategy's own work."""
+
+    def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
+        """The whole parameter on rank 0, in main memory; None on the other ranks. Collective."""
+        return parameter.detach().cpu()

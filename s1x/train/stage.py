@@ -1,0 +1,111 @@
+"""The train stage: rows and a base model in, a Hugging Face model folder out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s1x import console
+from s1x.train.job import LOG_CSV, RESULT, Job, read_log
+
+if TYPE_CHECKING:
+    from s1x.model.model import Model
+    from s1x.train.settings import TrainSettings
+
+OnStep = Callable[[dict[str, str]], None]
+
+
+def run(
+    settings: TrainSettings,
+    model: Model,
+    chosen: Path,
+    seed: int,
+    folder: Path,
+    on_step: OnStep | None = None,
+) -> dict[str, Any]:
+    """Trains in processes of its own, and goes on from the last checkpoint found in the folder.
+
+    Args:
+        settings: the recipe and its strategy.
+        model: the base model.
+        chosen: Parquet file with columns question, reasoning_trace, attempt.
+        seed: of the order of samples.
+        folder: gets model/, train.json, log.csv, costs.json, logs/, checkpoints/ (removed at the end).
+        on_step: called with each new row of the log, for trackers.
+
+    Returns:
+        What `train.json` holds.
+
+    Raises:
+        UserError: settings, rows or model that cannot work; a loss that is not a number; no memory.
+        RankFailed: a training process died.
+    """
+    from s1x.train.launch import train_in_processes
+
+    settings.check()
+    chosen, folder = chosen.resolve(), folder.resolve()
+    start = time.perf_counter()
+    if not (folder / RESULT).exists():
+        job = Job(settings, model, chosen, seed, folder, settings.ranks_per_node())
+        with console.progress("train", _num_steps(settings, chosen), "steps") as advance:
+            train_in_processes(job, _Follower(folder / LOG_CSV, advance, on_step))
+    return _finish(folder, model, time.perf_counter() - start)
+
+
+def _num_steps(settings: TrainSettings, chosen: Path) -> int:
+    import pyarrow.parquet as pq
+
+    per_epoch = -(-pq.ParquetFile(chosen).metadata.num_rows // settings.batch_sequences)
+    return min(per_epoch * settings.epochs, settings.max_steps or 10**12)
+
+
+class _Follower:
+    """Reads the log as it grows: moves the progress bar and feeds the tracker."""
+
+    def __init__(self, path: Path, advance: Callable[[int], None], on_step: OnStep | None) -> None:
+        self.path, self.advance, self.on_step = path, advance, on_step
+        self.seen, self.size = 0, -1
+
+    def __call__(self) -> None:
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size == self.size:
+            return
+        self.size = size
+        rows = read_log(self.path)
+        for row in rows[self.seen :]:
+            if self.on_step:
+                self.on_step(row)
+        self.advance(max(0, len(rows) - self.seen))
+        self.seen = max(self.seen, len(rows))
+
+
+def _finish(folder: Path, model: Model, wall_seconds: float) -> dict[str, Any]:
+    """Writes `train.json` and `costs.json`, and removes what only a resumed run needs."""
+    import shutil
+
+    result: dict[str, Any] = json.loads((folder / RESULT).read_text())
+    result["wall_seconds"] = wall_seconds
+    (folder / "train.json").write_text(json.dumps(result, indent=1))
+    gpus = result["num_ranks"] if result["device"] != "cpu" else 0
+    cost = {
+        "stage": "train",
+        "item": f"SFT of {model.name}",
+        "model_calls": None,
+        "prompt_tokens": None,
+        "generated_tokens": None,
+        "trained_tokens": result["tokens"],
+        "wall_seconds": wall_seconds,
+        "device": result["device"],
+        "num_devices": result["num_ranks"],
+        "gpu_hours": gpus * wall_seconds / 3600 if gpus else 0.0,
+        "energy_kwh": None,
+        "usd": None,
+    }
+    (folder / "costs.json").write_text(json.dumps([cost], indent=1))
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for lock in folder.glob(".rank*.lock"):
+        lock.unlink()
+    return result
