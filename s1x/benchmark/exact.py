@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s1x.benchmark.extraction import Extraction, is_number, normal_form, only_number
+from s1x.benchmark.extraction import (
+    DEFAULT_RULES,
+    WHOLE_TEXT,
+    Extraction,
+    is_number,
+    normal_form,
+    only_number,
+)
 from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded
 from s1x.benchmark.problem import Problem
-from s1x.option import option
+from s1x.option import option, setting
 
 
 @option("grader", "exact")
@@ -18,6 +25,12 @@ class Exact(Grader):
     Where the reference is a number and the extracted text a sentence with exactly one number
     ("x = 42 apples"), that number is the answer. Two numbers are no answer, and 1/2 is not 2.
     """
+
+    rules: list[str] = setting(
+        factory=lambda: [*DEFAULT_RULES, WHOLE_TEXT],
+        doc="extraction rules in order: boxed, whole_text, last_number, or a text that ends in a "
+        "colon",
+    )
 
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """The verdict on one answer; never ungraded."""

@@ -6,6 +6,7 @@ Rules, tried in the order they are given; the name of the one that matched goes 
   sentence count together. Where a "Final Answer:" comes after the box, that is the answer.
 * `Final Answer:`, `Answer:` or any other text that ends in a colon: what follows its last
   occurrence, to the end of the sentence or line, or of the display formula that starts there.
+* `whole_text`: a text of one short line is itself the answer.
 * `last_number`: the last number of the text. A choice, never a default: it also finds an answer
   where the model gave none.
 
@@ -20,7 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-BOXED, LAST_NUMBER = "boxed", "last_number"
+BOXED, WHOLE_TEXT, LAST_NUMBER = "boxed", "whole_text", "last_number"
+#: a longer line is prose
+LONGEST_WHOLE_TEXT = 40
 FINAL = "Final Answer:"
 DEFAULT_RULES = (BOXED, FINAL, "Answer:")
 
@@ -56,6 +59,9 @@ def extract(text: str, rules: Sequence[str] = DEFAULT_RULES) -> Extraction | Non
             box_end, found = last_boxed(text)
             if found is not None and FINAL in rules and after_marker(text[box_end:], FINAL):
                 continue
+        elif rule == WHOLE_TEXT:
+            line = text.strip()
+            found = line if len(line) <= LONGEST_WHOLE_TEXT and "\n" not in line else None
         elif rule == LAST_NUMBER:
             found = last_number(text)
         elif rule.endswith(":"):

@@ -11,7 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s1x.benchmark.extraction import DEFAULT_RULES, Extraction, extract
+from s1x.benchmark.extraction import (
+    BOXED,
+    DEFAULT_RULES,
+    LAST_NUMBER,
+    WHOLE_TEXT,
+    Extraction,
+    extract,
+)
 from s1x.benchmark.problem import Problem
 from s1x.errors import SettingError, UserError
 from s1x.option import REGISTRY, Option, setting
@@ -56,7 +63,8 @@ class Grader(Option):
 
     rules: list[str] = setting(
         factory=lambda: list(DEFAULT_RULES),
-        doc="extraction rules in order: boxed, last_number, or a text that ends in a colon",
+        doc="extraction rules in order: boxed, whole_text, last_number, or a text that ends in a "
+        "colon",
     )
 
     def __post_init__(self) -> None:
@@ -70,7 +78,7 @@ class Grader(Option):
 
     def own_rules(self) -> tuple[str, ...]:
         """Names of rules that are no marker texts."""
-        return ("boxed", "last_number")
+        return (BOXED, WHOLE_TEXT, LAST_NUMBER)
 
     def extract(self, problem: Problem, answer_text: str) -> Extraction | None:
         """The answer in the text, without judging it; cheap, safe on any text."""

@@ -32,8 +32,8 @@ class Math(Grader):
 
     rules: list[str] = setting(
         factory=lambda: [*DEFAULT_RULES, LAST_EXPRESSION],
-        doc="extraction rules in order: boxed, last_number, last_expression, or a text that ends "
-        "in a colon",
+        doc="extraction rules in order: boxed, whole_text, last_number, last_expression, or a text "
+        "that ends in a colon",
     )
     time_limit_seconds: float = setting(5.0, "for one answer", above=0)
     memory_limit_bytes: int = setting(2 << 30, "address space of a worker", at_least=1 << 29)

@@ -1,0 +1,147 @@
+"""Benchmarks of the hub: AIME 2024 and 2025, MATH500, GPQA Diamond, or any other data set.
+
+One class reads them all; `conf/benchmark/*.yaml` says which repository, split and columns, with
+the source of each choice. A row with wrong choices is multiple choice: its choices are shuffled
+with a seed and the letter of the right one is its answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from s1x.benchmark.benchmark import Benchmark, lettered
+from s1x.benchmark.problem import Problem
+from s1x.errors import UserError
+from s1x.option import option, setting
+
+
+@option("benchmark", "hub")
+@dataclass(frozen=True)
+class Hub(Benchmark):
+    """Questions of a data set on the Hugging Face hub."""
+
+    repository: str = setting(doc="id of the data set, owner/name")
+    config_name: str | None = setting(None, "configuration of the data set; null: its only one")
+    split: str = setting("test", "split of the data set")
+    revision: str | None = setting(None, "commit or tag; null: the newest")
+    num_problems: int | None = setting(None, "how many it must have; null: any", at_least=1)
+    question_column: str = setting("problem", "column of the question")
+    answer_column: str = setting("answer", "column of the reference answer")
+    id_column: str | None = setting(None, "column of ids; null: numbered from 1")
+    domain_column: str | None = setting(None, "column of the field; null: domain_name")
+    level_column: str | None = setting(None, "column of the difficulty")
+    wrong_choice_columns: list[str] = setting(
+        factory=list, doc="columns of the wrong choices; none: not multiple choice"
+    )
+    shuffle_seed: int = setting(0, "of the order of each question's choices", at_least=0)
+    domain_name: str = setting("unknown", "field of the rows that name none")
+
+    def source(self) -> str:
+        """Repository, configuration and split."""
+        config = f"/{self.config_name}" if self.config_name else ""
+        return f"hub: {self.repository}{config}, split {self.split}"
+
+    def _problems(self) -> list[Problem]:
+        problems = self.from_rows(self._rows())
+        if self.num_problems is not None and len(problems) != self.num_problems:
+            raise UserError(
+                f"{self.repository} has {len(problems)} questions in split {self.split}, not the "
+                f"{self.num_problems} it must have; set revision to the commit that has them"
+            )
+        return problems
+
+    def _rows(self) -> Iterable[Mapping[str, Any]]:
+        from datasets import load_dataset
+
+        if not hub_answers():
+            use_cache_only()
+        try:
+            rows: Iterable[Mapping[str, Any]] = load_dataset(
+                self.repository, self.config_name, split=self.split, revision=self.revision
+            )
+        except Exception as error:  # the libraries below raise dozens of kinds
+            gated = "gated" in str(error).lower() or "401" in str(error)
+            remedy = (
+                f"accept its terms at huggingface.co/datasets/{self.repository} and set HF_TOKEN"
+                if gated
+                else "check the network, or use a file of the questions: "
+                "benchmark=jsonl benchmark.path=<file>.jsonl"
+            )
+            reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
+            raise UserError(
+                f"{self.repository} cannot be loaded from the hub "
+                f"({type(error).__name__}: {reason}); {remedy}"
+            ) from None
+        return rows
+
+    def from_rows(self, rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
+        """The problems in rows that have the columns of the data set.
+
+        Raises:
+            UserError: a row that lacks a column.
+        """
+        return [self._problem(number, row) for number, row in enumerate(rows, 1)]
+
+    def _problem(self, number: int, row: Mapping[str, Any]) -> Problem:
+        def value(column: str) -> str:
+            if row.get(column) is None:
+                raise UserError(
+                    f"{self.repository} row {number}: no column {column!r} "
+                    f"(it has {', '.join(row)}); set the benchmark's columns"
+                )
+            return str(row[column]).strip()
+
+        def optional(column: str | None) -> str | None:
+            return str(row[column]) if column and row.get(column) is not None else None
+
+        question, answer = value(self.question_column), value(self.answer_column)
+        choices: tuple[str, ...] | None = None
+        metadata: dict[str, object] = {"row": number}
+        if self.wrong_choice_columns:
+            listed = [answer, *map(value, self.wrong_choice_columns)]
+            order = list(range(len(listed)))
+            random.Random(f"{self.shuffle_seed}:{question}").shuffle(order)
+            choices = tuple(listed[i] for i in order)
+            answer = chr(65 + order.index(0))
+            question = f"{question}\n\n{lettered(choices)}"
+            metadata["shuffle_seed"] = self.shuffle_seed
+        return Problem(
+            problem_id=optional(self.id_column) or str(number),
+            question=question,
+            answer=answer,
+            domain=optional(self.domain_column) or self.domain_name,
+            level=optional(self.level_column),
+            choices=choices,
+            metadata=metadata,
+        )
+
+
+def hub_answers(timeout_seconds: float = 5.0) -> bool:
+    """Whether the hub can be reached at all; asked once, for its own client retries for long."""
+    import urllib.error
+    import urllib.request
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        urllib.request.urlopen(request, timeout=timeout_seconds).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def use_cache_only() -> None:
+    """Lets `datasets` look only at what this machine has downloaded before."""
+    import datasets
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = True
+    datasets.config.HF_HUB_OFFLINE = True
