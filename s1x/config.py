@@ -151,13 +151,25 @@ def register() -> None:
     store = ConfigStore.instance()
     for group, options in REGISTRY.items():
         for name, cls in options.items():
-            store.store(group=f"schema/{group}", name=name, node=_schema(cls))
+            store.store(group=f"schema/{group}", name=name, node=_writable(_schema(cls)))
 
 
 def _schema(cls: type[Option]) -> type:
     target = dataclasses.field(default=f"{cls.__module__}.{cls.__qualname__}")
     fields = [("_target_", str, target)]
     return dataclasses.make_dataclass(cls.__name__, fields, bases=(cls,), frozen=True)
+
+
+def _writable(schema: type[Option]) -> DictConfig:
+    """The schema as a node that YAML may change (OmegaConf makes frozen classes read-only)."""
+    node: DictConfig = OmegaConf.structured(schema)
+    pending: list[Any] = [node]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, DictConfig) and not found._is_none() and not found._is_missing():
+            OmegaConf.set_readonly(found, None)
+            pending += [found._get_node(key) for key in found]
+    return node
 
 
 def build(node: DictConfig, key: str) -> Any:
