@@ -27,7 +27,9 @@ class Benchmark(Option):
     )
     instruction: str = setting("", "put after each question, on a line of its own")
     answer_format: str = setting("", "how the answer is asked for and read, for reports")
-    domain_names: list[str] = setting(factory=list, doc="fields its questions are from")
+    domain_names: list[str] = setting(
+        factory=list, doc="fields its questions are from; none: as the problems say"
+    )
     in_domain: bool | None = setting(
         None, "whether the training data covers this field; null: not known"
     )
@@ -55,13 +57,13 @@ class Benchmark(Option):
 
     def info(self) -> dict[str, Any]:
         """What evaluation.json keeps of the benchmark (`benchmark_info`)."""
-        return {
-            "domain_names": list(self.domain_names),
+        about = {
             "source": self.source(),
             "in_domain": self.in_domain,
             "answer_format": self.answer_format,
             "grader": self.grader,
         }
+        return about | ({"domain_names": list(self.domain_names)} if self.domain_names else {})
 
     def source(self) -> str:
         """Where the questions come from, in words."""

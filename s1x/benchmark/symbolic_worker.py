@@ -51,6 +51,7 @@ class Sandbox:
             resource.RLIMIT_AS: memory_limit_bytes,
             resource.RLIMIT_FSIZE: 0,
             resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_NPROC: 0,
         }
         for kind, most in limits.items():
             with contextlib.suppress(ValueError, OSError):

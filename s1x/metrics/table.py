@@ -142,14 +142,13 @@ def _read_one(source: Path) -> pa.Table:
     table = pq.read_table(file, columns=list(COLUMNS))
     info = file.with_name("evaluation.json")
     points = json.loads(info.read_text())["points"] if info.is_file() else []
-    return with_limits(table, {p["point"]: p.get("settings") or {} for p in points})
+    return with_limits(table, {entry["point"]: thinking_limits(entry) for entry in points})
 
 
-def with_limits(table: pa.Table, settings: Mapping[int, Mapping[str, Any]]) -> pa.Table:
-    """Adds the columns `limit_min_tokens` and `limit_max_tokens` from each point's settings."""
+def with_limits(table: pa.Table, limits: Mapping[int, tuple[int | None, int | None]]) -> pa.Table:
+    """Adds the columns `limit_min_tokens` and `limit_max_tokens`: point → (least, most)."""
     import pyarrow as pa
 
-    limits = {point: thinking_limits(values) for point, values in settings.items()}
     of_rows = [limits.get(point, (None, None)) for point in table["point"].to_pylist()]
     for index, name in enumerate(LIMITS):
         column = pa.array([pair[index] for pair in of_rows], pa.int64())
@@ -157,17 +156,16 @@ def with_limits(table: pa.Table, settings: Mapping[int, Mapping[str, Any]]) -> p
     return table
 
 
-def thinking_limits(settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Least and most thinking tokens that a policy's settings ask for (None: no such limit).
+def thinking_limits(entry: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Least and most thinking tokens asked for at a point (None: no such limit).
 
-    `min_thinking_tokens` and `max_thinking_tokens` are read as they are; a number of steps is a
-    limit of that many times the tokens of a step, as the paper counts (section D.2).
+    Args:
+        entry: the point in evaluation.json: its limits, else its policy's settings.
     """
-    low, high = settings.get("min_thinking_tokens"), settings.get("max_thinking_tokens")
-    steps, step_tokens = settings.get("max_steps"), settings.get("step_tokens")
-    if high is None and steps is not None and step_tokens is not None:
-        high = steps * step_tokens
-    return (int(low) if low else None), (int(high) if high is not None else None)
+    settings = entry.get("settings") or {}
+    low = entry.get(LIMITS[0], settings.get("min_thinking_tokens"))
+    high = entry.get(LIMITS[1], settings.get("max_thinking_tokens"))
+    return (int(low) if low else None), (None if high is None else int(high))
 
 
 def cells(table: pa.Table) -> list[Cell]:
