@@ -1,0 +1,123 @@
+"""What the annotation stage makes, with which models, and how much it may cost.
+
+    python run.py stages=[annotate,select] pool=jsonl pool.path=questions.jsonl \\
+        annotate.tasks=[trace,judge,domain] annotate.teacher.model=deepseek-r1 \\
+        'annotate.teacher.base_urls=[http://node1:8000/v1,http://node2:8000/v1]'
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from s1x.errors import SettingError
+from s1x.option import Option, option, setting
+
+TASKS = ("trace", "solve", "judge", "domain")
+
+
+@dataclass(frozen=True)
+class Endpoint(Option):
+    """A model behind one or more OpenAI-compatible servers; none given: the run's own engine."""
+
+    model: str = setting("", "name that the servers know the model by; empty: not used")
+    base_urls: list[str] = setting(
+        factory=list, doc="servers of the same model, such as http://host:8000/v1; calls spread"
+    )
+    api_key_env: str = setting("OPENAI_API_KEY", "environment variable that holds the key")
+    concurrency: int = setting(16, "calls in flight at each server", at_least=1)
+    temperature: float = setting(0.0, "0 is greedy", at_least=0)
+    top_p: float = setting(1.0, "nucleus sampling: probability mass kept", above=0, at_most=1)
+    max_tokens: int = setting(8192, "longest reply, in tokens", at_least=1)
+    prompt: str | None = setting(None, "in place of the task's own; {question} and so on stand in it")
+    usd_per_million_prompt_tokens: float | None = setting(None, "price; unknown if null", at_least=0)
+    usd_per_million_generated_tokens: float | None = setting(
+        None, "price; unknown if null", at_least=0
+    )
+
+    def usd(self, prompt_tokens: int | None, generated_tokens: int | None) -> float | None:
+        """What a call costs, as far as prices and counts are known."""
+        prices = (self.usd_per_million_prompt_tokens, self.usd_per_million_generated_tokens)
+        if None in prices or prompt_tokens is None or generated_tokens is None:
+            return None
+        return (prompt_tokens * (prices[0] or 0) + generated_tokens * (prices[1] or 0)) / 1e6
+
+
+@option("annotate", "annotate")
+@dataclass(frozen=True)
+class Annotate(Option):
+    """Which columns are made, by which models, within which limits."""
+
+    tasks: list[str] = setting(factory=lambda: list(TASKS), doc="of " + ", ".join(TASKS))
+    teacher: Endpoint = setting(factory=Endpoint, doc="writes reasoning traces and attempts")
+    solvers: dict[str, Endpoint] = setting(
+        factory=dict, doc="{name: endpoint}: attempts whose verdicts tell difficulty"
+    )
+    judge: Endpoint = setting(factory=Endpoint, doc="compares attempts with solutions")
+    classifier: Endpoint = setting(factory=Endpoint, doc="names the domain of a question")
+    replace: bool = setting(False, "also make values that the pool has already")
+    max_replies: int = setting(3, "replies asked for until one can be read", at_least=1)
+    max_tries: int = setting(8, "tries of a call before it is given up", at_least=1)
+    timeout_seconds: float = setting(600.0, "patience with one call", above=0)
+    backoff_seconds: float = setting(1.0, "first pause after a refusal; doubles", above=0)
+    max_backoff_seconds: float = setting(60.0, "longest pause", above=0)
+    max_total_tokens: int | None = setting(
+        None, "tokens (prompt and reply) that new calls of a run may use", at_least=1
+    )
+    max_usd: float | None = setting(None, "US dollars that new calls of a run may cost", above=0)
+
+    def __post_init__(self) -> None:
+        for name in ("teacher", "judge", "classifier"):
+            object.__setattr__(self, name, _endpoint(getattr(self, name), name))
+        solvers = {str(k): _endpoint(v, f"solvers.{k}") for k, v in self.solvers.items()}
+        object.__setattr__(self, "solvers", solvers)
+        super().__post_init__()
+        for task in self.tasks:
+            if task not in TASKS:
+                raise SettingError("tasks", "of " + ", ".join(TASKS), task)
+
+    def check(self) -> None:
+        """Refuses tasks without a model, and a money cap without prices.
+
+        Raises:
+            SettingError: naming the setting that is missing.
+        """
+        needed = {"trace": "teacher", "judge": "judge", "domain": "classifier"}
+        for task in self.tasks:
+            name = needed.get(task)
+            if name is not None and not getattr(self, name).model:
+                remedy = f"set annotate.{name}.model=..., or leave {task} out of annotate.tasks"
+                raise SettingError(f"annotate.{name}.model", f"set for the task {task}", "", remedy)
+        if "solve" in self.tasks and not self.solvers:
+            remedy = "set +annotate.solvers.<name>.model=..., or leave solve out of annotate.tasks"
+            raise SettingError("annotate.solvers", "named for the task solve", {}, remedy)
+        if self.max_usd is not None:
+            for name, endpoint in self.used():
+                if endpoint.usd(1, 1) is None:
+                    key = f"annotate.{name}.usd_per_million_prompt_tokens"
+                    remedy = "prices are needed for annotate.max_usd"
+                    raise SettingError(key, "set (and that of generated tokens)", None, remedy)
+
+    def used(self) -> list[tuple[str, Endpoint]]:
+        """(name, endpoint) of every model that the tasks call."""
+        found: list[tuple[str, Endpoint]] = []
+        if "trace" in self.tasks:
+            found.append(("teacher", self.teacher))
+        if "solve" in self.tasks:
+            found += [(f"solvers.{name}", endpoint) for name, endpoint in self.solvers.items()]
+        if "judge" in self.tasks:
+            found.append(("judge", self.judge))
+        if "domain" in self.tasks:
+            found.append(("classifier", self.classifier))
+        return found
+
+
+def _endpoint(value: Any, name: str) -> Endpoint:
+    if isinstance(value, Endpoint):
+        return value
+    try:
+        return Endpoint(**dict(value))
+    except SettingError as error:
+        raise error.under(name) from None
+    except TypeError as error:
+        raise SettingError(name, "an endpoint", value, str(error)) from None
