@@ -1,4 +1,4 @@
-"""Curves measured point by point: jobs of a sweep that differ only in the budget become one curve."""
+"""Curves measured point by point: jobs that differ only in the budget become one curve."""
 
 from __future__ import annotations
 

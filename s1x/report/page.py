@@ -1,8 +1,8 @@
 """The report as one HTML file that works offline, in dark and light, on a phone.
 
-Text from models, data and settings is escaped, or travels as JSON in script elements that no browser
-executes and reaches the page by `textContent`. A content security policy allows only the page's own
-two scripts, by their hashes, and no connection at all.
+Text from models, data and settings is escaped, or travels as JSON in script elements that no
+browser executes and reaches the page by `textContent`. A content security policy allows only the
+page's own two scripts, by their hashes, and no connection at all.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ def page(
         headline=html.escape(headline),
         notes=_notes(notes),
         facts=_facts(facts),
-        top=f"<details><summary>Stages and fingerprints</summary>{top.to_html()}</details>"
-        if top
-        else "",
+        top=top.to_html() if top else "",
         nav=_nav(sections),
         sections=body + _viewer(blocks),
         charts=json_island(charts),
@@ -105,7 +103,8 @@ def _grouped(parts: list[str]) -> str:
             row.append(part)
             continue
         if row:
-            out.append(f'<div class="charts n{min(2, len(row))}">{"".join(row)}</div>')
+            count = "n1" if len(row) == 1 else ("odd" if len(row) % 2 else "even")
+            out.append(f'<div class="charts {count}">{"".join(row)}</div>')
             row = []
         out.append(part)
     return "".join(out)
@@ -114,7 +113,9 @@ def _grouped(parts: list[str]) -> str:
 def _notes(notes: Sequence[str]) -> str:
     if not notes:
         return ""
-    return '<aside class="honest">' + "".join(f"<p>{html.escape(n)}</p>" for n in notes) + "</aside>"
+    return (
+        '<aside class="honest">' + "".join(f"<p>{html.escape(n)}</p>" for n in notes) + "</aside>"
+    )
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> str:
@@ -124,7 +125,7 @@ def _facts(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def _nav(sections: Sequence[Section]) -> str:
-    links = [(s.key, s.title) for s in sections] + [("viewer", "All traces")]
+    links = [(s.key, s.short or s.title) for s in sections] + [("viewer", "All traces")]
     return "".join(f'<a href="#{key}">{html.escape(title)}</a>' for key, title in links)
 
 
@@ -137,14 +138,15 @@ def _viewer(blocks: Blocks) -> str:
         )
     if blocks.num_unmarked:
         words += (
-            f" In {blocks.num_unmarked:,} of them forced tokens are not marked, because the model's "
-            "tokenizer was not on this machine."
+            f" In {blocks.num_unmarked:,} of them forced tokens are not marked, because the "
+            "model's tokenizer was not on this machine."
         )
     return (
         '<section id="viewer"><h2>All traces</h2>'
-        f'<p class="lead">{html.escape(words)} Choose one to read; beside it stands the same problem '
-        "at another budget.</p>"
-        '<div class="viewer"><noscript>Reading all traces needs JavaScript.</noscript></div></section>'
+        f'<p class="lead">{html.escape(words)} Choose one to read; beside it stands the same '
+        "problem at another budget.</p>"
+        '<div class="viewer"><noscript>Reading all traces needs JavaScript.</noscript></div>'
+        "</section>"
     )
 
 
@@ -164,9 +166,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    hashes = [
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts
-    ]
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
@@ -181,9 +181,9 @@ _FRAME = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>{title}</title><link rel="icon" href="data:,"><style>{css}</style></head>
 <body><header><p class="brand">s1x · test-time scaling report</p><h1>{title}</h1>
-<p class="headline">{headline}</p>{notes}<dl class="facts">{facts}</dl>{top}</header>
+{notes}<p class="headline">{headline}</p><dl class="facts">{facts}</dl>{top}</header>
 <nav>{nav}</nav><main>{sections}</main>
-<footer><p>Made from evaluation rows only. Figures as PNG and SVG, tables as CSV and summary.json stand
-beside this file. Math is set by Temml (MIT licence).</p></footer>
+<footer><p>Made from evaluation rows only. Figures as PNG and SVG, tables as CSV and summary.json
+stand beside this file. Math is set by Temml (MIT licence).</p></footer>
 <script type="application/json" id="charts">{charts}</script>{blocks}{scripts}</body></html>
 """

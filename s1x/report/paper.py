@@ -1,4 +1,4 @@
-"""What the paper published (arXiv 2501.19393 v3): points for grey curves, tables to stand beside ours.
+"""What the paper published (arXiv 2501.19393 v3): points for grey curves, tables beside ours.
 
 Facts and figures only. Curves are those of Figure 1, read from its vector drawing, with one more
 point of AIME24 (Wait x 6) from the plot of budget forcing alone. Table 3's slopes are in points per

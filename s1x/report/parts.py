@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Union
 
 from s1x.report.charts import Chart
 from s1x.report.tables import Table
@@ -24,7 +23,9 @@ class Section:
     key: str
     title: str
     lead: str
-    items: tuple[Union[Chart, Table, Html, str], ...] = field(default=())
+    items: tuple[Chart | Table | Html | str, ...] = field(default=())
+    short: str = ""
+    """A word or two for the row of links; empty: the title."""
 
     def tables(self) -> Iterator[Table]:
         """Its tables, for CSV files."""
@@ -32,6 +33,4 @@ class Section:
 
     def charts(self) -> Iterator[Chart]:
         """Its charts, for image files."""
-        return (
-            item for item in self.items if not isinstance(item, (Table, Html, str))
-        )
+        return (item for item in self.items if not isinstance(item, (Table, Html, str)))

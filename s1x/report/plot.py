@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s1x.report.charts import Bars, Chart, Frames, Histogram, Line, Lines
+from s1x.report.charts import Bars, Chart, Frames, Histogram, Line, Lines, Part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,13 +27,12 @@ COLOURS = {
     **{
         f"c{i}": tone
         for i, tone in enumerate(
-            ("#d9480f", "#7b4fb5", "#2f9e77", "#b08900")
-            + ("#0b7fab", "#c2255c", "#5c7a29", "#495057")
+            ("#d9480f", "#7b4fb5", "#2f9e77", "#b08900", "#0b7fab", "#c2255c", "#5c7a29", "#495057")
         )
     },
 }
 DOTS_PER_INCH = 200
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -64,6 +63,7 @@ def save(charts: list[Chart], folder: Path) -> list[Path]:
             for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 path = folder / f"{chart.key}.{ending}"
                 figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata)
+                figure.set_layout_engine("none")  # the second file needs no second layout
                 written.append(path)
     return written
 
@@ -115,13 +115,15 @@ def _lines(ax: Axes, chart: Lines) -> None:
 
 
 def _line(ax: Axes, line: Line) -> None:
-    marks = [m for m in line.marks if m.x is not None and m.y is not None]
-    order = sorted(marks, key=lambda m: m.x or 0.0)
-    xs, ys = [m.x for m in order], [m.y for m in order]
-    grey = line.colour == "grey"
-    tone = COLOURS[line.colour]
+    import numpy as np
+
+    marks = sorted((m for m in line.marks if m.x and m.y is not None), key=lambda m: m.x or 0.0)
+    table = np.array([(m.x, m.y, m.low, m.high) for m in marks], np.float64).reshape(-1, 4)
+    x, y, low, high = table.T  # an interval that is not known is NaN and not drawn
+    grey, tone = line.colour == "grey", COLOURS[line.colour]
     ax.plot(
-        *(xs, ys),
+        x,
+        y,
         color=tone,
         ls="--" if line.dashed else "-",
         marker="o",
@@ -130,21 +132,12 @@ def _line(ax: Axes, line: Line) -> None:
         label=line.name,
         zorder=1 if grey else 3,
     )
-    known = [m for m in order if m.low is not None and m.high is not None]
-    if len(known) > 1:
-        ax.fill_between(
-            [m.x for m in known],
-            [m.low for m in known],
-            [m.high for m in known],
-            color=tone,
-            alpha=0.13,
-            lw=0,
-        )
-    elif known:
-        m = known[0]
-        ax.errorbar([m.x], [m.y], [[m.y - m.low], [m.high - m.y]], color=tone, capsize=3)
+    if len(table) > 1:
+        ax.fill_between(x, low, high, color=tone, alpha=0.13, lw=0)
+    elif np.isfinite(table).all():
+        ax.errorbar(x, y, [y - low, high - y], color=tone, capsize=3)
     if line.labelled:
-        _labels(ax, [(m.x, m.y, m.label) for m in order])
+        _labels(ax, [(m.x, m.y, m.label) for m in marks])
 
 
 def _labels(ax: Axes, marks: list[tuple[Any, Any, str]]) -> None:
@@ -187,7 +180,8 @@ def _bars(ax: Axes, chart: Bars) -> None:
     lanes = 1 if chart.stacked else len(chart.parts)
     left = [0.0] * size
     for index, part in enumerate(chart.parts):
-        at = [i + (0.8 / lanes) * (index - (lanes - 1) / 2) for i in range(size)]
+        lane = 0 if chart.stacked else index - (lanes - 1) / 2
+        at = [i + 0.8 / lanes * lane for i in range(size)]
         values = [v or 0.0 for v in part.values]
         tone = COLOURS[part.colour]
         start = list(left) if chart.stacked else [0.0] * size
@@ -195,6 +189,8 @@ def _bars(ax: Axes, chart: Bars) -> None:
         if chart.stacked:
             left = [a + b for a, b in zip(left, values, strict=True)]
         _whiskers(ax, at, part)
+        if not chart.stacked and chart.x_max == 100:
+            _values(ax, at, part)
     for i, note in enumerate(chart.notes):
         ax.annotate(
             note,
@@ -209,13 +205,27 @@ def _bars(ax: Axes, chart: Bars) -> None:
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     top = chart.x_max or max([*left, *(v or 0.0 for p in chart.parts for v in p.values)], default=1)
-    ax.set_xlim(0, (top or 1) * (1.22 if chart.notes else 1.02))
+    room = 1.22 if chart.notes else (1.02 if chart.stacked else 1.08)
+    ax.set_xlim(0, (top or 1) * room)
+    if chart.x_max == 100:
+        ax.set_xticks(range(0, 101, 20))
+    else:
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.set_xlabel(chart.x_label)
     ax.set_title(chart.title, loc="left", pad=22)
     ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, borderaxespad=0.1)
 
 
-def _whiskers(ax: Axes, at: list[float], part: Any) -> None:
+def _values(ax: Axes, at: list[float], part: Part) -> None:
+    highs = part.highs or (None,) * len(part.values)
+    for y, value, high in zip(at, part.values, highs, strict=True):
+        if value is not None:
+            place = (max(value, high or 0.0), y)
+            style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 6.5}
+            ax.annotate(f"{value:.1f}", place, xytext=(3, 0), color="#444444", **style)
+
+
+def _whiskers(ax: Axes, at: list[float], part: Part) -> None:
     for i, (low, high) in enumerate(zip(part.lows, part.highs, strict=False)):
         if low is not None and high is not None:
             ax.plot([low, high], [at[i], at[i]], color="#333333", lw=1)
@@ -223,14 +233,15 @@ def _whiskers(ax: Axes, at: list[float], part: Any) -> None:
 
 def _histogram(ax: Axes, chart: Histogram, title: str, legend: bool) -> None:
     edges = chart.edges
-    widths = [b - a for a, b in zip(edges, edges[1:], strict=False)]
-    bottom = [0.0] * len(widths)
+    bottom = [0.0] * (len(edges) - 1)
     for part in chart.parts:
         values = [v or 0.0 for v in part.values]
+        top = [a + b for a, b in zip(bottom, values, strict=True)]
         if any(values) or legend:
             tone = COLOURS[part.colour]
-            ax.bar(edges[:-1], values, widths, bottom, align="edge", color=tone, label=part.name)
-        bottom = [a + b for a, b in zip(bottom, values, strict=True)]
+            ax.stairs(top, edges, baseline=bottom, fill=True, color=tone, label=part.name)
+        bottom = top
+    ax.set_ylim(bottom=0)
     ax.set_title(title, loc="left", fontsize=8)
     ax.tick_params(labelsize=7)
     ax.set_xlabel(chart.x_label, fontsize=7)

@@ -46,7 +46,9 @@ class Decoder:
         end = int(row["thinking_tokens"] or 0)
         return Segments(self._cut(ids, mask, 0, end), self._cut(ids, mask, end, len(ids)), True)
 
-    def _cut(self, ids: Sequence[int], mask: Sequence[bool], start: int, end: int) -> tuple[str, ...]:
+    def _cut(
+        self, ids: Sequence[int], mask: Sequence[bool], start: int, end: int
+    ) -> tuple[str, ...]:
         bounds = [start, *(i for i in range(start + 1, end) if mask[i] != mask[i - 1]), end]
         texts = [] if end == start or not mask[start] else [""]
         whole = self._decode(ids[:end])

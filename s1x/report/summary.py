@@ -122,9 +122,7 @@ def console_table(summary: Mapping[str, Any], width: int = 78) -> str:
     return "\n".join(lines)
 
 
-def _line(
-    point: Mapping[str, Any], same: Mapping[str, Mapping[str, Any]], width: int
-) -> str:
+def _line(point: Mapping[str, Any], same: Mapping[str, Mapping[str, Any]], width: int) -> str:
     low, high = point["interval_percent"]
     interval = f"{_number(low)} to {_number(high)}" if low is not None else "—"
     text = (

@@ -7,9 +7,10 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
-Value = Union[str, float, int, None, tuple[Any, ...]]
+#: a text so short stays on one line
+SHORT = 26
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class Interval:
         if self.value is None:
             return "—"
         sign = "+" if self.signed else ""
-        number = [f"{v:{sign}.{self.digits}f}" for v in (self.value, self.low, self.high) if v is not None]
+        number = [
+            f"{v:{sign}.{self.digits}f}" for v in (self.value, self.low, self.high) if v is not None
+        ]
         if len(number) < 3:
             return number[0]
         return f"{number[0]} ({number[1]} to {number[2]})"
@@ -43,6 +46,7 @@ class Table:
         digits: after the point, by column name; 0 for columns not named.
         strong: indexes of rows to stand out.
         note: a sentence below.
+        folded: closed until it is asked for.
     """
 
     key: str
@@ -52,6 +56,7 @@ class Table:
     digits: dict[str, int] = field(default_factory=dict)
     strong: frozenset[int] = frozenset()
     note: str = ""
+    folded: bool = False
 
     def to_csv(self) -> str:
         """CSV text; an interval takes three columns, an unknown value is empty."""
@@ -83,18 +88,22 @@ class Table:
             for i, row in enumerate(self.rows)
         )
         note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
-        return (
-            f'<figure class="table" data-key="{html.escape(self.key)}">'
-            f"<figcaption>{html.escape(self.title)}</figcaption>"
-            f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-            f"</div>{note}</figure>"
+        title = html.escape(self.title)
+        caption = "" if self.folded else f"<figcaption>{title}</figcaption>"
+        figure = (
+            f'<figure class="table" data-key="{html.escape(self.key)}">{caption}'
+            f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>{note}</figure>"
         )
+        return f"<details><summary>{title}</summary>{figure}</details>" if self.folded else figure
 
     def _row(self, row: tuple[Any, ...], numeric: Sequence[bool]) -> str:
-        return "".join(
-            f"<td{_right(n)}>{html.escape(shown(value, self.digits.get(name, 0)))}</td>"
-            for value, name, n in zip(row, self.columns, numeric, strict=True)
-        )
+        cells = []
+        for value, name, is_number in zip(row, self.columns, numeric, strict=True):
+            text = shown(value, self.digits.get(name, 0))
+            kind = "n" if is_number else ("" if len(text) > SHORT else "s")
+            cells.append(f'<td class="{kind}">{html.escape(text)}</td>')
+        return "".join(cells)
 
 
 def _right(numeric: bool) -> str:

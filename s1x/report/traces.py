@@ -27,7 +27,16 @@ BLOCK_CHARACTERS = 300_000
 MOST_CHARACTERS = 40_000_000
 
 SMALL = (
-    *("benchmark", "problem_id", "domain", "level", "model", "model_role", "prompt_format", "policy"),
+    *(
+        "benchmark",
+        "problem_id",
+        "domain",
+        "level",
+        "model",
+        "model_role",
+        "prompt_format",
+        "policy",
+    ),
     *("point", "setting", "sample", "thinking_tokens", "answer_tokens", "end_reason", "num_waits"),
     *("extracted_answer", "extraction_rule", "verdict", "ungraded_reason"),
 )
@@ -160,7 +169,17 @@ def _series(inputs: Inputs, entry: Entry) -> str:
 class _Writer:
     """Fills blocks and the columns of the index, texts of the index numbered in dictionaries."""
 
-    NAMED = ("benchmark", "problem", "series", "setting", "verdict", "end", "flip", "level", "domain")
+    NAMED = (
+        "benchmark",
+        "problem",
+        "series",
+        "setting",
+        "verdict",
+        "end",
+        "flip",
+        "level",
+        "domain",
+    )
 
     def __init__(self) -> None:
         self._names: dict[str, dict[str, int]] = {name: {} for name in self.NAMED}

@@ -11,20 +11,20 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from s1x.option import Option
 
 #: stage → its folder, or folders where it has several (evaluate)
-Folders = Mapping[str, Union[Path, list[Path], None]]
+Folders = Mapping[str, Path | list[Path] | None]
 
 
 class Tracker(Option, ABC):
     """Base of the `tracker` options.
 
     The calls of one run: `start`, any number of `log` and `log_training`, `finish`. A tracker that
-    was never started ignores `finish`. Whoever runs the stages calls `finish(..., failed=True)` when
-    they raise, so that no run stays open.
+    was never started ignores `finish`. Whoever runs the stages calls `finish(..., failed=True)`
+    when they raise, so that no run stays open.
     """
 
     @abstractmethod
@@ -58,7 +58,9 @@ def training_log(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
         return
     with file.open(newline="", encoding="utf-8") as lines:
         for index, line in enumerate(csv.DictReader(lines)):
-            values = {name: number for name, text in line.items() if (number := _number(text)) is not None}
+            values = {
+                name: number for name, text in line.items() if (number := _number(text)) is not None
+            }
             step = values.pop("step", float(index))
             yield int(step), values
 

@@ -67,8 +67,19 @@ def run(
 
 
 def _sections(inputs: Inputs, found: Any) -> list[Section]:
-    from s1x.report.sections import ability, ablation, base, budget_use, costs, curves, domains
-    from s1x.report.sections import flips, parallel, reading, selection
+    from s1x.report.sections import (
+        ability,
+        ablation,
+        base,
+        budget_use,
+        costs,
+        curves,
+        domains,
+        flips,
+        parallel,
+        reading,
+        selection,
+    )
 
     builders: list[Callable[[Inputs], Section | None]] = [
         *(curves.build, ability.build, ablation.build, base.build, flips.build),

@@ -90,11 +90,25 @@ def evaluation(
                 power += benchmark.skill + skill + 0.3 * ease - 0.15
                 if role == "base":
                     power = 0.02 if prompt_format == "thinking" else 0.12
-                right = power > chance.random() * 0.2 + random.Random(f"{index}-{sample}").random() * 0.8
+                right = (
+                    power
+                    > chance.random() * 0.2 + random.Random(f"{index}-{sample}").random() * 0.8
+                )
                 text = _words(chance, natural, waits, limit)
                 text = [] if prompt_format == "direct" else text
                 rows.append(
-                    _row(benchmark, vocabulary, index, sample, point, label, text, right, limit, waits)
+                    _row(
+                        benchmark,
+                        vocabulary,
+                        index,
+                        sample,
+                        point,
+                        label,
+                        text,
+                        right,
+                        limit,
+                        waits,
+                    )
                     | {"model": "puzzle_base" if role == "base" else "puzzle_base-s1k"}
                     | {"model_role": role, "prompt_format": prompt_format, "policy": policy}
                 )
@@ -139,7 +153,9 @@ def evaluation(
 
 
 def _words(chance: random.Random, natural: int, waits: int, limit: int | None) -> list[str]:
-    words = [chance.choice(WORDS[:6]) if i % 2 else str(chance.randrange(200)) for i in range(natural)]
+    words = [
+        chance.choice(WORDS[:6]) if i % 2 else str(chance.randrange(200)) for i in range(natural)
+    ]
     words = words[: limit or natural]
     for _ in range(waits):
         words += ["Wait", *(chance.choice(WORDS) for _ in range(13))]
@@ -234,7 +250,11 @@ def training(folder: Path) -> Path:
 
 
 def cost(
-    stage: str, item: str, seconds: float = 30.0, generated: int | None = None, trained: int | None = None
+    stage: str,
+    item: str,
+    seconds: float = 30.0,
+    generated: int | None = None,
+    trained: int | None = None,
 ) -> dict[str, Any]:
     """One entry of a costs.json."""
     return {
@@ -253,7 +273,9 @@ def cost(
     }
 
 
-def run(folder: Path, benchmarks: list[Benchmark] | None = None, skill: float = 0.0, seed: int = 0) -> Made:
+def run(
+    folder: Path, benchmarks: list[Benchmark] | None = None, skill: float = 0.0, seed: int = 0
+) -> Made:
     """All folders of a run: fine-tuned, base and base answering directly on each benchmark."""
     chosen = benchmarks or [Benchmark()]
     made = []
@@ -287,7 +309,9 @@ def context(made: Made, **more: Any) -> dict[str, Any]:
     }
 
 
-def _stage(stage: str, label: str, fingerprint: str, seconds: float, reused: bool) -> list[dict[str, Any]]:
+def _stage(
+    stage: str, label: str, fingerprint: str, seconds: float, reused: bool
+) -> list[dict[str, Any]]:
     values = {"stage": stage, "label": label, "fingerprint": fingerprint}
     return [{**values, "wall_seconds": seconds, "reused": reused}]
 

@@ -43,7 +43,7 @@ class Chart {
   items() {
     const {spec} = this;
     if (spec.kind !== "lines") return spec.parts.map(p => ({...p, box: true}));
-    return [...spec.lines, ...spec.levels.map(level => ({...level, dashed: true}))];
+    return [...spec.lines, ...spec.levels.map(level => ({...level, dotted: true}))];
   }
 
   fillLegend() {
@@ -52,7 +52,7 @@ class Chart {
     for (const item of items) {
       const key = html("i", item.box ? {class: "box"} : {});
       if (item.box) key.style.background = tone(item.colour);
-      else { key.style.borderTopColor = tone(item.colour); if (item.dashed) key.style.borderTopStyle = "dashed"; }
+      else { key.style.borderTopColor = tone(item.colour); if (item.dashed) key.style.borderTopStyle = "dashed"; if (item.dotted) key.className = "dotted"; }
       const button = html("button", {type: "button", "aria-pressed": "true"}, key, item.name);
       button.addEventListener("click", () => {
         const off = this.hidden.has(item.name);
@@ -237,7 +237,7 @@ function drawBars(chart, width) {
   const sums = spec.bars.map((_, i) => parts.reduce((s, p) => s + (p.values[i] ?? 0), 0));
   const singles = spec.parts.flatMap(p => [...p.values, ...p.highs]).map(v => v ?? 0);
   const top = spec.x_max ?? Math.max(1e-9, ...(spec.stacked ? sums : singles));
-  const right = width - 12 - note;
+  const right = width - 12 - note - (spec.stacked ? 0 : 28);
   const x = v => left + (v / top) * (right - left);
   const step = niceStep(top, Math.max(2, (right - left) / 80));
   for (let v = 0; v <= top + 1e-9; v += step) {
@@ -266,6 +266,10 @@ function drawBars(chart, width) {
           stroke: tone("ink"), "stroke-width": 1.3}));
       }
       if (spec.stacked) at += value;
+      else if (spec.x_max === 100) {
+        image.append(svg("text", {x: x(Math.max(value, high ?? 0)) + 5, y: y + lane / 2 + 3,
+          "font-size": 10.5}, fixed(value)));
+      }
     });
     if (spec.notes[i]) {
       const end = spec.stacked ? x(at) : right;

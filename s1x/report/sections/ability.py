@@ -8,14 +8,14 @@ from s1x.report.parts import Section
 from s1x.report.tables import Interval, Table
 
 LEAD = (
-    "Control: percent of the points with a limit whose mean thinking tokens keep it. Scaling: mean "
-    "slope over all pairs of points, in points of accuracy per doubling of thinking tokens (the unit "
-    "of the paper's Table 3) and per 1,000 tokens. Performance: the best accuracy of any point; its "
-    "interval carries the optimism of choosing the best."
+    "Control: percent of the points with a limit whose mean thinking tokens keep it. Performance: "
+    "the best accuracy of any point; its interval carries the optimism of choosing the best. "
+    "Scaling: mean slope over all pairs of points, in points of accuracy per doubling of thinking "
+    "tokens (the unit of the paper's Table 3) and per 1,000 tokens."
 )
 COLUMNS = (
-    *("benchmark", "model", "policy", "control %", "scaling per doubling"),
-    *("scaling per 1,000 tokens", "performance %", "points", "n"),
+    *("benchmark", "model", "policy", "control %", "performance %"),
+    *("scaling per doubling", "scaling per 1,000 tokens", "points", "n"),
 )
 
 
@@ -31,32 +31,35 @@ def build(inputs: Inputs) -> Section | None:
         tuple(_row(inputs, series) for series in thinking),
         strong=frozenset(i for i, s in enumerate(thinking) if s is inputs.main),
     )
-    return Section("metrics", "Control, scaling, performance", LEAD, (ours, _papers(thinking)))
+    return Section(
+        "metrics", "Control, scaling, performance", LEAD, (ours, _papers(thinking)), "Metrics"
+    )
 
 
 def _row(inputs: Inputs, series: Series) -> tuple[object, ...]:
     curve = series.curve
-    estimates = (
-        curve.control_percent,
-        curve.scaling_per_doubling,
-        curve.scaling_per_thousand_tokens,
-        curve.performance_percent,
+    best, doubling = curve.performance_percent, curve.scaling_per_doubling
+    thousand = curve.scaling_per_thousand_tokens
+    return (
+        *(series.benchmark, inputs.name(series), series.policy.replace("_", " ")),
+        curve.control_percent.value,
+        Interval(best.value, best.low, best.high),
+        Interval(doubling.value, doubling.low, doubling.high),
+        Interval(thousand.value, thousand.low, thousand.high, digits=0),
+        *(len(curve.points), curve.num_problems),
     )
-    values = [Interval(e.value, e.low, e.high) for e in estimates]
-    counts = (len(curve.points), curve.num_problems)
-    return (series.benchmark, inputs.name(series), series.policy, *values, *counts)
 
 
 def _papers(series: list[Series]) -> Table:
     methods = {_method(s) for s in series}
     rows = tuple(
-        (m.name, m.control_percent, m.scaling_per_doubling, m.performance_percent, m.num_runs)
+        (m.name, m.control_percent, m.performance_percent, m.scaling_per_doubling, m.num_runs)
         for m in paper.TABLE_3
     )
     return Table(
         "paper_table_3",
         "The paper's Table 3: s1-32B on AIME24",
-        ("method", "control %", "scaling per doubling", "performance %", "runs"),
+        ("method", "control %", "performance %", "scaling per doubling", "runs"),
         rows,
         digits={"performance %": 1},
         strong=frozenset(i for i, m in enumerate(paper.TABLE_3) if m.name in methods),

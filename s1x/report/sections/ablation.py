@@ -30,18 +30,29 @@ def build(inputs: Inputs) -> Section | None:
     rows: list[tuple[object, ...]] = []
     clear: set[int] = set()
     for benchmark in ordered_benchmarks(inputs):
-        for row, is_clear in _rows(inputs, [s for s in tuned if s.benchmark == benchmark], reference):
+        for row, is_clear in _rows(
+            inputs, [s for s in tuned if s.benchmark == benchmark], reference
+        ):
             if is_clear:
                 clear.add(len(rows))
             rows.append(row)
     if not rows:
         return None
     items: list[Table | str] = [
-        Table("ablation", "Paired differences", COLUMNS, tuple(rows), {"thinking tokens": 1}, frozenset(clear))
+        Table(
+            "ablation",
+            "Paired differences",
+            COLUMNS,
+            tuple(rows),
+            {"thinking tokens": 1},
+            frozenset(clear),
+        )
     ]
     if any(paper.benchmark_key(b) for b in inputs.benchmarks):
         items.append(_papers())
-    return Section("ablation", "Runs compared", LEAD.format(reference=reference), tuple(items))
+    return Section(
+        "ablation", "Runs compared", LEAD.format(reference=reference), tuple(items), "Runs compared"
+    )
 
 
 def _reference(inputs: Inputs, tuned: list[Series]) -> str:

@@ -1,4 +1,4 @@
-"""The base model beside the fine-tuned one, under the same budgets (the article's third warning)."""
+"""The base model beside the fine-tuned one, same budgets (the article's third warning)."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def build(inputs: Inputs) -> Section | None:
     items: list[Bars | Table] = [*charts, table]
     if reference := _papers(inputs):
         items.append(reference)
-    return Section("base", "Base against fine-tuned", LEAD, tuple(items))
+    return Section("base", "Base against fine-tuned", LEAD, tuple(items), "Base model")
 
 
 def _rows(base: list[Series], tuned: Series) -> list[tuple[object, ...]]:
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for series in base:
         for cell in series.cells:
             other = tuned.natural if series.direct else tuned.cell(cell.setting)

@@ -10,8 +10,8 @@ from s1x.report.sections.curves import ordered_benchmarks
 from s1x.rows import CUT, NATURAL, TRUNCATED
 
 LEAD = (
-    "Natural: the model ended its thinking itself. Cut: the limit of the budget ended it. Truncated: "
-    "the context was full. Choose a setting to see the lengths of its traces."
+    "Natural: the model ended its thinking itself. Cut: the limit of the budget ended it. "
+    "Truncated: the context was full. Choose a setting to see the lengths of its traces."
 )
 ENDS = (NATURAL, CUT, TRUNCATED)
 MOST_BINS = 30
@@ -24,14 +24,14 @@ def build(inputs: Inputs) -> Section | None:
         found = [s for s in inputs.on(benchmark) if not s.direct]
         if found:
             items += [_shares(inputs, found[0]), _lengths(inputs, found[0])]
-    return Section("budget", "Where the budget goes", LEAD, tuple(items)) if items else None
+    return (
+        Section("budget", "Where the budget goes", LEAD, tuple(items), "Budget") if items else None
+    )
 
 
 def _shares(inputs: Inputs, series: Series) -> Bars:
     points = series.curve.points
-    shares = [
-        tuple(getattr(p, f"{end}_percent") for p in points) for end in ENDS
-    ]
+    shares = [tuple(getattr(p, f"{end}_percent") for p in points) for end in ENDS]
     return Bars(
         f"ends_{series.benchmark}",
         f"{series.benchmark}, {inputs.name(series)}: how thinking ended",

@@ -16,8 +16,8 @@ from s1x.report.tables import Table
 
 LEAD = (
     "Everything that was computed, reused artifacts with what they cost when they were made. "
-    "“50 dollars” for s1 is the fine-tuning alone; collecting, filtering, annotating and evaluating "
-    "belong to the result as well. A dash is a value that was not measured, not a zero."
+    "“50 dollars” for s1 is the fine-tuning alone; collecting, filtering, annotating and "
+    "evaluating belong to the result as well. A dash is a value that was not measured, not a zero."
 )
 UNITS = (
     *("model_calls", "prompt_tokens", "generated_tokens", "trained_tokens"),
@@ -43,7 +43,9 @@ def build(inputs: Inputs) -> Section | None:
     if not entries:
         return None
     tables = (_by_stage(entries), _by_item(entries))
-    return Section("costs", "What it cost", LEAD, (_chart(entries), *_words(inputs, entries), *tables))
+    return Section(
+        "costs", "What it cost", LEAD, (_chart(entries), *_words(inputs, entries), *tables), "Costs"
+    )
 
 
 def ledger(inputs: Inputs) -> list[dict[str, Any]]:
@@ -141,7 +143,7 @@ def _stage_words(stage: str) -> str:
 
 def _chart(entries: list[dict[str, Any]]) -> Bars:
     stages = list(dict.fromkeys(str(e.get("stage")) for e in entries))
-    units = [u for u in ("wall_seconds", "processed_tokens", "gpu_hours", "usd")]
+    units = ["wall_seconds", "processed_tokens", "gpu_hours", "usd"]
     wide = [_with_processed(e) for e in entries]
     units = [unit for unit in units if total(wide, unit)]
     parts = []
@@ -163,7 +165,9 @@ def _words(inputs: Inputs, entries: list[dict[str, Any]]) -> list[str]:
     shares = sft_share_percent(entries)
     names = {"wall_seconds": "time", "gpu_hours": "GPU-hours", "processed_tokens": "tokens"}
     names["usd"] = "money"
-    known = [f"{shares[u]:.1f}% of the {name}" for u, name in names.items() if shares.get(u) is not None]
+    known = [
+        f"{shares[u]:.1f}% of the {name}" for u, name in names.items() if shares.get(u) is not None
+    ]
     said = []
     if known:
         said.append("Fine-tuning is " + ", ".join(known) + ".")

@@ -10,8 +10,8 @@ from s1x.report.parts import Section
 from s1x.report.tables import Interval, Table
 
 LEAD = (
-    "Accuracy against mean thinking tokens, one point a budget; forced tokens count. Bands and bars "
-    "are 95% intervals, bootstrapped over problems. All points of a curve answer the same problems "
+    "Accuracy against mean thinking tokens, one point a budget; forced tokens count. Bands and "
+    "bars are 95% intervals, bootstrapped over problems. All points of a curve answer the same problems "
     "from the same traces, so they move together: a step between neighbours is known better than "
     "the bands suggest."
 )
@@ -20,11 +20,13 @@ LEAD = (
 def build(inputs: Inputs) -> Section:
     """The curves of every benchmark."""
     items: list[Lines | Table | str] = []
-    for benchmark in ordered_benchmarks(inputs):
-        items.append(chart(inputs, benchmark))
-        items += sorted({w for s in inputs.on(benchmark) for w in s.curve.warnings})
-        items.append(points_table(inputs, benchmark))
-    return Section("curves", "Test-time scaling", LEAD, tuple(items))
+    ordered = ordered_benchmarks(inputs)
+    items += [chart(inputs, benchmark) for benchmark in ordered]
+    for benchmark in ordered:
+        warnings = sorted({w for s in inputs.on(benchmark) for w in s.curve.warnings})
+        items += [f"{benchmark}: {words}." for words in warnings]
+    items += [points_table(inputs, benchmark) for benchmark in ordered]
+    return Section("curves", "Test-time scaling", LEAD, tuple(items), "Curves")
 
 
 def ordered_benchmarks(inputs: Inputs) -> list[str]:
@@ -73,7 +75,7 @@ def mark(point: Point) -> Mark:
     details = (
         f"{point.num_correct} of {point.num_graded} correct "
         f"({point.num_problems} problems x {point.samples_per_problem})",
-        f"thinking {point.mean_thinking_tokens:,.1f}, answer {point.mean_answer_tokens:,.1f} tokens",
+        f"{point.mean_thinking_tokens:,.1f} thinking tokens, {point.mean_answer_tokens:,.1f} of answer",
         f"cut {point.cut_percent:.0f}%, truncated {point.truncated_percent:.0f}%, "
         f"unanswered {point.unanswered_percent:.0f}%",
     )
@@ -92,9 +94,7 @@ def points_table(inputs: Inputs, benchmark: str) -> Table:
     rows = []
     for series in inputs.on(benchmark):
         for p in series.curve.points:
-            accuracy = Interval(
-                p.accuracy_percent, p.interval_low_percent, p.interval_high_percent
-            )
+            accuracy = Interval(p.accuracy_percent, p.interval_low_percent, p.interval_high_percent)
             rows.append(
                 (
                     *(inputs.name(series), p.setting, accuracy),
@@ -109,4 +109,5 @@ def points_table(inputs: Inputs, benchmark: str) -> Table:
     )
     digits = {"thinking tokens": 1, "answer tokens": 1, "forced tokens": 1}
     digits |= {"cut %": 1, "truncated %": 1, "unanswered %": 1}
-    return Table(f"points_{benchmark}", f"Points on {benchmark}", columns, tuple(rows), digits)
+    title, folded = f"All points on {benchmark}", benchmark != ordered_benchmarks(inputs)[0]
+    return Table(f"points_{benchmark}", title, columns, tuple(rows), digits, folded=folded)

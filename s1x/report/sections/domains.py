@@ -39,13 +39,15 @@ def build(inputs: Inputs) -> Section | None:
                 "are wide where n is small.",
             )
         )
-    return Section("domains", "In-domain and out-of-domain", LEAD, tuple(items))
+    return Section("domains", "In-domain and out-of-domain", LEAD, tuple(items), "Domains")
 
 
 def place(series: Series) -> str:
     """`in-domain`, `out-of-domain` or `not stated`."""
     inside = (series.info.get("benchmark_info") or {}).get("in_domain")
-    return {True: "in-domain", False: "out-of-domain"}.get(inside, "not stated")
+    if inside is None:
+        return "not stated"
+    return "in-domain" if inside else "out-of-domain"
 
 
 def _order(series: Series) -> int:

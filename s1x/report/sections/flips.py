@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from s1x import metrics
 from s1x.metrics import Cell, Flips
 from s1x.report.charts import Bars, Part
@@ -34,7 +36,7 @@ def build(inputs: Inputs) -> Section | None:
     if not rows:
         return None
     table = Table("flips", "Answer flips", COLUMNS, tuple(rows))
-    return Section("flips", "Answer flips at each Wait", LEAD, (*charts, table))
+    return Section("flips", "Answer flips at each Wait", LEAD, (*charts, table), "Flips")
 
 
 def wait_steps(series: Series) -> list[tuple[str, Flips]]:
@@ -42,7 +44,7 @@ def wait_steps(series: Series) -> list[tuple[str, Flips]]:
     cells = [series.natural, *(c for c in series.cells if num_waits(series, c) > 0)]
     cells = list({id(c): c for c in cells}.values())
     if len(cells) > 1:
-        pairs = zip(cells, cells[1:], strict=False)
+        pairs = itertools.pairwise(cells)
         return [(f"{a.setting} → {b.setting}", metrics.flips_between(a, b)) for a, b in pairs]
     found = metrics.flips(series.cells[-1])
     return [(f"answer {f.step} → {f.step + 1}", f) for f in found]

@@ -75,7 +75,10 @@ def facts(inputs: Inputs) -> list[tuple[str, str]]:
         ("seed", context.get("seed")),
         ("models", ", ".join(models)),
         ("benchmarks", ", ".join(_counted(inputs, b) for b in inputs.benchmarks)),
-        ("budget policy", ", ".join(dict.fromkeys(s.policy for s in inputs.series if not s.direct))),
+        (
+            "budget policy",
+            ", ".join(dict.fromkeys(s.policy for s in inputs.series if not s.direct)),
+        ),
         ("sampling", _sampling(main) if main else None),
         ("engine", _engine(main) if main else None),
         ("command", context.get("command")),
@@ -122,4 +125,5 @@ def stages_table(inputs: Inputs) -> Table | None:
         for s in stages
     )
     columns = ("stage", "what", "fingerprint", "seconds in this run", "")
-    return Table("stages", "Stages of this run", columns, rows, {"seconds in this run": 1})
+    digits = {"seconds in this run": 1}
+    return Table("stages", "Stages and fingerprints", columns, rows, digits, folded=True)

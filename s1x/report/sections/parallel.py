@@ -41,14 +41,17 @@ def build(inputs: Inputs) -> Section | None:
     if not rows:
         return None
     table = Table("samples", "At every k", COLUMNS, tuple(rows), {"total tokens": 1})
-    return Section("parallel", "Sequential and parallel", LEAD, (*charts, table))
+    return Section("parallel", "Sequential and parallel", LEAD, (*charts, table), "Parallel")
 
 
 def _chart(inputs: Inputs, series: Series, counts: list[SampleCount]) -> Lines:
     sequential = tuple(
         Mark(
-            *(p.mean_total_tokens, p.accuracy_percent),
-            *(p.interval_low_percent, p.interval_high_percent, p.setting),
+            p.mean_total_tokens,
+            p.accuracy_percent,
+            p.interval_low_percent,
+            p.interval_high_percent,
+            p.setting,
         )
         for p in series.curve.points
     )

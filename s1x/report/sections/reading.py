@@ -12,8 +12,8 @@ from s1x.report.traces import MENDED, SPOILT, Entry, texts
 from s1x.rows import CORRECT, CUT, NATURAL, WRONG
 
 LEAD = (
-    "Ten traces of the main benchmark and the others, each the first that fits the rule named above "
-    "it. Marked words were not written by the model: they were forced by the budget policy."
+    "Each is the first trace that fits the rule in its heading. Marked words were not written by "
+    "the model: the budget policy forced them."
 )
 NUM_TRACES = 10
 Rule = tuple[str, Callable[[Entry], bool]]
@@ -22,11 +22,12 @@ Rule = tuple[str, Callable[[Entry], bool]]
 def build(inputs: Inputs, found: Sequence[Entry]) -> Section:
     """Picks and renders the traces; all outside text is escaped."""
     picked = list(pick(inputs, found))
-    by_entry = {id(e): (row, segments) for e, row, segments in texts(inputs, [e for _, e in picked])}
-    shown = [
-        _article(rule, entry, *by_entry[id(entry)]) for rule, entry in picked
-    ]
-    return Section("reading", "Ten traces to read", LEAD, (Html("".join(shown)),))
+    by_entry = {
+        id(e): (row, segments) for e, row, segments in texts(inputs, [e for _, e in picked])
+    }
+    shown = [_article(rule, *by_entry[id(entry)]) for rule, entry in picked]
+    shown[:1] = [text.replace("<details", "<details open", 1) for text in shown[:1]]
+    return Section("reading", "Ten traces to read", LEAD, (Html("".join(shown)),), "Ten traces")
 
 
 def pick(inputs: Inputs, found: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
@@ -110,7 +111,7 @@ def _base(main: Series) -> Callable[[Entry], bool]:
     return fits
 
 
-def _article(rule: str, entry: Entry, row: dict[str, object], segments: Segments) -> str:
+def _article(rule: str, row: dict[str, object], segments: Segments) -> str:
     facts = (
         f"{row['benchmark']} · {row['problem_id']} · {row['setting']} · "
         f"{row['thinking_tokens']} thinking tokens"

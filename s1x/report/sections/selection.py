@@ -29,7 +29,7 @@ def build(inputs: Inputs) -> Section | None:
     items.append(what_differs(inputs))
     steps = " → ".join(f"{count:,} ({step})" for step, count in paper.FUNNEL.items())
     items.append(f"The paper's funnel: {steps}.")
-    return Section("funnel", "From the pool to the chosen set", LEAD, tuple(items))
+    return Section("funnel", "From the pool to the chosen set", LEAD, tuple(items), "Selection")
 
 
 def steps_of(funnel: Mapping[str, Any]) -> list[dict[str, Any]]:
