@@ -18,7 +18,6 @@ from torch.nn.functional import cross_entropy, linear
 from torch.utils.checkpoint import checkpoint
 
 from s1x.errors import UserError
-from s1x.train.rank.attention import Packing
 
 #: logits of more bytes than this are taken in chunks under logits=auto
 FULL_BYTES = 256 << 20
@@ -139,16 +138,3 @@ class LossModel(torch.nn.Module):
         loss: torch.Tensor = head(picked, targets[trained])
         return loss
 
-
-def packing_arguments(packing: Packing, attention: str, device: torch.device) -> dict[str, Any]:
-    """Keyword arguments that carry a packing to the attention in use."""
-    if attention != "flash_attention_2":
-        return {"packing": packing} if attention != "sdpa" else {}
-    ends = torch.tensor([0, *packing.lengths]).cumsum(0).to(device, torch.int32)
-    longest = max(packing.lengths)
-    return {
-        "cu_seq_lens_q": ends,
-        "cu_seq_lens_k": ends,
-        "max_length_q": longest,
-        "max_length_k": longest,
-    }

@@ -15,10 +15,10 @@ import lightning.pytorch as pl
 import torch
 
 from s1x.errors import UserError
-from s1x.train.rank.attention import NAME as PACKED
-from s1x.train.rank.attention import Packing, register
-from s1x.train.rank.loss import LossModel, packing_arguments, put_loss_in_head
+from s1x.train.rank.attention import packing_arguments, register
+from s1x.train.rank.loss import LossModel, put_loss_in_head
 from s1x.train.rank.passes import Pass
+from s1x.train.rank.rotary import restore_rotary
 
 if TYPE_CHECKING:
     from s1x.model.load import Source
@@ -75,6 +75,10 @@ class SftModule(pl.LightningModule):
         self.net.train()
         settings.shard(self.net, getattr(self, "_device_mesh", None))
 
+    def on_train_start(self) -> None:
+        """Puts the rotary frequencies back to float32, after the strategy had its way."""
+        restore_rotary(self.causal_lm)
+
     def training_step(self, batch: Pass, batch_idx: int) -> torch.Tensor:
         """The scaled loss of one pass.
 
@@ -91,17 +95,23 @@ class SftModule(pl.LightningModule):
             self._packing(batch),
         )
         self._watch(loss_sum.detach(), batch)
-        scale = self.trainer.world_size * self.passes_per_step / batch["step_trained_tokens"]
-        return loss_sum * scale
+        return loss_sum * (self._averaged_over() / batch["step_trained_tokens"])
+
+    def _averaged_over(self) -> int:
+        """What the gradient will be divided by on its way: ranks, and passes.
+
+        Under DeepSpeed passes count twice: Lightning divides the loss by them, and so does the
+        engine (Lightning 2.6).
+        """
+        divided = self.trainer.world_size * self.passes_per_step
+        if hasattr(self.trainer.strategy, "deepspeed_engine"):
+            divided *= self.passes_per_step
+        return divided
 
     def _packing(self, batch: Pass) -> dict[str, Any]:
         if batch["attention_mask"] is not None:
             return {}
-        attention = self.source.attention
-        packing = Packing.of(batch["lengths"], self.device)
-        return packing_arguments(
-            packing, "packed" if attention == PACKED else attention, self.device
-        )
+        return packing_arguments(batch["lengths"], self.source.attention, self.device)
 
     def _watch(self, loss_sum: torch.Tensor, batch: Pass) -> None:
         """Adds up the step's loss; after its last pass all ranks share it, and stop at a NaN."""

@@ -1,0 +1,116 @@
+"""ZeRO-3 under Lightning: on GPUs, and for rehearsal on CPU ranks over gloo.
+
+Loading is sharded from the start: modules are made under `deepspeed.zero.Init`, which keeps only
+this rank's part of each parameter, and each rank then copies its part out of the memory-mapped
+safetensors files. No rank ever holds the whole model, and nothing is sent between ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+
+from s1x.errors import UserError
+
+if TYPE_CHECKING:
+    from s1x.model.load import Source
+
+
+class Zero3Strategy(DeepSpeedStrategy):
+    """Lightning's DeepSpeed strategy, allowed on CPU ranks too."""
+
+    def __init__(self, config: dict[str, Any], devices: list[torch.device]) -> None:
+        self._on_cpu = devices[0].type == "cpu"
+        backend = "gloo" if self._on_cpu else "nccl"
+        super().__init__(config=config, parallel_devices=devices, process_group_backend=backend)
+        self._cpu_devices = devices
+
+    def setup_environment(self) -> None:
+        """Lightning refuses CPUs here; DeepSpeed itself does not."""
+        if isinstance(self.accelerator, CUDAAccelerator):
+            super().setup_environment()
+            return
+        self.parallel_devices = self._cpu_devices
+        DDPStrategy.setup_environment(self)
+
+    @contextmanager
+    def model_sharded_context(self) -> Generator[None, None, None]:
+        """Nothing: `load_sharded` shards by itself, with the right type."""
+        yield
+
+
+def load_sharded(source: Source, config: dict[str, Any]) -> Any:
+    """The causal LM, of which this rank holds its part of every parameter.
+
+    The type of the weights is the configuration's (`bf16`): given by hand, DeepSpeed takes
+    bfloat16 for float32 on machines without float16.
+
+    Raises:
+        UserError: the model has no safetensors files, or their names are not its parameters' names.
+    """
+    import deepspeed
+    from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    from s1x.model.load import checkpoint_files, load_config
+
+    if source.gguf_file:
+        raise UserError("sharded training reads safetensors, not GGUF; use train=single_device")
+    files = checkpoint_files(source)
+    remote = "cpu" if "offload_param" in config["zero_optimization"] else None
+    with (
+        deepspeed.zero.Init(config_dict_or_path=config, remote_device=remote),
+        no_init_weights(),
+    ):
+        model = AutoModelForCausalLM.from_config(
+            load_config(source), dtype=source.dtype, attn_implementation=source.attention
+        )
+    model.tie_weights()
+    copy_partitions(model, files)
+    return model
+
+
+def copy_partitions(model: torch.nn.Module, files: list[str]) -> None:
+    """Fills this rank's part of each parameter from the files."""
+    from safetensors import safe_open
+
+    wanted: dict[str, Any] = dict(model.named_parameters(remove_duplicate=False))
+    rank = torch.distributed.get_rank()
+    filled: set[int] = set()
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                parameter = wanted.get(name)
+                if parameter is None or id(parameter) in filled:
+                    continue
+                _copy_part(parameter, tensors.get_tensor(name), rank)
+                filled.add(id(parameter))
+    missing = [name for name, parameter in wanted.items() if id(parameter) not in filled]
+    if missing:
+        raise UserError(
+            f"the model's files lack {missing[0]} ({len(missing)} parameters in all); save the "
+            "model once with save_pretrained of this transformers version"
+        )
+
+
+def _copy_part(parameter: Any, whole: torch.Tensor, rank: int) -> None:
+    assert tuple(whole.shape) == tuple(parameter.ds_shape), (whole.shape, parameter.ds_shape)
+    part = parameter.ds_tensor
+    size = part.numel()
+    piece = whole.reshape(-1)[rank * size : (rank + 1) * size]
+    part.data.view(-1)[: piece.numel()].copy_(piece)
+
+
+def gather(parameter: Any) -> torch.Tensor | None:
+    """The whole parameter in main memory of rank 0, None elsewhere. All ranks call it."""
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([parameter]):
+        if torch.distributed.get_rank() != 0:
+            return None
+        return parameter.detach().to("cpu", copy=True)
