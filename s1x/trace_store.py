@@ -9,6 +9,7 @@ it makes it a plain single file, which any machine of a shared file system can r
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -166,10 +167,9 @@ class TraceStore:
         """Commits, and leaves the file as a plain single file."""
         self.commit()
         if self._writer is not None:
-            try:
+            # while another process reads it, it stays in WAL mode, which is as good
+            with contextlib.suppress(sqlite3.OperationalError):
                 self._writer.execute("PRAGMA journal_mode = DELETE")
-            except sqlite3.OperationalError:
-                pass  # another process reads it just now: it stays in WAL mode, which is as good
         for connection in self._readers.values():
             connection.close()
         self._readers.clear()
@@ -233,7 +233,7 @@ def _open(path: Path) -> sqlite3.Connection | None:
     return connection
 
 
-# -- looking at it and making it smaller -------------------------------------------------------------
+# -- looking at it and making it smaller -----------------------------------------------------------
 
 
 @dataclass(frozen=True)

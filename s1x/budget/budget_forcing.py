@@ -70,7 +70,7 @@ class BudgetForcing(Policy):
         return trace.num_waits < self.num_waits or len(trace.ids) < self.min_thinking_tokens
 
     def label(self) -> str:
-        """"max 512", "min 100", "Wait x 2", joined; "natural" without any."""
+        """ "max 512", "min 100", "Wait x 2", joined; "natural" without any."""
         parts = []
         if self.max_thinking_tokens is not None:
             parts.append(f"max {self.max_thinking_tokens}")

@@ -116,7 +116,11 @@ class Chat:
 
         This is how s1's evaluation does it; the cue is not part of it.
         """
-        if not was_cut or not thinking_ids:
-            return self.format.answer_start
-        at_line_end = self.decode(thinking_ids[-_TAIL_TOKENS:]).endswith("\n")
-        return (() if at_line_end else self.format.newline) + self.format.answer_start
+        line_break = self.line_break(thinking_ids) if was_cut else ()
+        return line_break + self.format.answer_start
+
+    def line_break(self, thinking_ids: Sequence[int]) -> TokenIds:
+        """A newline's ids where the thinking (which opens on a line of its own) lacks one."""
+        if not thinking_ids or self.decode(thinking_ids[-_TAIL_TOKENS:]).endswith("\n"):
+            return ()
+        return self.format.newline

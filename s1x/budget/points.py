@@ -21,7 +21,8 @@ def points(policy: Policy, curve: Mapping[str, Sequence[Any]] | None) -> list[Po
     Raises:
         UserError: a dial without values, or a value that the policy does not take.
     """
-    dials = {dial: list((curve or {})[dial]) for dial in policy.dials if dial in (curve or {})}
+    values_of = {**policy.dial_values, **(curve or {})}
+    dials = {dial: list(values_of[dial]) for dial in policy.dials if dial in values_of}
     for dial, values in dials.items():
         if not values:
             raise UserError(f"curve.{dial} has no values; give a list such as [1, 2, 4]")

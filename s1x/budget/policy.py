@@ -11,10 +11,9 @@ Most policies need only the moves of `s1x.budget.thinking.Thinking`, and are the
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, Union
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from s1x.option import Option, setting
 from s1x.rows import CUT, NATURAL, TRUNCATED
@@ -117,7 +116,7 @@ class Outcome:
         assert self.end_reason in (NATURAL, CUT, TRUNCATED), self.end_reason
 
 
-Step: TypeAlias = Union[Generate, Force, Probe, Restart]
+Step: TypeAlias = Generate | Force | Probe | Restart
 Steps: TypeAlias = Generator[Step, Continuation, Outcome]
 
 
@@ -125,10 +124,12 @@ Steps: TypeAlias = Generator[Step, Continuation, Outcome]
 class Policy(Option):
     """Base of every budget policy: the settings all of them have, and what each must say.
 
-    `dials` names the settings that make the policy's curve, in their order (`s1x.budget.points`).
+    `dials` names the settings that make the policy's curve, in their order (`s1x.budget.points`);
+    `dial_values` are their values where the settings' `curve` gives none.
     """
 
     dials: ClassVar[tuple[str, ...]] = ()
+    dial_values: ClassVar[dict[str, tuple[object, ...]]] = {}
 
     max_answer_tokens: int = setting(
         1024, "tokens of an answer at most, what the context still holds permitting", at_least=1
@@ -159,7 +160,3 @@ class Policy(Option):
     def temperature(self, configured: float) -> float:
         """The temperature to sample with, given the one of the settings."""
         return configured
-
-    def turned(self, dial: str, value: object) -> Policy:
-        """The same policy with one dial turned."""
-        return dataclasses.replace(self, **{dial: value})

@@ -64,7 +64,7 @@ class Trace:
         token_ids: all tokens after it: thinking, delimiters, answer; no end of turn.
         forced: for each of them whether the policy put it there.
         part_tokens: tokens of each part; the parts stand in the order of `PARTS`.
-        probes: (thinking tokens, answer ids with the cue) wherever an answer was asked for in passing.
+        probes: (thinking tokens, answer ids with the cue) where an answer was asked for in passing.
         outcome: what the policy said at its end.
     """
 

@@ -54,13 +54,21 @@ class Thinking:
         """Thinking tokens that may still come."""
         return self.limit_tokens - len(self.ids)
 
-    def think(self, max_tokens: int | None = None) -> Move[bool]:
-        """The model thinks until it ends, for `max_tokens` or to the limit; True: it ended."""
+    def think(
+        self, max_tokens: int | None = None, also_stop: tuple[TokenIds, ...] = ()
+    ) -> Move[bool]:
+        """The model thinks until it ends, for `max_tokens` or to the limit; True: it ended.
+
+        Args:
+            max_tokens: tokens at most; None: to the limit.
+            also_stop: sequences that end this piece of thinking, but not thinking itself.
+        """
         wanted = self.left_tokens if max_tokens is None else min(max_tokens, self.left_tokens)
-        piece = yield Generate(wanted, self.chat.thinking_stops, self._ban_first)
+        stop = self.chat.thinking_stops + also_stop
+        piece = yield Generate(wanted, stop, self._ban_first)
         self._ban_first = ()
         self.ids += piece.token_ids
-        return piece.stopped
+        return piece.stopped and piece.stop_ids not in also_stop
 
     def force(self, token_ids: TokenIds) -> Move[bool]:
         """Puts ids into the thinking; False (and nothing done) where they do not fit."""
@@ -85,6 +93,10 @@ class Thinking:
             self._ban_first = tuple(dict.fromkeys(stop[0] for stop in self.chat.thinking_stops))
         self.num_waits += 1
         return True
+
+    def line_break(self) -> TokenIds:
+        """Ids of the newline that is missing at the end of the thinking, if one is."""
+        return self.chat.line_break(self.ids)
 
     def probe(self, as_cut: bool) -> Move[TokenIds]:
         """The answer the model would give now, which leaves the trace as it is."""

@@ -24,7 +24,8 @@ def uniform(seeds: np.ndarray[Any, Any], positions: np.ndarray[Any, Any]) -> np.
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         state = state ^ (state >> np.uint64(31))
-    return (state >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+    numbers: np.ndarray[Any, Any] = (state >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+    return numbers
 
 
 def draw(

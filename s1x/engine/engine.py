@@ -87,6 +87,7 @@ class LiveEngine(ABC):
 
     def close(self) -> None:
         """Frees memory, processes and connections."""
+        return None
 
 
 @dataclass

@@ -57,10 +57,8 @@ class KeyValueRows:
         self._clock = 0
 
     def _rows_for(self, num_tokens: int, at_least: int) -> int:
-        import torch
-
         layers, heads, size = self.shape
-        row_bytes = 2 * layers * heads * size * num_tokens * torch.empty((), dtype=self.dtype).nbytes
+        row_bytes = 2 * layers * heads * size * num_tokens * self.dtype.itemsize
         return max(at_least, min(self.max_rows, self.max_bytes // row_bytes))
 
     def common_prefix(self, ids: np.ndarray[Any, Any]) -> tuple[int, int]:
@@ -121,6 +119,14 @@ class KeyValueRows:
             self.ids[[a, b], :most] = self.ids[[b, a], :most]
         self.length[[a, b]] = self.length[[b, a]]
         self.last_use[[a, b]] = self.last_use[[b, a]]
+
+    def reorder(self, order: list[int]) -> None:
+        """Puts the first rows into a new order: row i becomes what row `order[i]` was."""
+        count, most = len(order), int(self.length[: len(order)].max())
+        self.memory[:, :, :count, :, :most] = self.memory[:, :, order, :, :most]
+        self.ids[:count, :most] = self.ids[order, :most]
+        self.length[:count] = self.length[order]
+        self.last_use[:count] = self.last_use[order]
 
     def oldest(self, first: int, spared: int = -1) -> int:
         """The row from `first` on that is unused for longest, other than `spared`."""

@@ -61,7 +61,9 @@ class _Script:
 
     def __call__(self, ids: Sequence[int], request: Request) -> int:
         root = request.prefix_ids
-        begun = next((k for k in self.texts if root[: len(k)] == k and self._goes_on(k, root)), root)
+        begun = next(
+            (k for k in self.texts if root[: len(k)] == k and self._goes_on(k, root)), root
+        )
         text = self.texts.setdefault(begun, self.text_after(begun))
         at = len(ids) - len(begun)
         return text[at] if at < len(text) else self.pad[(at - len(text)) % len(self.pad)]
@@ -106,7 +108,7 @@ class ScriptedEngine(LiveEngine):
 
 
 def random_tokens(vocabulary_size: int, seed: int = 0) -> NextToken:
-    """Endless tokens that depend on all ids before them (and on the sample's seed), evenly drawn."""
+    """Endless, evenly drawn tokens that depend on all ids before them and on the sample's seed."""
 
     def next_token(ids: Sequence[int], request: Request) -> int:
         sampling = request.sampling

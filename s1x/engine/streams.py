@@ -102,9 +102,7 @@ class Streams:
         """See `s1x.budget.rollout.Reader.read`."""
         stream = self._open(root_ids, ban_first, sampling)
         end = start + max_tokens
-        reader = _Reader(
-            start, end, tuple(stop), asyncio.get_running_loop().create_future(), start
-        )
+        reader = _Reader(start, end, tuple(stop), asyncio.get_running_loop().create_future(), start)
         piece = _look(stream.tokens, reader)
         if piece is None:
             self._join(stream, reader)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from s1x.errors import UserError
 from s1x.option import option, setting
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from s1x.model.model import Model
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 _ATTENTION = "s1x_rows"
 #: a prefix with more new tokens than this is computed by a pass of its own
 _FEED_TOKENS = 6
+#: rows of one call of attention, and the steps after which rows may be sorted by length again:
+#: a call reads as many tokens of each row as its longest row has
+_CHUNK_ROWS, _SORT_STEPS = 32, 24
 #: passes of the event loop between two steps, so that policies can answer to what was written
 _YIELDS = 6
 
@@ -56,7 +61,7 @@ class Transformers(Engine):
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = self.dtype or (model.dtype if device != "cpu" else "float32")
         _register_attention()
-        network = load_causal_lm(Source.of(model, dtype=dtype, attention=_ATTENTION))
+        network: Any = load_causal_lm(Source.of(model, dtype=dtype, attention=_ATTENTION))
         _check_architecture(network.config)
         allowed = sampleable_ids(load_tokenizer(model), network.config.vocab_size)
         return TransformersEngine(
@@ -122,11 +127,13 @@ class TransformersEngine(LiveEngine):
         self.active: list[_Sequence] = []
         self.queue: deque[_Sequence] = deque()
         self._driver: asyncio.Task[None] | None = None
+        self._steps_unsorted = 0
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
         """See `LiveEngine.generate`."""
         total = len(request.prefix_ids) + request.max_tokens
-        assert 0 < len(request.prefix_ids) and total <= self.context_tokens, total
+        assert request.prefix_ids, "a prefix has one token at least"
+        assert total <= self.context_tokens, (total, self.context_tokens)
         loop = asyncio.get_running_loop()
         sequence = _Sequence(request, on_tokens, loop.create_future())
         self.queue.append(sequence)
@@ -238,7 +245,9 @@ class TransformersEngine(LiveEngine):
     def _decode(self) -> None:
         if not self.active:
             return
+        self._sort()
         logits = self._forward(0, len(self.active), 1)
+        assert logits is not None
         chosen = self._choose(logits)
         for row in reversed(range(len(self.active))):
             sequence = self.active[row]
@@ -246,7 +255,19 @@ class TransformersEngine(LiveEngine):
                 last = len(self.active) - 1
                 self._swap(row, last)
                 self.active.pop()
-                sequence.done.done() or sequence.done.set_result(None)
+                if not sequence.done.done():
+                    sequence.done.set_result(None)
+
+    def _sort(self) -> None:
+        """Brings rows of like length together where much would be read in vain."""
+        self._steps_unsorted += 1
+        lengths = self.rows.length[: len(self.active)]
+        uneven = lengths.mean() < 0.75 * lengths.max()
+        if self._steps_unsorted >= _SORT_STEPS and len(lengths) > _CHUNK_ROWS and uneven:
+            order: list[int] = lengths.argsort(kind="stable").tolist()
+            self.rows.reorder(order)
+            self.active = [self.active[row] for row in order]
+            self._steps_unsorted = 0
 
     def _write(self, sequence: _Sequence, token: int) -> bool:
         """Hands a token on; True: the request is done."""
@@ -270,7 +291,9 @@ class TransformersEngine(LiveEngine):
         from s1x.engine.kv_rows import RowsView
 
         active, rows = self.active[first:last], self.rows
-        taken = [s.pending[: width if width == 1 else min(width, len(s.pending) - 1)] for s in active]
+        taken = [
+            s.pending[: width if width == 1 else min(width, len(s.pending) - 1)] for s in active
+        ]
         lengths = rows.length[first:last]
         self.rows.grow(int(lengths.max()) + width, len(self.active))
         rows = self.rows
@@ -294,6 +317,7 @@ class TransformersEngine(LiveEngine):
             position_ids=where,
             past_key_values=RowsView(rows, first, last, where, seen),
             use_cache=True,
+            row_chunks=_chunks(positions[:, -1] + 1) if width == 1 else [],
         )
         return output.logits[:, -1] if width == 1 else None
 
@@ -335,6 +359,17 @@ class TransformersEngine(LiveEngine):
         del self.network, self.rows
 
 
+def _chunks(lengths: np.ndarray[Any, Any]) -> list[tuple[int, int, int]]:
+    """Rows in chunks with the length of each chunk's longest row; none where one is as good."""
+    starts = range(0, len(lengths), _CHUNK_ROWS)
+    chunks = [
+        (a, min(a + _CHUNK_ROWS, len(lengths)), int(lengths[a : a + _CHUNK_ROWS].max()))
+        for a in starts
+    ]
+    looked_at = sum((b - a) * t for a, b, t in chunks)
+    return chunks if looked_at < 0.9 * len(lengths) * int(lengths.max()) else []
+
+
 def _register_attention() -> None:
     """Puts grouped-query attention without repeated keys into transformers' table."""
     from transformers import AttentionInterface
@@ -349,22 +384,38 @@ def _attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor,
     scaling: float | None = None,
+    row_chunks: Sequence[tuple[int, int, int]] = (),
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     """Attention of (B, heads, Q, D) queries to (B, H, T, D) keys under a (B, 1, Q, T) mask.
 
     The heads of one key-value head are laid side by side as queries, so keys are never repeated.
+    `row_chunks` are (first row, last row, tokens): rows that are computed together, and how much of
+    the keys they look at.
     """
     import torch
+
+    attend = torch.nn.functional.scaled_dot_product_attention
 
     batch, heads, width, size = query.shape
     groups = heads // key.shape[1]
     laid = query.reshape(batch, key.shape[1], groups * width, size)
     if width > 1 and groups > 1:
         attention_mask = attention_mask.repeat(1, 1, groups, 1)
-    out = torch.nn.functional.scaled_dot_product_attention(
-        laid, key, value, attn_mask=attention_mask, scale=scaling
-    )
+    if len(row_chunks) > 1:
+        parts = [
+            attend(
+                laid[a:b],
+                key[a:b, :, :t],
+                value[a:b, :, :t],
+                attn_mask=attention_mask[a:b, :, :, :t],
+                scale=scaling,
+            )
+            for a, b, t in row_chunks
+        ]
+        out = torch.cat(parts)
+    else:
+        out = attend(laid, key, value, attn_mask=attention_mask, scale=scaling)
     return out.reshape(batch, heads, width, -1).transpose(1, 2).contiguous(), None
 
 

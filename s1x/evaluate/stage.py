@@ -1,4 +1,4 @@
-"""One evaluation: a model, a prompt format, a policy's curve, a benchmark → rows and what they cost."""
+"""One evaluation: a model, a prompt format, a policy's curve, a benchmark → rows and costs."""
 
 from __future__ import annotations
 

@@ -51,7 +51,9 @@ def make_rows(
 ) -> list[dict[str, Any]]:
     """Rows as `s1x.rows.schema` has them; each different answer is graded once."""
     texts = [_texts(item, form) for item in answered]
-    pairs = [(a.problem, text) for a, (_, *all_) in zip(answered, texts, strict=True) for text in all_]
+    pairs = [
+        (a.problem, text) for a, (_, *all_) in zip(answered, texts, strict=True) for text in all_
+    ]
     verdicts = _grade_once(pairs, grader)
     rows = []
     for item, (thinking_text, *answers) in zip(answered, texts, strict=True):

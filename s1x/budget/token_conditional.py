@@ -1,0 +1,46 @@
+"""Token-conditional control (paper, section 3.1 and appendix E.1): the limit is told in tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s1x.budget import formats
+from s1x.budget.chat import Chat
+from s1x.budget.policy import Policy, Steps
+from s1x.budget.thinking import Thinking
+from s1x.option import option, setting
+
+
+@option("budget", "token_conditional")
+@dataclass(frozen=True)
+class TokenConditional(Policy):
+    """Tells the limit in the prompt; for models trained with `train.format=token_conditional`."""
+
+    dials = ("max_thinking_tokens",)
+
+    max_thinking_tokens: int | None = setting(
+        None, "the limit that is told; null: none is", at_least=0
+    )
+    force: bool = setting(False, "also ends thinking there, as budget forcing does")
+
+    def user_turn(self, question: str) -> str:
+        """The question and the limit."""
+        if self.max_thinking_tokens is None:
+            return question
+        return formats.told(question, formats.token_instruction(self.max_thinking_tokens))
+
+    def run(self, chat: Chat) -> Steps:
+        """Thinks, answers."""
+        trace = Thinking(chat, self, self.max_thinking_tokens if self.force else None)
+        ended = yield from trace.think()
+        return (yield from trace.answer(ended))
+
+    def label(self) -> str:
+        """The point's name."""
+        if self.max_thinking_tokens is None:
+            return "natural"
+        return f"told {self.max_thinking_tokens}" + (", forced" if self.force else "")
+
+    def limits(self) -> tuple[int | None, int | None]:
+        """The limit that is told, kept or not."""
+        return None, self.max_thinking_tokens
