@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Frames:
     kind: str = field(default="frames")
 
 
-Chart = Union[Lines, Bars, Histogram, Frames]
+Chart = Lines | Bars | Histogram | Frames
 
 
 def to_json(chart: Chart) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def save(charts: list[Chart], folder: Path) -> list[Path]:
             for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 path = folder / f"{chart.key}.{ending}"
                 figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata)
-                figure.set_layout_engine("none")  # the second file needs no second layout
+                figure.set_layout_engine(None)  # the second file needs no second layout
                 written.append(path)
     return written
 

@@ -49,8 +49,10 @@ class Decoder:
     def _cut(
         self, ids: Sequence[int], mask: Sequence[bool], start: int, end: int
     ) -> tuple[str, ...]:
+        if start == end:
+            return ()
         bounds = [start, *(i for i in range(start + 1, end) if mask[i] != mask[i - 1]), end]
-        texts = [] if end == start or not mask[start] else [""]
+        texts = [""] if mask[start] else []
         whole = self._decode(ids[:end])
         # decoding prefixes, not pieces: a tokenizer may write a space only between two tokens
         before = len(self._decode(ids[:start])) if start else 0

@@ -126,7 +126,7 @@ function drawLines(chart, width) {
   yAxis(image, area, top, spec.y_label);
   xTicks(image, area, spec, low, high, width);
   for (const level of levels) drawLevel(chart, image, area, level);
-  for (const line of [...lines].reverse()) drawBand(image, area, line);
+  for (const line of [...lines].reverse()) drawBand(image, area, line, lines.length > 4 ? 0.06 : 0.13);
   const boxes = [];
   for (const line of [...lines].reverse()) drawLine(chart, image, area, line);
   for (const line of lines) if (line.labelled) drawLabels(image, area, line, boxes);
@@ -170,12 +170,12 @@ function ordered(line) {
   return line.marks.filter(m => m.x !== null && m.y !== null).sort((a, b) => a.x - b.x);
 }
 
-function drawBand(image, area, line) {
+function drawBand(image, area, line, opacity) {
   const known = ordered(line).filter(m => m.low !== null && m.high !== null);
   if (!known.length) return;
   const upper = known.map(m => `${area.x(m.x)},${area.y(m.high)}`);
   const lower = known.map(m => `${area.x(m.x)},${area.y(m.low)}`).reverse();
-  image.append(svg("polygon", {points: [...upper, ...lower].join(" "), fill: tone(line.colour), opacity: 0.13}));
+  image.append(svg("polygon", {points: [...upper, ...lower].join(" "), fill: tone(line.colour), opacity}));
   for (const m of known) {
     image.append(svg("line", {x1: area.x(m.x), x2: area.x(m.x), y1: area.y(m.low), y2: area.y(m.high),
       stroke: tone(line.colour), opacity: 0.45}));

@@ -11,9 +11,9 @@ from s1x.report.tables import Interval, Table
 
 LEAD = (
     "Accuracy against mean thinking tokens, one point a budget; forced tokens count. Bands and "
-    "bars are 95% intervals, bootstrapped over problems. All points of a curve answer the same problems "
-    "from the same traces, so they move together: a step between neighbours is known better than "
-    "the bands suggest."
+    "bars are 95% intervals, bootstrapped over problems. All points of a curve answer the same "
+    "problems from the same traces, so they move together: a step between neighbours is known "
+    "better than the bands suggest."
 )
 
 
@@ -75,7 +75,8 @@ def mark(point: Point) -> Mark:
     details = (
         f"{point.num_correct} of {point.num_graded} correct "
         f"({point.num_problems} problems x {point.samples_per_problem})",
-        f"{point.mean_thinking_tokens:,.1f} thinking tokens, {point.mean_answer_tokens:,.1f} of answer",
+        f"{point.mean_thinking_tokens:,.1f} thinking tokens",
+        f"{point.mean_answer_tokens:,.1f} answer tokens",
         f"cut {point.cut_percent:.0f}%, truncated {point.truncated_percent:.0f}%, "
         f"unanswered {point.unanswered_percent:.0f}%",
     )

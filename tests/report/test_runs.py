@@ -1,0 +1,97 @@
+"""Reports over many runs: curves overlaid, paired differences, points of a sweep joined."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_world as world
+
+from s1x import report
+from s1x.report.inputs import read
+
+
+def _runs(folder: Path, skills: dict[str, float]) -> list[dict[str, Any]]:
+    benchmark = world.Benchmark(num_problems=80)
+    base = world.evaluation(folder / "base", benchmark, "base")
+    runs = []
+    for label, skill in skills.items():
+        tuned = world.evaluation(folder / label, benchmark, skill=skill)
+        selection = world.selection(folder / f"{label}-select", label)
+        runs.append({"label": label, "evaluations": [tuned, base], "selection": selection})
+    return runs
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[dict[str, Any]]:
+    return _runs(tmp_path, {"s1k": 0.0, "random_1k": -0.25})
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_differences_are_paired_and_against_the_reference(
+    two: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    report.run({"runs": two, "reference": "s1k"}, [], None, None, tmp_path / "out")
+    with (tmp_path / "out" / "tables" / "ablation.csv").open() as lines:
+        rows = [r for r in csv.DictReader(lines) if r["setting"] == "natural"]
+    assert [r["run"] for r in rows] == ["s1k, fine-tuned", "random_1k, fine-tuned"]
+    gap = float(rows[1]["accuracy %"]) - float(rows[0]["accuracy %"])
+    assert float(rows[1]["difference to reference"]) == pytest.approx(gap)
+    low, high = (float(rows[1][f"difference to reference, {end}"]) for end in ("low", "high"))
+    assert low < gap < high < 0, "the made-up difference of 25 points is clear"
+    assert rows[1]["clear"] == "clear"
+
+
+def test_shared_base_model_stands_once(two: list[dict[str, Any]]) -> None:
+    inputs = read({"runs": two}, [], None, None)
+    assert [inputs.name(s) for s in inputs.series] == [
+        "s1k, fine-tuned",
+        "base",
+        "random_1k, fine-tuned",
+    ]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_what_differs_names_tokens_and_hard_questions(
+    two: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    world.selection(Path(two[1]["selection"]), "random_1k", tokens=30_000, hard=0.239)
+    report.run({"runs": two}, [], None, None, tmp_path / "out")
+    with (tmp_path / "out" / "tables" / "chosen_sets.csv").open() as lines:
+        rows = {r["run"]: r for r in csv.DictReader(lines)}
+    assert float(rows["random_1k"]["trace tokens"]) == 30_000
+    assert float(rows["random_1k"]["hard questions %"]) == pytest.approx(23.9)
+    assert float(rows["s1k"]["hard questions %"]) == pytest.approx(56)
+
+
+def _jobs(folder: Path, labels: list[tuple[str, int | None, int]], **more: Any) -> Any:
+    benchmark = world.Benchmark(num_problems=30)
+    runs = []
+    for number, point in enumerate(labels):
+        path = world.evaluation(folder / str(number), benchmark, curve=(point,), **more)
+        runs.append({"label": f"job {number}", "evaluations": [path]})
+    return runs
+
+
+def test_a_curve_measured_job_by_job_is_one_curve(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path, [("natural", None, 0), ("max 8", 8, 0), ("Wait x 1", None, 1)])
+    inputs = read({"runs": jobs}, [], None, None)
+    assert len(inputs.series) == 1
+    assert [c.setting for c in inputs.series[0].cells] == ["max 8", "natural", "Wait x 1"]
+    assert inputs.series[0].settings(2)["num_waits"] == 1
+
+
+def test_jobs_that_differ_in_more_than_the_dials_stay_apart(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path / "a", [("Wait x 2", None, 2)], settings={"wait_string": "Wait"})
+    jobs += _jobs(tmp_path / "b", [("Hmm x 2", None, 2)], settings={"wait_string": "Hmm"})
+    jobs[1]["label"] = "job b"
+    assert len(read({"runs": jobs}, [], None, None).series) == 2
+
+
+def test_seeds_stay_apart(tmp_path: Path) -> None:
+    jobs = _jobs(tmp_path / "a", [("natural", None, 0)], seed=0)
+    jobs += _jobs(tmp_path / "b", [("max 8", 8, 0)], seed=1)
+    jobs[1]["label"] = "seed 1"
+    assert len(read({"runs": jobs}, [], None, None).series) == 2

@@ -1,0 +1,159 @@
+"""The report stage as a whole: what it writes, from rows alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_world as world
+
+from s1x import report
+from s1x.errors import UserError
+
+Written = tuple[Path, dict[str, Any]]
+
+
+def test_summary_is_what_scripts_were_promised(written: Written) -> None:
+    folder, returned = written
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary == returned
+    assert (summary["scale"], summary["seed"]) == ("laptop", 0)
+    assert [(s["stage"], s["wall_seconds"], s["reused"]) for s in summary["stages"]] == [
+        ("select", 9.0, False),
+        ("train", 61.0, False),
+        ("evaluate", 0.0, True),
+    ]
+    assert summary["funnel"][0] == {"step": "quality", "rows_in": 59_000, "rows_out": 38_120}
+    main = summary["curves"][summary["main_curve"]]
+    assert (main["benchmark"], main["model_role"], main["policy"]) == (
+        "puzzles_hard",
+        "fine_tuned",
+        "budget_forcing",
+    )
+    assert [p["setting"] for p in main["points"]] == [label for label, _, _ in world.CURVE]
+    for point in main["points"]:
+        low, high = point["interval_percent"]
+        assert low <= point["accuracy_percent"] <= high
+        assert (point["n"], point["samples"]) == (60, 1)
+    assert main["points"][0]["mean_thinking_tokens"] == 8
+    assert main["control_percent"]["value"] == 100
+    assert main["scaling_per_doubling"]["value"] > 0
+    assert main["performance_percent"]["value"] == max(
+        p["accuracy_percent"] for p in main["points"]
+    )
+    roles = {(c["model_role"], c["prompt_format"]) for c in summary["curves"]}
+    assert roles == {("fine_tuned", "thinking"), ("base", "thinking"), ("base", "direct")}
+
+
+def test_accuracy_is_that_of_the_rows(made: world.Made, written: Written) -> None:
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(made.evaluations[0] / "rows.parquet").to_pylist()
+    natural = [r["verdict"] == "correct" for r in rows if r["setting"] == "natural"]
+    curve = next(c for c in written[1]["curves"] if c["benchmark"] == "puzzles_hard")
+    point = next(p for p in curve["points"] if p["setting"] == "natural")
+    assert point["accuracy_percent"] == pytest.approx(100 * sum(natural) / len(natural))
+
+
+def test_page_is_one_file_that_needs_nothing(written: Written) -> None:
+    text = (written[0] / "report.html").read_text()
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
+    assert not re.search(r"@import|url\((?!data:)", text)
+    assert "default-src 'none'" in text
+    assert len(text) < 2_000_000
+
+
+def test_first_lines_say_what_the_laptop_scale_is(written: Written) -> None:
+    text = (written[0] / "report.html").read_text()
+    head = text[text.index("<header>") : text.index("</header>")]
+    for words in (
+        "not the 32B result",
+        "a flaw that was designed into the teacher",
+        "The base model can already search",
+        "no evidence about large models",
+        "more tokens and more hard questions",
+        "0123456789ab",
+        "scale",
+    ):
+        assert words in head, words
+    assert head.index("not the 32B result") < head.index("puzzles_hard, fine-tuned")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_paper_scale_carries_no_warning_of_the_laptop(made: world.Made, tmp_path: Path) -> None:
+    context = world.context(made, scale="h100x16")
+    report.run(context, made.evaluations[:1], None, None, tmp_path)
+    assert "rehearsal" not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_small_real_models_are_said_to_be_poor(tmp_path: Path) -> None:
+    folder = world.evaluation(tmp_path / "e", world.Benchmark("gsm8k", 10))
+    report.run({"scale": "laptop"}, [folder], None, None, tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "A model of this size is poor at these questions" in text
+    assert "designed into the teacher" not in text
+
+
+def test_every_section_is_there(written: Written) -> None:
+    text = (written[0] / "report.html").read_text()
+    for key in ("curves", "metrics", "base", "flips", "budget", "domains", "funnel", "costs"):
+        assert f'<section id="{key}">' in text, key
+    assert '<section id="ablation">' not in text, "one run has nothing to be compared with"
+    assert '<section id="parallel">' not in text, "one sample has nothing to vote"
+    assert text.count('<details class="trace"') + text.count("<details open") == 10
+
+
+def test_figures_for_papers_and_tables_for_scripts(written: Written) -> None:
+    folder = written[0]
+    for key in ("curve_puzzles_hard", "funnel", "flips_puzzles_hard", "lengths_puzzles_new"):
+        assert (folder / "figures" / f"{key}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (folder / "figures" / f"{key}.svg").read_text()
+    with (folder / "tables" / "points_puzzles_hard.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    natural = next(r for r in rows if (r["model"], r["setting"]) == ("fine-tuned", "natural"))
+    assert float(natural["accuracy %, low"]) < float(natural["accuracy %"])
+    assert float(natural["accuracy %"]) < float(natural["accuracy %, high"])
+
+
+def test_published_points_only_where_the_benchmark_is_the_papers(tmp_path: Path) -> None:
+    made = [
+        world.evaluation(tmp_path / "a", world.Benchmark("aime24", 30)),
+        world.evaluation(tmp_path / "b", world.Benchmark("aime25", 30)),
+    ]
+    report.run({"scale": "h100x16"}, made, None, None, tmp_path / "out")
+    figures = tmp_path / "out" / "figures"
+    assert "s1-32B (paper)" in (figures / "curve_aime24.svg").read_text()
+    assert "s1-32B (paper)" not in (figures / "curve_aime25.svg").read_text()
+    assert "only 30 problems" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_several_samples_put_parallel_beside_sequential(tmp_path: Path) -> None:
+    folder = world.evaluation(tmp_path / "e", world.Benchmark(num_problems=12, samples=4))
+    report.run({}, [folder], None, None, tmp_path / "out")
+    with (tmp_path / "out" / "tables" / "samples.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["k"] for row in rows] == ["1", "2", "4"]
+    assert float(rows[2]["pass@k %"]) >= float(rows[0]["pass@k %"])
+    assert float(rows[2]["total tokens"]) == pytest.approx(4 * float(rows[0]["total tokens"]))
+
+
+def test_without_rows_it_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"stages=\[evaluate,report\]"):
+        report.run({}, [], None, None, tmp_path)
+
+
+def test_console_table_shows_the_main_curve(written: Written) -> None:
+    text = report.console_table(written[1])
+    lines = text.splitlines()
+    assert "puzzles_hard" in lines[0]
+    assert "n = 60" in lines[0]
+    assert [line.split("  ")[0] for line in lines[2:8]] == [label for label, _, _ in world.CURVE]
+    assert lines[8].startswith("Control 100%")
+    assert lines[9].startswith("Base model answering directly")
+    assert max(map(len, lines)) <= 100
