@@ -126,7 +126,7 @@ def _column(name: str, wanted: Any, array: pa.Array, bad: dict[int, str]) -> pa.
     if types.is_dictionary(kind):
         array = array.dictionary_decode()
         kind = array.type
-    if types.is_null(kind) or kind == wanted:
+    if types.is_null(kind) or (kind == wanted and wanted != pa.int64()):
         return array.cast(wanted)
     is_text = types.is_large_string(kind) or types.is_string_view(kind)
     if wanted == pa.string() and is_text:

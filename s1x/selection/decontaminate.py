@@ -79,19 +79,21 @@ class Decontaminate(Step):
         """(row, n-gram, question digest) of every hit; whole questions are dropped on the way."""
         import numpy as np
 
-        from s1x.selection.ngrams import digests
+        from s1x.selection.words import words_of
 
         whole = np.array(sorted(index.whole), np.uint64)
         hits: list[tuple[Any, Any, Any]] = []
         for places, batch in rows.scan(["question", *(c for c in self.columns if c != "question")]):
-            keys = digests(batch.column("question"))
+            words = words_of(batch.column("question"))
+            keys = words.digests()
             same = np.isin(keys, whole)
             drops.mark(places, same, "a benchmark's question")
             for at in np.flatnonzero(same):
                 problem = index.problems[index.whole[int(keys[at])]]
                 drops.detail(places[at], "/".join(problem))
             for name in self.columns:
-                found, grams = index.find(batch.column(name))
+                own = words if name == "question" else words_of(batch.column(name))
+                found, grams = index.find(own)
                 hits.append((places[found], grams, keys[found]))
         found, grams, keys = (np.concatenate(part) for part in zip(*hits, strict=True))
         return found, grams, keys

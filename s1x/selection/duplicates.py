@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from s1x.selection.step import Drops, Rows, Step
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
 
 @option("selection_step", "duplicates")
@@ -47,15 +47,17 @@ def question_digests(rows: Rows) -> npt.NDArray[np.uint64]:
     """A 64-bit number for each row's folded question: rows that ask the same have the same."""
     import numpy as np
 
-    from s1x.selection.ngrams import digests
+    from s1x.selection.words import words_of
 
     found = np.zeros(len(rows), np.uint64)
     for places, batch in rows.scan(["question"]):
-        found[places] = digests(batch.column(0))
+        found[places] = words_of(batch.column(0)).digests()
     return found
 
 
-NUM_HASHES, ROWS_PER_BAND = 48, 3
+NUM_HASHES, HASHES_PER_BAND = 48, 3
+MAX_COMPARED = 64
+"""Earlier questions of one band that a question is compared with, the latest first."""
 
 
 @option("selection_step", "near_duplicates")
@@ -76,21 +78,20 @@ class NearDuplicates(Step):
         import numpy as np
 
         drops = Drops(len(rows))
-        shingles: list[Any] = [None] * len(rows)
-        seen: dict[tuple[int, bytes], list[int]] = {}
+        kept: dict[int, npt.NDArray[np.uint64]] = {}
+        seen: dict[tuple[int, int], list[int]] = {}
         for places, batch in rows.scan(["question"]):
-            for place, text in zip(places.tolist(), batch.column(0).to_pylist(), strict=True):
-                own = _shingles(text, self.ngram_words)
-                bands = _bands(own)
-                candidates = {c for band in bands for c in seen.get(band, ())}
-                near = next((c for c in sorted(candidates) if self._near(own, shingles[c])), None)
+            for place, own, bands in zip(places.tolist(), *_sketches(batch, self.ngram_words), strict=True):
+                keys = list(enumerate(bands))
+                candidates = {c for key in keys for c in seen.get(key, ())[-MAX_COMPARED:]}
+                near = next((c for c in sorted(candidates) if self._near(own, kept[c])), None)
                 if near is None:
-                    shingles[place] = own
-                    for band in bands:
-                        seen.setdefault(band, []).append(place)
-                    continue
-                drops.mark(np.array([place]), [True], "nearly the same question")
-                drops.detail(place, f"row {rows.numbers[near]}")
+                    kept[place] = own
+                    for key in keys:
+                        seen.setdefault(key, []).append(place)
+                else:
+                    drops.mark(np.array([place]), [True], "nearly the same question")
+                    drops.detail(place, f"row {rows.numbers[near]}")
         return drops
 
     def _near(self, a: Any, b: Any) -> bool:
@@ -100,25 +101,30 @@ class NearDuplicates(Step):
         return bool(shared >= self.min_similarity * (a.size + b.size - shared))
 
 
-def _shingles(text: str, num_words: int) -> npt.NDArray[np.uint64]:
-    """The distinct hashes of a text's word n-grams (of the whole text where it is shorter)."""
+def _sketches(
+    batch: pa.RecordBatch, num_words: int
+) -> tuple[list[npt.NDArray[np.uint64]], list[list[int]]]:
+    """Each question's distinct n-gram hashes (of the whole where it is shorter), and its bands."""
     import numpy as np
 
-    words = text.lower().split()
-    grams = [" ".join(words[i : i + num_words]) for i in range(max(len(words) - num_words + 1, 1))]
-    hashed = [hashlib.blake2b(g.encode(), digest_size=8).digest() for g in grams]
-    return np.unique(np.frombuffer(b"".join(hashed), "<u8"))
+    from s1x.selection.words import mix, words_of
 
-
-def _bands(shingles: npt.NDArray[np.uint64]) -> list[tuple[int, bytes]]:
-    import numpy as np
-
-    generator = np.arange(1, NUM_HASHES + 1, dtype=np.uint64)
-    odd = (generator * np.uint64(0x9E3779B97F4A7C15)) | np.uint64(1)
-    mixed = shingles[None, :] * odd[:, None]
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> np.uint64(32)
-    lowest = mixed.min(axis=1)
-    starts = range(0, NUM_HASHES, ROWS_PER_BAND)
-    return [(start, lowest[start : start + ROWS_PER_BAND].tobytes()) for start in starts]
+    words = words_of(batch.column(0))
+    starts = words.windows(num_words)
+    hashed, texts = words.ngram_hashes(starts, num_words), words.text_of(starts)
+    short = np.setdiff1d(np.arange(batch.num_rows), texts)
+    hashed = np.concatenate([hashed, words.digests()[short]])
+    texts = np.concatenate([texts, short])
+    order = np.lexsort((hashed, texts))
+    hashed, texts = hashed[order], texts[order]
+    new = np.ones(hashed.size, bool)
+    new[1:] = (hashed[1:] != hashed[:-1]) | (texts[1:] != texts[:-1])
+    hashed, texts = hashed[new], texts[new]
+    first = np.searchsorted(texts, np.arange(batch.num_rows))
+    bands = np.zeros((batch.num_rows, NUM_HASHES // HASHES_PER_BAND), np.uint64)
+    for number in range(NUM_HASHES):
+        mixed = mix(hashed + np.uint64(number + 1) * np.uint64(0x9E3779B97F4A7C15))
+        lowest = np.minimum.reduceat(mixed, first)
+        column = bands[:, number // HASHES_PER_BAND]
+        column[:] = mix(column * np.uint64(31) + lowest)
+    return np.split(hashed, first[1:]), bands.tolist()

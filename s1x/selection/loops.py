@@ -50,34 +50,32 @@ class Looping(Step):
 def loop_shares(traces: pa.Array, passage_words: int, min_words: int) -> npt.NDArray[np.float64]:
     """Share of each trace's passages that stood earlier in it; 0 for traces too short to judge."""
     import numpy as np
-    import pyarrow.compute as pc
 
-    from s1x.selection.ngrams import _factors
+    from s1x.selection.words import words_of
 
-    lists = pc.utf8_split_whitespace(_spaced(traces))
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
-    words = lists.flatten().dictionary_encode().indices.to_numpy().astype(np.uint64) + np.uint64(1)
-    ends = np.cumsum(lengths)
-    num_passages = np.where(lengths >= min_words, np.maximum(lengths - passage_words + 1, 0), 0)
-    shares = np.zeros(len(traces))
-    total = int(num_passages.sum())
-    if not total:
-        return shares
-    rows = np.repeat(np.arange(len(traces)), num_passages)
-    first = np.repeat(ends - lengths - (np.cumsum(num_passages) - num_passages), num_passages)
-    starts = first + np.arange(total)
-    hashed = rows.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
-    for offset, factor in enumerate(_factors(passage_words)):
-        hashed += words[starts + offset] * factor
+    words = words_of(_spaced(traces))
+    starts = words.windows(passage_words)
+    texts = words.text_of(starts)
+    judged = np.diff(words.first) >= min_words
+    starts, texts = starts[judged[texts]], texts[judged[texts]]
+    hashed = words.ngram_hashes(starts, passage_words) + texts.astype(np.uint64)
     _, distinct = np.unique(hashed, return_index=True)
-    different = np.bincount(rows[distinct], minlength=len(traces))
-    judged = num_passages > 0
-    shares[judged] = 1 - different[judged] / num_passages[judged]
-    return shares
+    num_passages = np.bincount(texts, minlength=len(traces))
+    different = np.bincount(texts[distinct], minlength=len(traces))
+    return 1 - different / np.maximum(num_passages, 1) - (num_passages == 0)
 
 
 def _spaced(traces: pa.Array) -> Any:
     """The traces with a space round every Chinese, Japanese or Thai letter."""
+    import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    return pc.replace_substring_regex(traces, r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])", r" \1 ")
+    pattern = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}])"
+    wide = np.flatnonzero(~pc.string_is_ascii(traces.fill_null("")).to_numpy(zero_copy_only=False))
+    if not wide.size:
+        return traces
+    own = pc.replace_substring_regex(traces.take(pa.array(wide)), pattern, r" \1 ")
+    order = np.arange(len(traces))
+    order[wide] = len(traces) + np.arange(wide.size)
+    return pa.concat_arrays([traces, own]).take(pa.array(order))

@@ -151,7 +151,7 @@ def test_killed_and_restarted_halfway_every_question_is_answered_once(
     pool = make_pool(tmp_path / "pool")
     code = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1]);"
-        "from tests.annotate.test_stage import settings; from s1x.annotate import run;"
+        "from tests.annotate.test_annotation import settings; from s1x.annotate import run;"
         "p = pathlib.Path(sys.argv[2]);"
         "run(p / 'pool', settings(sys.argv[3]), p / 'out', p / 'store')"
     )
