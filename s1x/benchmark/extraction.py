@@ -29,9 +29,10 @@ DEFAULT_RULES = (BOXED, FINAL, "Answer:")
 
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+"
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\boxed [^\s{}$\\]+|\\.|[{}]", re.DOTALL)
-#: between two boxes that are one answer: a comma, "and" or "or", in the same sentence
+#: between two boxes that are one answer: it ends in a comma, "and" or "or" (and "y =")
 _JOINT = re.compile(
-    r"(?![^,;]{0,60}\.\s)(?!.{0,60}\n\s*\n)(?:.{0,40}?(?:[,;]|\b(?:and|or)\b)).{0,40}", re.DOTALL
+    r"(?:[^.\n]|\.(?!\s)|\n(?!\s*\n)){0,40}?(?:[,;]|\b(?:and|or)\b)"
+    r"(?:[\s$\[\](){}]|\\[()\[\],;: ]|\\q?quad|\\text|[A-Za-z]_?\{?\w{0,4}\}?\s*=){0,40}"
 )
 _SENTENCE_END = re.compile(r"(?<=\S)\.\s(?=[A-Z])")
 _LAST_NUMBER = re.compile(rf"(?<![\w.])(?:{_NUMBER})(?!\w)")

@@ -74,7 +74,8 @@ class Math(Grader):
                 assert extraction is not None
                 kind = _KINDS.get(extraction.rule, "marked")
                 jobs.setdefault((pairs[index][0].answer, extraction.text, kind), []).append(index)
-        requests = [{"gold": gold, "text": text, "kind": kind} for gold, text, kind in jobs]
+        options = self._engine_options()
+        requests = [{"gold": g, "text": t, "kind": k, "options": options} for g, t, k in jobs]
         replies = self._pool().ask_all(requests, self.time_limit_seconds) if requests else []
         for indexes, reply in zip(jobs.values(), replies, strict=True):
             for index in indexes:
@@ -100,16 +101,22 @@ class Math(Grader):
         return None
 
     def _pool(self) -> WorkerPool:
-        settings: dict[str, Any] = {
+        num_workers = self.num_workers or min(os.cpu_count() or 1, 8)
+        return shared_pool("s1x.benchmark.symbolic_worker", self._worker_settings(), num_workers)
+
+    def _worker_settings(self) -> dict[str, Any]:
+        return {
             "time_limit_seconds": self.time_limit_seconds,
             "memory_limit_bytes": self.memory_limit_bytes,
+        }
+
+    def _engine_options(self) -> dict[str, Any]:
+        return {
             "float_rounding": self.float_rounding,
             "strict": self.strict,
             "allow_set_relation_comp": self.allow_set_relation_comp,
             "targets": list(self.targets),
         }
-        num_workers = self.num_workers or min(os.cpu_count() or 1, 8)
-        return shared_pool("s1x.benchmark.symbolic_worker", settings, num_workers)
 
 
 def _from_reply(found: Extraction | None, reply: dict[str, Any] | WorkerError) -> Grade:

@@ -3,7 +3,7 @@
 Before the first job it imports all it needs, warms up, and then gives up what it must not do:
 memory beyond a limit, writing files, new processes, the network, running text as code. Those
 limits are the operating system's where it has them (setrlimit) and an audit hook's elsewhere.
-One job a line: {"gold", "text", "kind"} in, {"verdict", "extracted", "reason"} out.
+One job a line: {"gold", "text", "kind", "options"} in, {"verdict", "extracted", "reason"} out.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     settings = json.loads(requests.readline())
     sys.setrecursionlimit(3000)
-    grader = _Comparison(settings)
+    grader = _Comparison()
     sandbox = Sandbox()
     sandbox.lock(int(settings["memory_limit_bytes"]))
     _send(replies, {"ready": True})
@@ -119,7 +119,7 @@ def _answer(
     sandbox.violation = grader.trouble = None
     try:
         with _time_limit(seconds):
-            reply = grader.compare(job["gold"], job["text"], job["kind"])
+            reply = grader.compare(**job)
     except OutOfTime:
         return {"verdict": UNGRADED, "reason": f"comparing took more than {seconds:g} s"}
     except MemoryError:
@@ -149,9 +149,9 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 
 class _Comparison:
-    """math-verify with fixed settings. `trouble` says what its own error handling hid."""
+    """math-verify. `trouble` says what its own error handling hid."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self) -> None:
         import logging
 
         import math_verify
@@ -160,20 +160,17 @@ class _Comparison:
         logging.disable(logging.CRITICAL)
         _mend_grammar()
         self.trouble: str | None = None
-        configs = {
+        self._configs = {
             "latex": parser.LatexExtractionConfig(),
             "expr": parser.ExprExtractionConfig(),
         }
-        self._targets = [configs[name] for name in settings["targets"]]
-        self._verify_settings = {
-            name: settings[name] for name in ("float_rounding", "strict", "allow_set_relation_comp")
-        }
+        self._targets = list(self._configs.values())
         self._parse, self._verify = math_verify.parse, math_verify.verify
         for name in ("parse_latex_cached", "parse_expr_cached"):
             setattr(parser, name, self._watched(getattr(parser, name), MemoryError, RecursionError))
         grader.sympy_expr_eq = self._watched(grader.sympy_expr_eq, Exception)
         for gold, text in _WARM_UP:
-            self.compare(gold, text, WHOLE)
+            self.compare(gold, text, WHOLE, {"targets": ["latex", "expr"]})
 
     def _watched(self, function: Any, *errors: type[Exception]) -> Any:
         """The function, with those of its errors written down that its callers swallow."""
@@ -187,19 +184,22 @@ class _Comparison:
 
         return watched
 
-    def compare(self, gold: str, text: str, kind: str) -> dict[str, Any]:
+    def compare(self, gold: str, text: str, kind: str, options: dict[str, Any]) -> dict[str, Any]:
         """Whether the text's answer equals the reference.
 
         Args:
             gold: the reference answer, LaTeX with or without delimiters.
             text: an extracted answer, or the end of a whole text for the engine to search.
             kind: BOXED or MARKED for an extracted answer, WHOLE for a text.
+            options: what to look for (`targets`), and settings of `math_verify.verify`.
         """
+        settings = dict(options)
+        self._targets = [self._configs[name] for name in settings.pop("targets")]
         answer = self._found(text) if kind == WHOLE else self._read(text, boxed=kind == BOXED)
         if not answer:
             return {"verdict": UNANSWERED if kind == WHOLE else WRONG, "extracted": None}
         wanted = self._read(gold)
-        equal = self._verify(wanted, answer, timeout_seconds=None, **self._verify_settings)
+        equal = self._verify(wanted, answer, timeout_seconds=None, **settings)
         shown = str(answer[-1]) if isinstance(answer[-1], str) else None
         return {"verdict": CORRECT if equal else WRONG, "extracted": shown}
 

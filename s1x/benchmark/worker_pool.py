@@ -47,6 +47,7 @@ class Worker:
 
         Raises:
             WorkerError: no reply in time, or the process died; the next job gets a new one.
+            RuntimeError: no process can be started, so that no answer could be graded.
         """
         try:
             process = self._running()
@@ -55,9 +56,8 @@ class Worker:
             process.stdin.flush()
             return self._read(time_limit_seconds + GRACE_SECONDS)
         except (OSError, ValueError) as error:
-            status = self._process.poll() if self._process else None
             self.stop()
-            raise WorkerError(f"the grading process died ({status or error})") from None
+            raise WorkerError(f"the grading process died ({type(error).__name__})") from None
         except WorkerError:
             self.stop()
             raise
@@ -85,7 +85,13 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(self.settings).encode() + b"\n")
         self._process.stdin.flush()
-        self._read(START_SECONDS)
+        try:
+            self._read(START_SECONDS)
+        except WorkerError as error:
+            self.stop()
+            raise RuntimeError(
+                f"a grading process ({self.module}) does not start: {error}"
+            ) from None
         return self._process
 
     def _read(self, seconds: float) -> dict[str, Any]:
@@ -99,8 +105,7 @@ class Worker:
                 raise WorkerError("the grading process hung and was ended")
             block = os.read(pipe, 1 << 16)
             if not block or len(self._rest) > MOST_REPLY_BYTES:
-                self._process.wait(1)
-                raise WorkerError(f"the grading process died (status {self._process.poll()})")
+                raise WorkerError("the grading process died")
             self._rest += block
         line, _, self._rest = self._rest.partition(b"\n")
         reply = json.loads(line)

@@ -35,7 +35,7 @@ def _huge_powers(rng: random.Random, _: Path) -> str:
         [
             "^".join([str(digit)] * rng.randint(3, 9)),
             f"{digit}^{{{digit}^{{{digit}^{{{digit}}}}}}}",
-            f"{digit}**{10**rng.randint(3, 12)}",
+            f"{digit}**{10 ** rng.randint(3, 12)}",
             f"10^{{{10 ** rng.randint(5, 20)}}} + 1",
             f"({digit}^9999999) - ({digit}^9999998)",
             f"1e{10 ** rng.randint(3, 9)}",
@@ -59,7 +59,7 @@ def _code(rng: random.Random, trap: Path) -> str:
             f"lambda: __import__('subprocess').run(['touch', '{path}'])",
             f"Integer(open('{path}','w').fileno())",
             f"$(touch {path})`touch {path}`; touch {path}",
-            f"1 + eval('open(\"{path}\",\"w\")')",
+            f'1 + eval(\'open("{path}","w")\')',
             f"\\input{{{path}}} \\write18{{touch {path}}}",
             "<script>alert(1)</script>",
         ]
@@ -88,7 +88,21 @@ def _numbers(rng: random.Random, _: Path) -> str:
 def _random_latex(rng: random.Random, _: Path) -> str:
     tokens = (
         *("\\frac", "\\sqrt", "{", "}", "x", "y", "^", "_", "+", "-", "=", "\\le", "\\in", "\\cup"),
-        *("\\int", "\\sum", "\\infty", "(", ")", "[", "]", ",", "1", "23", "\\pi", "\\text{ab}", "!"),
+        *(
+            "\\int",
+            "\\sum",
+            "\\infty",
+            "(",
+            ")",
+            "[",
+            "]",
+            ",",
+            "1",
+            "23",
+            "\\pi",
+            "\\text{ab}",
+            "!",
+        ),
     )
     return " ".join(rng.choice(tokens) for _ in range(rng.choice([3, 12, 60])))
 
@@ -106,7 +120,9 @@ def _markers(rng: random.Random, _: Path) -> str:
 
 def _functions(rng: random.Random, _: Path) -> str:
     name = rng.choice(["\\sin", "\\log", "\\Gamma", "\\exp", "\\tan", "\\arctan", "\\zeta"])
-    return f"{name}({name}({name}(10^{{{rng.randint(1, 60)}}} x))) - \\int_0^{{10^9}} {name}(t^x) dt"
+    return (
+        f"{name}({name}({name}(10^{{{rng.randint(1, 60)}}} x))) - \\int_0^{{10^9}} {name}(t^x) dt"
+    )
 
 
 def _factorials(rng: random.Random, _: Path) -> str:
