@@ -142,10 +142,14 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
     signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
+    # no Python runs during one long operation on big numbers: this timer's default action ends the
+    # process then, even where nobody is left to kill it
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds + 2)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 class _Comparison:

@@ -157,8 +157,15 @@ class WorkerPool:
 
         if len(jobs) <= 1:
             return [one(job) for job in jobs]
-        with ThreadPoolExecutor(min(self.num_workers, len(jobs))) as threads:
+        threads = ThreadPoolExecutor(min(self.num_workers, len(jobs)))
+        try:
             return list(threads.map(one, jobs))
+        except BaseException:  # Ctrl-C stops at once: nothing waits for what is under way
+            threads.shutdown(wait=False, cancel_futures=True)
+            self.close()
+            raise
+        finally:
+            threads.shutdown(wait=False)
 
     def close(self) -> None:
         """Ends all processes; asking again starts new ones."""

@@ -296,3 +296,30 @@ def test_ten_thousand_hostile_answers(tmp_path: Path, monkeypatch: pytest.Monkey
     grades = fuzz(10_000, 0.5, tmp_path / "trap", monkeypatch)
     assert len(grades) == 10_000
     assert all(grade.reason for grade in grades if grade.verdict == "ungraded")
+
+
+def test_an_orphan_ends_itself() -> None:
+    """A worker in one long operation whose program was killed (kill -9) does not run on."""
+    program = (
+        "from s1x.benchmark.symbolic_worker import _time_limit\n"
+        "with _time_limit(0.1): 3 ** (3 ** 19)\n"
+    )
+    start = time.monotonic()
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode != 0
+    assert time.monotonic() - start < 60
+
+
+def test_an_interrupt_stops_at_once() -> None:
+    import signal
+    import threading
+
+    grader = make_grader("math", {"num_workers": 2, "time_limit_seconds": 20})
+    grader.grade(asked("1"), r"\boxed{2}")
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    start = time.monotonic()
+    pairs = [(asked("1"), rf"\boxed{{((9!)!)! + {n}}}") for n in range(20)]
+    with pytest.raises(KeyboardInterrupt):
+        grader.grade_all(pairs)
+    assert time.monotonic() - start < 10
+    grader.close()
