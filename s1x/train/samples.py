@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
     from s1x.model.model import Model
 
-STEP_TOKENS = 100
-"""Longest step of the step-conditional format, in tokens (paper, appendix E)."""
-
-
 @dataclass(frozen=True)
 class Sample:
     """Token ids of one sample.
@@ -64,6 +60,26 @@ class SampleSet:
         return [len(sample.token_ids) for sample in self.samples]
 
 
+COLUMNS = ["question", "reasoning_trace", "attempt"]
+
+
+def check_rows(path: Path) -> int:
+    """Number of rows of a Parquet file that training can read.
+
+    Raises:
+        UserError: the file has no rows, or lacks a column.
+    """
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]}; training needs {', '.join(COLUMNS)}")
+    if not file.metadata.num_rows:
+        raise UserError(f"{path} has no rows to train on; loosen the selection")
+    return int(file.metadata.num_rows)
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Question, trace and attempt of the chosen rows.
 
@@ -72,20 +88,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     import pyarrow.parquet as pq
 
-    columns = ["question", "reasoning_trace", "attempt"]
-    table = pq.ParquetFile(path)
-    missing = [name for name in columns if name not in table.schema_arrow.names]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]}; training needs {', '.join(columns)}")
-    rows: list[dict[str, Any]] = table.read(columns=columns).to_pylist()
-    if not rows:
-        raise UserError(f"{path} has no rows to train on; loosen the selection")
+    check_rows(path)
+    rows: list[dict[str, Any]] = pq.read_table(path, columns=COLUMNS).to_pylist()
     for index, row in enumerate(rows):
-        for name in columns:
-            if not row[name]:
-                raise UserError(
-                    f"{path} row {index} has no {name}; the selection must drop such rows"
-                )
+        empty = [name for name in COLUMNS if not row[name]]
+        if empty:
+            raise UserError(
+                f"{path} row {index} has no {empty[0]}; the selection must drop such rows"
+            )
     return rows
 
 
@@ -104,25 +114,28 @@ def told_limit(trace_tokens: int) -> int:
     return 1 << max(0, math.ceil(math.log2(max(1, trace_tokens))))
 
 
-def cut_into_steps(tokenizer: PreTrainedTokenizerBase, trace: str) -> list[str]:
-    """A trace cut at newlines into steps of at most `STEP_TOKENS` tokens.
+def cut_into_steps(tokenizer: PreTrainedTokenizerBase, trace: str, step_tokens: int) -> list[str]:
+    """A trace cut at newlines into steps of at most `step_tokens` tokens, without end of line.
 
     Lines are joined while they fit; a line that alone is longer is cut between words.
     """
     steps: list[str] = []
     current = ""
-    for piece in _short_pieces(tokenizer, trace):
-        if current and len(encode(tokenizer, current + piece)) > STEP_TOKENS:
+    for piece in _short_pieces(tokenizer, trace, step_tokens):
+        if current and len(encode(tokenizer, current + piece)) > step_tokens:
             steps.append(current)
             current = ""
         current += piece
-    return [*steps, current] if current else steps
+    steps.append(current)
+    return [step.strip("\n").strip(" ") for step in steps if step.strip()]
 
 
-def _short_pieces(tokenizer: PreTrainedTokenizerBase, trace: str) -> Iterable[str]:
+def _short_pieces(
+    tokenizer: PreTrainedTokenizerBase, trace: str, step_tokens: int
+) -> Iterable[str]:
     """Lines with their newline; the words of a line that is longer than a step."""
     for line in trace.splitlines(keepends=True):
-        if len(encode(tokenizer, line)) <= STEP_TOKENS:
+        if len(encode(tokenizer, line)) <= step_tokens:
             yield line
             continue
         words = line.split(" ")
@@ -140,14 +153,13 @@ def in_format(
 
     if name == "token_conditional":
         limit = told_limit(len(encode(tokenizer, trace)))
-        return f"{question}\n{formats.token_instruction(limit)}", trace
+        return formats.told(question, formats.token_instruction(limit)), trace
     assert name == "step_conditional", name
-    steps = cut_into_steps(tokenizer, trace)
-    headed = [
-        formats.step_header(len(steps) - index) + step.rstrip("\n") + "\n"
-        for index, step in enumerate(steps)
-    ]
-    return f"{question}\n{formats.step_instruction(len(steps))}", "".join(headed).rstrip("\n")
+    header_tokens = len(encode(tokenizer, formats.step_header(100)))
+    steps = cut_into_steps(tokenizer, trace, formats.STEP_TOKENS - header_tokens)
+    lefts = range(len(steps), 0, -1)
+    headed = [formats.step_header(left) + step for left, step in zip(lefts, steps, strict=True)]
+    return formats.told(question, formats.step_instruction(len(steps))), "\n".join(headed)
 
 
 def build_samples(

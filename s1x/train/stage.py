@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from s1x import console
 from s1x.train.job import LOG_CSV, RESULT, Job, read_log
+from s1x.train.samples import check_rows
 
 if TYPE_CHECKING:
     from s1x.model.model import Model
@@ -47,6 +48,7 @@ def run(
 
     settings.check()
     chosen, folder = chosen.resolve(), folder.resolve()
+    model.source()
     start = time.perf_counter()
     if not (folder / RESULT).exists():
         job = Job(settings, model, chosen, seed, folder, settings.ranks_per_node())
@@ -56,9 +58,7 @@ def run(
 
 
 def _num_steps(settings: TrainSettings, chosen: Path) -> int:
-    import pyarrow.parquet as pq
-
-    per_epoch = -(-pq.ParquetFile(chosen).metadata.num_rows // settings.batch_sequences)
+    per_epoch = -(-check_rows(chosen) // settings.batch_sequences)
     return min(per_epoch * settings.epochs, settings.max_steps or 10**12)
 
 

@@ -1,89 +1,13 @@
-"""A tiny Qwen2 with a byte-level tokenizer, and rows to train it on."""
+"""Fixtures: a tiny model on disk and rows to train it on."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tiny_qwen import rows, write_model, write_rows
 
 from s1x.model.model import Model
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-SPECIAL = ["<|im_start|>", "<|im_end|>", "<|fim_pad|>", "<|endoftext|>"]
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def tiny_tokenizer() -> Any:
-    """One token a byte, and the special tokens of Qwen's format."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {letter: index for index, letter in enumerate(letters)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|fim_pad|>",
-        additional_special_tokens=SPECIAL,
-    )
-    fast.chat_template = TEMPLATE
-    return fast
-
-
-def tiny_config(**changes: Any) -> Any:
-    from transformers import Qwen2Config
-
-    numbers = {
-        "vocab_size": 264,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
-        "tie_word_embeddings": True,
-        "use_sliding_window": False,
-    }
-    return Qwen2Config(**{**numbers, **changes})
-
-
-def write_model(folder: Path, **changes: Any) -> Path:
-    """A random model with these changes to the configuration, as a folder."""
-    import torch
-    from transformers import Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    Qwen2ForCausalLM(tiny_config(**changes)).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return folder
-
-
-def rows(count: int) -> list[dict[str, str]]:
-    """Questions with traces of different lengths."""
-    made = []
-    for n in range(count):
-        trace = "\n".join(f"{k} > {(k * n) % 7}" for k in range(1 + n % 6))
-        made.append(
-            {"question": f"what is {n} times 3", "reasoning_trace": trace, "attempt": str(n * 3)}
-        )
-    return made
-
-
-def write_rows(path: Path, made: list[dict[str, str]]) -> Path:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.Table.from_pylist(made), path)
-    return path
 
 
 @pytest.fixture(scope="session")

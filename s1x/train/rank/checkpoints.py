@@ -12,6 +12,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from s1x.train.rank.passes import Pass
+
 FOLDER = "checkpoints"
 _INSIDE = "state"
 
@@ -36,15 +38,16 @@ class Checkpoints(pl.Callback):
     def __init__(self, folder: Path, every_steps: int, keep: int, num_steps: int) -> None:
         self.folder = folder / FOLDER
         self.every_steps, self.keep, self.num_steps = every_steps, keep, num_steps
-        self._last = 0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """After a step that is due."""
-        step = trainer.global_step
-        due = self.every_steps and step % self.every_steps == 0 and step < self.num_steps
-        if not due or step == self._last:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, _: Any, batch: Pass, *__: Any
+    ) -> None:
+        """After the last pass of a step that is due."""
+        step = batch["step"] + 1
+        if trainer.global_step != step or not self.every_steps:
             return
-        self._last = step
+        if step % self.every_steps or step >= self.num_steps:
+            return
         place = self.folder / f"step-{step:08d}"
         partial = place.with_name(place.name + ".partial")
         if trainer.is_global_zero:

@@ -1,0 +1,136 @@
+"""Packed, padded and single samples give the same loss; so do all ways to take it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_qwen import rows, tiny_config, tiny_tokenizer
+
+from s1x.model.model import Model
+from s1x.train.rank import loss as loss_module
+from s1x.train.rank.attention import NAME, packing_arguments, register
+from s1x.train.rank.loss import LossModel, put_loss_in_head
+from s1x.train.rank.passes import Passes
+from s1x.train.samples import Sample, build_samples
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def samples(tiny_model: Model) -> list[Sample]:
+    return build_samples(tiny_tokenizer(), tiny_model, rows(6)).samples
+
+
+def make_net(attention: str = NAME, logits: str = "full") -> LossModel:
+    from transformers import Qwen2ForCausalLM
+
+    register()
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(tiny_config())
+    model.set_attn_implementation(attention)
+    put_loss_in_head(model, logits)
+    return LossModel(model)
+
+
+def loss_of(net: LossModel, batch: dict[str, Any], attention: str = NAME) -> torch.Tensor:
+    packing = {}
+    if batch["attention_mask"] is None:
+        packing = packing_arguments(batch["lengths"], attention, CPU)
+    return net(
+        batch["token_ids"],
+        batch["position_ids"],
+        batch["targets"],
+        batch["attention_mask"],
+        packing,
+    )
+
+
+def gradients(net: LossModel) -> list[torch.Tensor]:
+    found = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    net.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("attention", [NAME, "sdpa"])
+def test_packed_equals_single(samples: list[Sample], attention: str) -> None:
+    net = make_net(attention)
+    passes = Passes(samples, [], 0)
+    packed = loss_of(net, passes.tensors([0, 1, 2, 3]), attention)
+    packed.backward()
+    together = gradients(net)
+    alone = sum(loss_of(net, passes.tensors([i]), attention) for i in range(4))
+    assert isinstance(alone, torch.Tensor)
+    alone.backward()
+    assert packed.item() == pytest.approx(alone.item(), rel=1e-6)
+    for one, other in zip(together, gradients(net), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_packed_logits_equal_plain_transformers(samples: list[Sample]) -> None:
+    net, plain = make_net(), make_net("sdpa").causal_lm
+    batch = Passes(samples, [], 0).tensors([2, 5])
+    hidden = net.causal_lm.base_model(
+        input_ids=batch["token_ids"],
+        position_ids=batch["position_ids"],
+        use_cache=False,
+        **packing_arguments(batch["lengths"], NAME, CPU),
+    ).last_hidden_state
+    logits = net.causal_lm.lm_head(hidden)[0]
+    alone = [plain(torch.tensor([samples[i].token_ids])).logits[0] for i in (2, 5)]
+    torch.testing.assert_close(logits, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+def test_padded_equals_packed(samples: list[Sample]) -> None:
+    net = make_net("sdpa")
+    packed = loss_of(net, Passes(samples, [], 0).tensors([0, 3, 5]), "sdpa")
+    padded = loss_of(net, Passes(samples, [], 0, padded=True, pad_id=258).tensors([0, 3, 5]), "sdpa")
+    assert packed.item() == pytest.approx(padded.item(), rel=1e-6)
+
+
+def test_loss_counts_the_trained_tokens_only(samples: list[Sample]) -> None:
+    net = make_net()
+    batch = Passes(samples, [], 0).tensors([1, 4])
+    trained = int((batch["targets"] != loss_module.IGNORED).sum())
+    assert trained == samples[1].trained_tokens + samples[4].trained_tokens
+    changed = {**batch, "targets": batch["targets"].clone()}
+    changed["targets"][0, -1] = loss_module.IGNORED  # the last position predicts nothing
+    assert torch.equal(loss_of(net, batch), loss_of(net, changed))
+
+
+def test_targets_are_the_next_tokens(samples: list[Sample]) -> None:
+    sample = samples[3]
+    batch = Passes(samples, [], 0).tensors([3])
+    targets = batch["targets"][0].tolist()
+    first = sample.prompt_tokens - 1
+    assert targets[:first] == [loss_module.IGNORED] * first
+    assert targets[first:-1] == sample.token_ids[sample.prompt_tokens :]
+    assert targets[-1] == loss_module.IGNORED
+
+
+@pytest.mark.parametrize("logits", ["chunked", "torch"])
+def test_ways_to_take_the_loss_agree(
+    samples: list[Sample], logits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_module, "CHUNK_BYTES", 7 * 4 * 264)
+    batch = Passes(samples, [], 0).tensors([0, 1, 2, 3, 4, 5])
+    found = []
+    for way in ("full", logits):
+        net = make_net(logits=way)
+        loss = loss_of(net, batch)
+        loss.backward()
+        found.append((loss.item(), gradients(net)))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
+
+
+def test_an_empty_pass_reaches_every_weight_with_nothing(samples: list[Sample]) -> None:
+    net = make_net()
+    loss = loss_of(net, Passes(samples, [], 0).tensors([]))
+    loss.backward()
+    found = gradients(net)
+    assert loss.item() == 0.0
+    assert len(found) == len(list(net.parameters()))
+    assert not any(g.any() for g in found)

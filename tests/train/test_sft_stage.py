@@ -1,0 +1,184 @@
+"""The train stage as a whole, on one CPU device: what it writes, resumes and refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_qwen import rows, write_rows
+
+from s1x.errors import UserError
+from s1x.model.model import Model
+from s1x.train import run
+from s1x.train.job import Job, read_log
+from s1x.train.launch import RankFailed, train_in_processes
+from s1x.train.rank.worker import train_rank
+from s1x.train.settings import Lora
+from s1x.train.single_device import SingleDevice
+
+
+def recipe(**changes: Any) -> SingleDevice:
+    settings: dict[str, Any] = {
+        "max_sequence_tokens": 256,
+        "micro_batch_tokens": 1024,
+        "precision": "float32",
+        "learning_rate": 3e-3,
+        "export_dtype": "float32",
+        "activation_checkpointing": False,
+        "device": "cpu",
+        "epochs": 4,
+        "checkpoint_every_steps": 3,
+    }
+    return SingleDevice(**{**settings, **changes})
+
+
+def train_here(
+    settings: SingleDevice, model: Model, rows_path: Path, folder: Path
+) -> dict[str, Any]:
+    """Trains in this process, for what does not need one of its own."""
+    (folder / "logs").mkdir(exist_ok=True)
+    train_rank(Job(settings, model, rows_path, 0, folder, 1))
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Model) -> Path:
+    """One whole run; its folder and, beside it, the rows."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    folder.mkdir()
+    rows_path = write_rows(folder.parent / "rows.parquet", rows(24))
+    seen: list[dict[str, str]] = []
+    run(recipe(), tiny_model, rows_path, 0, folder, on_step=seen.append)
+    assert [row["step"] for row in seen] == [str(n) for n in range(1, 9)]
+    return folder
+
+
+def test_loss_falls_and_every_step_is_logged(trained: Path) -> None:
+    log = read_log(trained / "log.csv")
+    assert [int(row["step"]) for row in log] == list(range(1, 9))
+    assert [int(row["epoch"]) for row in log] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert float(log[-1]["loss"]) < float(log[0]["loss"]) - 0.5
+    assert float(log[0]["learning_rate"]) == 0.0
+    assert float(log[1]["learning_rate"]) == 3e-3
+    for column in ("gradient_norm", "tokens_per_second", "peak_memory_gib", "step_seconds"):
+        assert all(float(row[column]) > 0 for row in log), column
+    assert all(float(row["padding_share"]) == 0 for row in log)
+
+
+def test_exported_folder_loads_and_generates(trained: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = trained / "model"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.chat_template
+    assert tokenizer.pad_token == "<|fim_pad|>"
+    assert model.generation_config.eos_token_id == [tokenizer.eos_token_id]
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hi"}], add_generation_prompt=True, return_tensors="pt"
+    )
+    out = model.generate(**prompt, max_new_tokens=3, do_sample=False)
+    assert out.shape[1] == prompt["input_ids"].shape[1] + 3
+    config = json.loads((folder / "config.json").read_text())
+    assert config["dtype"] == "float32"
+    assert config.get("use_cache", True)
+
+
+def test_card_and_record_tell_the_recipe(trained: Path) -> None:
+    record = json.loads((trained / "train.json").read_text())
+    assert record["steps"] == 8
+    assert record["samples"] == {"rows": 24, "samples": 24, "too_long": 0}
+    assert record["rows_sha256"] in (trained / "model" / "README.md").read_text()
+    assert record["final_loss"] < record["first_loss"]
+    [cost] = json.loads((trained / "costs.json").read_text())
+    assert cost["trained_tokens"] == record["tokens"] > 0
+    assert cost["stage"] == "train"
+    assert not (trained / "checkpoints").exists()
+
+
+def test_killed_at_any_step_ends_with_the_same_weights(
+    trained: Path, tiny_model: Model, tmp_path: Path
+) -> None:
+    job = Job(recipe(), tiny_model, trained.parent / "rows.parquet", 0, tmp_path, 1)
+    path = job.write()
+    (tmp_path / "logs").mkdir()
+    code = f"from s1x.train.launch import *; train_in_processes(Job.read(Path({str(path)!r})))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    place = tmp_path / "checkpoints" / "step-00000003"
+    deadline = time.monotonic() + 90
+    while not place.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    (tmp_path / "checkpoints" / "step-00000007.partial").mkdir()
+    time.sleep(1.0)
+    assert not (tmp_path / "model").exists()
+    result = train_here(recipe(), tiny_model, trained.parent / "rows.parquet", tmp_path)
+    assert result["resumed_at_step"] in (3, 6)
+    ours, theirs = (load_file(f / "model" / "model.safetensors") for f in (tmp_path, trained))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert [r["loss"] for r in read_log(tmp_path / "log.csv")] == [
+        r["loss"] for r in read_log(trained / "log.csv")
+    ]
+
+
+def test_a_loss_that_is_no_number_names_step_and_rows(
+    tiny_model: Model, chosen: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+, .*rows \[\d+"):
+        train_here(recipe(learning_rate=1e9, gradient_clip_norm=0.0), tiny_model, chosen, tmp_path)
+
+
+def test_a_dead_rank_is_told_with_its_log(
+    tiny_model: Model, chosen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 's1x.train.rank.worker' in sys.orig_argv:\n"
+        "    print('the disk burns'); sys.stdout.flush(); os._exit(9)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    job = Job(recipe(), tiny_model, chosen, 0, tmp_path, 1)
+    with pytest.raises(RankFailed, match="the disk burns"):
+        train_in_processes(job)
+
+
+def test_other_formats_and_adapters_train(tiny_model: Model, chosen: Path, tmp_path: Path) -> None:
+    lora = Lora(rank=4, target_modules=["q_proj", "v_proj"])
+    settings = recipe(format="step_conditional", lora=lora, epochs=1, activation_checkpointing=True)
+    train_here(settings, tiny_model, chosen, tmp_path)
+    before = load_file(Path(tiny_model.path) / "model.safetensors")
+    after = load_file(tmp_path / "model" / "model.safetensors")
+    assert after.keys() == before.keys()
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed
+    assert all(name.endswith(("q_proj.weight", "v_proj.weight")) for name in changed)
+
+
+def test_padded_batches_learn_the_same(
+    trained: Path, tiny_model: Model, tmp_path: Path
+) -> None:
+    rows_path = trained.parent / "rows.parquet"
+    train_here(recipe(batching="padded"), tiny_model, rows_path, tmp_path)
+    ours, theirs = read_log(tmp_path / "log.csv"), read_log(trained / "log.csv")
+    assert max(float(row["padding_share"]) for row in ours) > 0
+    for row, other in zip(ours, theirs, strict=True):
+        assert math.isclose(float(row["loss"]), float(other["loss"]), rel_tol=1e-4)
+
+
+def test_missing_rows_file(tiny_model: Model, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.parquet", [{"question": "a", "attempt": "b"}])
+    with pytest.raises(UserError, match="no column reasoning_trace"):
+        run(recipe(), tiny_model, path, 0, tmp_path)
