@@ -425,7 +425,11 @@ def _check_architecture(config: Any) -> None:
     Raises:
         UserError: sliding-window, recurrent or encoder layers.
     """
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None) or getattr(
+        config, "attention_chunk_size", None
+    )
+    default = ["sliding_attention" if window else "full_attention"]
+    kinds = set(getattr(config, "layer_types", None) or default)
     if kinds != {"full_attention"} or getattr(config, "num_key_value_heads", None) is None:
         raise UserError(
             f"engine=transformers runs models with full attention in every layer, "

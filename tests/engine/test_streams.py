@@ -1,0 +1,170 @@
+"""Streams: requests for one prefix are served once, early readers wake early, the store is used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from s1x.budget.policy import LENGTH, STOP, Continuation, TokenIds
+from s1x.engine.engine import Request, Sampling
+from s1x.engine.scripted import ScriptedEngine, random_tokens
+from s1x.engine.streams import Streams, derived_seed, stream_key
+from s1x.errors import UserError
+from s1x.trace_store import TraceStore
+
+ROOT = (1, 2, 3)
+
+
+def counting(ids: Sequence[int], request: Request) -> int:
+    """Writes its own position."""
+    return len(ids)
+
+
+def make(
+    store: TraceStore | None = None, sampling: Sampling | None = None
+) -> tuple[ScriptedEngine, Streams]:
+    engine = ScriptedEngine(counting if sampling is None else random_tokens(50))
+    return engine, Streams(engine, store or TraceStore(None, "m"), sampling or Sampling())
+
+
+async def read(
+    streams: Streams, max_tokens: int, stop: tuple[TokenIds, ...] = (), start: int = 0
+) -> Continuation:
+    return await streams.of("p").read(ROOT, start, max_tokens, stop, (), 0)
+
+
+def test_readers_of_one_stream_share_one_request() -> None:
+    engine, streams = make()
+
+    async def all_() -> list[Continuation]:
+        return list(await asyncio.gather(*(read(streams, n) for n in (5, 20, 10, 1))))
+
+    pieces = asyncio.run(all_())
+    assert [piece.token_ids for piece in pieces] == [tuple(range(3, 3 + n)) for n in (5, 20, 10, 1)]
+    assert [(r.max_tokens, n) for r, n in engine.requests] == [(20, 20)]
+    assert (streams.counts.generated_tokens, streams.counts.read_tokens) == (20, 36)
+
+
+def test_short_readers_wake_before_the_stream_ends() -> None:
+    _, streams = make()
+
+    async def order() -> list[int]:
+        done: list[int] = []
+
+        async def one(n: int) -> None:
+            await read(streams, n)
+            done.append(n)
+
+        await asyncio.gather(*(one(n) for n in (50, 2, 10)))
+        return done
+
+    assert asyncio.run(order()) == [2, 10, 50]
+
+
+def test_each_reader_has_its_own_stops() -> None:
+    _, streams = make()
+
+    async def all_() -> list[Continuation]:
+        return list(
+            await asyncio.gather(
+                read(streams, 20, ((9,),)), read(streams, 20, ((11, 12), (9,))), read(streams, 8)
+            )
+        )
+
+    at_nine, also, free = asyncio.run(all_())
+    assert (at_nine.token_ids, at_nine.finish_reason, at_nine.stop_ids) == (
+        (3, 4, 5, 6, 7, 8),
+        STOP,
+        (9,),
+    )
+    assert also == at_nine
+    assert (free.token_ids[-1], free.finish_reason) == (10, LENGTH)
+    assert streams.counts.generated_tokens == 8  # nobody wanted more
+
+
+def test_a_stop_begins_where_the_reader_does() -> None:
+    _, streams = make()
+    piece = asyncio.run(read(streams, 6, ((5, 6),), start=3))
+    assert piece.finish_reason == LENGTH
+    assert asyncio.run(read(streams, 6, ((5, 6),), start=2)).stop_ids == (5, 6)
+    assert asyncio.run(read(streams, 3, ((5, 6),), start=2)).token_ids == ()
+
+
+def test_a_longer_wish_goes_on_where_the_stream_ended() -> None:
+    engine, streams = make()
+    asyncio.run(read(streams, 5))
+    assert asyncio.run(read(streams, 9)).token_ids == tuple(range(3, 12))
+    assert [n for _, n in engine.requests] == [5, 4]
+    assert engine.requests[1][0].prefix_ids == (1, 2, 3, 3, 4, 5, 6, 7)
+
+
+def test_a_second_run_costs_nothing(tmp_path: Path) -> None:
+    with TraceStore(tmp_path, "m") as store:
+        _, streams = make(store)
+        asyncio.run(read(streams, 30))
+    with TraceStore(tmp_path, "m") as store:
+        engine, streams = make(store)
+        assert asyncio.run(read(streams, 12)).token_ids == tuple(range(3, 15))
+        assert asyncio.run(read(streams, 40)).token_ids == tuple(range(3, 43))
+    assert [n for _, n in engine.requests] == [10]
+    assert streams.counts.stored_tokens == 30
+
+
+def test_samples_have_their_own_streams() -> None:
+    engine, streams = make(sampling=Sampling(temperature=1.0))
+
+    async def all_() -> list[Continuation]:
+        reader, other = streams.of("p"), streams.of("q")
+        return list(
+            await asyncio.gather(
+                reader.read(ROOT, 0, 9, (), (), 0),
+                reader.read(ROOT, 0, 9, (), (), 1),
+                reader.read(ROOT, 0, 9, (), (), 0),
+                other.read(ROOT, 0, 9, (), (), 0),
+            )
+        )
+
+    first, second, again, other = asyncio.run(all_())
+    assert first == again
+    assert len({first.token_ids, second.token_ids, other.token_ids}) == 3
+    assert len(engine.requests) == 3
+
+
+def test_seeds_follow_from_problem_sample_and_position() -> None:
+    assert derived_seed(0, "p", 1, 2) == derived_seed(0, "p", 1, 2)
+    different = [(0, "p", 1, 2), (1, "p", 1, 2), (0, "q", 1, 2), (0, "p", 2, 2), (0, "p", 1, 3)]
+    assert len({derived_seed(*way) for way in different}) == 5
+
+
+def test_keys_of_greedy_streams_know_no_seed() -> None:
+    assert stream_key(ROOT, (), Sampling(seed=1)) == stream_key(ROOT, (), Sampling(seed=2))
+    ways = [
+        stream_key(ROOT, (), Sampling()),
+        stream_key(ROOT, (7,), Sampling()),
+        stream_key((1, 2), (), Sampling()),
+        stream_key(ROOT, (), Sampling(1.0)),
+        stream_key(ROOT, (), Sampling(1.0, seed=1)),
+        stream_key(ROOT, (), Sampling(1.0, 0.9)),
+    ]
+    assert len(set(ways)) == 6
+
+
+def test_an_engine_that_fails_tells_every_reader() -> None:
+    class Broken(ScriptedEngine):
+        async def generate(self, request: Request, on_tokens: object) -> None:
+            raise UserError("the server is gone")
+
+    streams = Streams(Broken(counting), TraceStore(None, "m"), Sampling())
+
+    async def all_() -> list[object]:
+        return list(
+            await asyncio.gather(read(streams, 3), read(streams, 4), return_exceptions=True)
+        )
+
+    with_error = asyncio.run(all_())
+    assert [str(error) for error in with_error] == ["the server is gone"] * 2
+    with pytest.raises(UserError):
+        asyncio.run(read(streams, 3))

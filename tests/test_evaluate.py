@@ -1,0 +1,259 @@
+"""The evaluate stage on a tiny model: rows, books, resuming after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from s1x import evaluate
+from s1x.benchmark.problem import Problem
+from s1x.budget.budget_forcing import BudgetForcing
+from s1x.budget.policy import Policy
+from s1x.budget.rejection_sampling import RejectionSampling
+from s1x.engine.live import close_engine
+from s1x.engine.scripted import Scripted
+from s1x.engine.transformers import Transformers
+from s1x.errors import SettingError
+from s1x.model.model import Model
+from s1x.rows import schema
+from s1x.trace_store import describe
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "engine")]
+from tiny_model import write_tiny_model
+
+CURVE = {"max_thinking_tokens": [4, 16, 48], "num_waits": [0, 2]}
+SMALL = {"max_answer_tokens": 8, "answer_reserve_tokens": 8}
+GREEDY = SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=1)
+UNTIMED = [name for name in schema().names if name != "wall_seconds"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def problems(count: int) -> list[Problem]:
+    return [
+        Problem(f"p{i}", f"solve {i} x + 3 = 5 mod 7", str(i % 7), "congruence", "easy")
+        for i in range(count)
+    ]
+
+
+def run(model: Model, folder: Path, **changes: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Evaluates; the content of evaluation.json and the rows."""
+    import pyarrow.parquet as pq
+
+    settings: dict[str, Any] = {
+        "model_role": "fine_tuned",
+        "prompt_format": "thinking",
+        "policy": BudgetForcing(**SMALL),
+        "curve": CURVE,
+        "benchmark_name": "tiny",
+        "problems": problems(6),
+        "engine": Transformers(batch_size=8),
+        "sampling": GREEDY,
+        "seed": 0,
+        "store_folder": folder / "traces",
+        "benchmark": SimpleNamespace(grader="exact"),
+    }
+    out = folder / "out"
+    out.mkdir(parents=True, exist_ok=True)
+    about = evaluate.run(model, folder=out, **{**settings, **changes})
+    assert json.loads((out / "evaluation.json").read_text())["points"] == about["points"]
+    return about, pq.read_table(out / "rows.parquet").to_pylist()
+
+
+def without_time(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in UNTIMED} for row in rows]
+
+
+def test_rows_keep_their_books(model: Model, tmp_path: Path) -> None:
+    from s1x.model.load import load_tokenizer
+
+    about, rows = run(model, tmp_path)
+    tokenizer = load_tokenizer(model)
+    assert [p["label"] for p in about["points"]] == [
+        "max 4",
+        "max 16",
+        "max 48",
+        "max 48, Wait x 2",
+    ]
+    assert [p["limit_max_tokens"] for p in about["points"]] == [4, 16, 48, 48]
+    assert len(rows) == 6 * 4
+    for row in rows:
+        ids, thinking = row["token_ids"], row["thinking_tokens"]
+        assert thinking <= about["points"][row["point"]]["limit_max_tokens"]
+        assert row["thinking_text"] == tokenizer.decode(ids[:thinking])
+        assert tokenizer.decode(ids).endswith(row["answer_text"])
+        assert row["forced_tokens"] == sum(row["forced_mask"])
+        assert len(row["forced_mask"]) == len(ids)
+        assert row["interim_answers"] is None
+    assert {row["setting"] for row in rows} == {p["label"] for p in about["points"]}
+
+
+def test_a_curve_costs_its_longest_point(model: Model, tmp_path: Path) -> None:
+    about, rows = run(model, tmp_path)
+    longest = sum(r["thinking_tokens"] for r in rows if r["point"] == 3)
+    answers = sum(r["answer_tokens"] + 1 for r in rows)
+    assert about["generated_tokens"] <= longest + answers
+    assert about["separate_runs_tokens"] > 1.3 * about["generated_tokens"]
+    (cost,) = json.loads((tmp_path / "out" / "costs.json").read_text())
+    assert cost["generated_tokens"] == about["generated_tokens"]
+    assert (cost["stage"], cost["gpu_hours"], cost["usd"]) == ("evaluate", 0.0, None)
+
+
+def test_one_pass_equals_separate_runs(model: Model, tmp_path: Path) -> None:
+    _, together = run(model, tmp_path / "together")
+    alone = []
+    for index, settings in enumerate(({"max_thinking_tokens": 4}, {"max_thinking_tokens": 16})):
+        policy = BudgetForcing(**settings, **SMALL)
+        _, rows = run(model, tmp_path / str(index), policy=policy)
+        alone += [row["token_ids"] for row in rows]
+    expected = [[r["token_ids"] for r in together if r["point"] == p] for p in (0, 1)]
+    assert alone == [ids for point in expected for ids in point]
+
+
+def test_a_second_run_generates_nothing(model: Model, tmp_path: Path) -> None:
+    first, rows = run(model, tmp_path)
+    second, again = run(model, tmp_path)
+    assert (second["generated_tokens"], second["stored_tokens"]) == (0, first["generated_tokens"])
+    assert without_time(again) == without_time(rows)
+
+
+def test_another_model_shares_nothing(model: Model, tmp_path: Path) -> None:
+    run(model, tmp_path)
+    other = write_tiny_model(tmp_path / "other", seed=1)
+    about, _ = run(other, tmp_path)
+    assert about["stored_tokens"] == 0
+    assert len(describe(tmp_path / "traces")) == 2
+
+
+def test_direct_answers_are_one_point_without_thinking(model: Model, tmp_path: Path) -> None:
+    about, rows = run(model, tmp_path, prompt_format="direct")
+    assert [point["label"] for point in about["points"]] == ["direct"]
+    assert {row["thinking_tokens"] for row in rows} == {0}
+    assert {row["forced_tokens"] for row in rows} == {0}
+    asked = Model(**{**vars(model), "direct_prompt": "Q {question} A"})
+    _, other = run(asked, tmp_path, prompt_format="direct")
+    assert other[0]["prompt_tokens"] < rows[0]["prompt_tokens"]
+
+
+def test_samples_differ_and_come_back(model: Model, tmp_path: Path) -> None:
+    sampling = SimpleNamespace(temperature=1.0, top_p=0.95, samples_per_problem=3)
+    _, rows = run(model, tmp_path / "a", sampling=sampling)
+    assert [row["sample"] for row in rows[:3]] == [0, 1, 2]
+    first = [tuple(row["token_ids"]) for row in rows[:3]]
+    assert len(set(first)) > 1
+    _, again = run(model, tmp_path / "b", sampling=sampling)
+    assert without_time(again) == without_time(rows)
+    _, seeded = run(model, tmp_path / "c", sampling=sampling, seed=1)
+    assert [r["token_ids"] for r in seeded] != [r["token_ids"] for r in rows]
+
+
+def test_greedy_samples_are_refused(model: Model, tmp_path: Path) -> None:
+    sampling = SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=2)
+    with pytest.raises(SettingError, match=r"set sampling\.temperature"):
+        run(model, tmp_path, sampling=sampling)
+
+
+def test_rejection_sampling_counts_its_tries(model: Model, tmp_path: Path) -> None:
+    policy = RejectionSampling(max_thinking_tokens=6, max_tries=5, **SMALL)
+    _, rows = run(model, tmp_path, policy=policy)
+    assert max(row["num_tries"] for row in rows) > 1
+    assert all(row["num_tries"] == 5 for row in rows if row["end_reason"] == "cut")
+
+
+def test_flips_are_in_the_rows(model: Model, tmp_path: Path) -> None:
+    script = {
+        "think\n": "0 so 4 <|im_start|>",
+        "Wait": "so 5 <|im_start|>",
+        "4 <|im_start|>answer\n": "Answer: 4",
+        "5 <|im_start|>answer\n": "Answer: 5",
+    }
+    policy = BudgetForcing(num_waits=1, count_flips=True, **SMALL)
+    (problem,) = problems(1)
+    problem = Problem(problem.problem_id, problem.question, "5", "congruence")
+    _, rows = run(
+        model, tmp_path, policy=policy, engine=Scripted(script=script), problems=[problem]
+    )
+    (row,) = rows
+    assert row["thinking_text"].split() == ["0", "so", "4", "Wait", "so", "5"]
+    assert row["interim_answers"] == ["4", "5"]
+    assert row["interim_verdicts"] == ["wrong", "correct"]
+    assert row["interim_token_counts"] == [3, 6]
+
+
+def test_a_policy_of_ones_own(model: Model, tmp_path: Path) -> None:
+    from collections.abc import Iterator
+    from dataclasses import dataclass
+
+    from s1x.budget.thinking import Thinking
+
+    @dataclass(frozen=True)
+    class Twice(Policy):
+        def run(self, chat: Any) -> Iterator[Any]:
+            trace = Thinking(chat, self, 20)
+            yield from trace.think(5)
+            yield from trace.force(chat.encode("Wait"))
+            ended = yield from trace.think()
+            return (yield from trace.answer(ended))
+
+    about, rows = run(model, tmp_path, policy=Twice(**SMALL))
+    assert about["policy"] == "Twice"
+    assert all(row["thinking_tokens"] <= 20 for row in rows)
+
+
+RESUMABLE = Path(__file__).parent / "resumable_run.py"
+
+
+def _kill_and_finish(folder: Path, moments: Sequence[float]) -> None:
+    """Kills an evaluation at each of the moments (seconds after it began), then lets it end."""
+    from resumable_run import evaluate as evaluate_streams
+
+    stored = 0
+    for seconds in moments:
+        process = subprocess.Popen(
+            [sys.executable, str(RESUMABLE), str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(seconds)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        now = sum(traces.num_tokens for traces in describe(folder)) if folder.is_dir() else 0
+        assert now >= stored
+        stored = now
+    last = evaluate_streams(folder)
+    whole = evaluate_streams(folder.with_name("whole"))
+    assert last["rows"] == whole["rows"]
+    # nothing that was stored is generated again: together they are what one run generates
+    assert last["stored_tokens"] == stored
+    assert last["generated_tokens"] + stored == whole["generated_tokens"]
+
+
+def test_kill_9_and_go_on(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    _kill_and_finish(tmp_path / "run", [rng.uniform(0.05, 0.5) for _ in range(3)])
+
+
+@pytest.mark.slow
+def test_kill_9_at_twenty_moments(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    _kill_and_finish(tmp_path / "run", [rng.uniform(0.02, 1.0) for _ in range(20)])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_engine_stays() -> Any:
+    yield
+    close_engine()
