@@ -73,7 +73,8 @@ class Series:
         for cell in self.cells:
             if cell.setting == "natural":
                 return cell
-        return next((c for c in reversed(self.cells) if "Wait" not in c.setting), self.cells[-1])
+        plain = [c for c in self.cells if not self.settings(c.point).get("num_waits")]
+        return plain[-1] if plain else self.cells[0]
 
     @cached_property
     def best(self) -> Cell:
@@ -145,7 +146,7 @@ class Inputs:
         parts = [words + (", direct answer" if series.direct else "")]
         if len({s.cells[0].model for s in same}) > 1:
             parts.append(series.cells[0].model)
-        if len({s.policy for s in self.series if not s.direct}) > 1 and not series.direct:
+        if len({s.policy for s in same if not s.direct}) > 1 and not series.direct:
             parts.append(series.policy.replace("_", " "))
         shared = series.role == "base" and sum(s.role == "base" for s in self._unlike(series)) == 0
         if len(self.runs) > 1 and not shared:

@@ -38,7 +38,7 @@ def join_points(runs: Sequence[Run]) -> tuple[Run, ...]:
         )
         for i, run in enumerate(runs)
     ]
-    return tuple(_renamed([run for run in made if run.series]))
+    return tuple(_renamed(_with_own_curves(made)))
 
 
 def dials(policy: str) -> tuple[str, ...]:
@@ -66,6 +66,18 @@ def _joined(members: list[Series]) -> Series:
         for i, s in enumerate(ordered)
     ]
     return Series(ordered[0].run, ordered[0].folder, {**ordered[0].info, "points": points}, cells)
+
+
+def _with_own_curves(runs: list[Run]) -> list[Run]:
+    """Without the runs whose curves all stand in a run before (a shared base model)."""
+    seen: set[tuple[object, ...]] = set()
+    kept = []
+    for run in runs:
+        own = {(s.folder.resolve(), *s.cells[0].key) for s in run.series}
+        if own - seen:
+            kept.append(run)
+        seen |= own
+    return kept
 
 
 def _renamed(runs: list[Run]) -> list[Run]:

@@ -132,7 +132,7 @@ def evaluation(
         "num_problems": benchmark.num_problems,
         "samples_per_problem": benchmark.samples,
         "sampling": {"temperature": 0.0 if benchmark.samples == 1 else 1.0, "top_p": 1.0},
-        "engine": {"_target_": "s1x.engine.transformers.Transformers"},
+        "engine": {"engine": "transformers", "device": "cpu", "dtype": "float32"},
         "seed": seed,
         "wall_seconds": 12.5,
         "generated_tokens": 1000,
@@ -244,7 +244,7 @@ def training(folder: Path) -> Path:
     lines = ["step,loss,learning_rate,epoch"]
     lines += [f"{i},{2.0 / i:.4f},{1e-3 / i:.6f},{i // 10}" for i in range(1, 31)]
     (folder / "log.csv").write_text("\n".join(lines) + "\n")
-    _json(folder / "train.json", {"steps": 315, "tokens": 305_000, "loss": 0.117, "seconds": 61.0})
+    _json(folder / "train.json", {"steps": 315, "tokens": 305_000, "final_loss": 0.117})
     _json(folder / "costs.json", [cost("train", "SFT", seconds=61.0, trained=305_000)])
     return folder
 

@@ -77,10 +77,16 @@ def _jobs(folder: Path, labels: list[tuple[str, int | None, int]], **more: Any) 
 
 def test_a_curve_measured_job_by_job_is_one_curve(tmp_path: Path) -> None:
     jobs = _jobs(tmp_path, [("natural", None, 0), ("max 8", 8, 0), ("Wait x 1", None, 1)])
+    direct = world.evaluation(tmp_path / "d", world.Benchmark(num_problems=30), "base", "direct")
+    for job in jobs:
+        job["evaluations"].append(direct)
     inputs = read({"runs": jobs}, [], None, None)
-    assert len(inputs.series) == 1
-    assert [c.setting for c in inputs.series[0].cells] == ["max 8", "natural", "Wait x 1"]
-    assert inputs.series[0].settings(2)["num_waits"] == 1
+    assert {inputs.name(s) for s in inputs.series} == {"base, direct answer", "fine-tuned"}
+    curve = inputs.main
+    assert curve is not None
+    assert [c.setting for c in curve.cells] == ["max 8", "natural", "Wait x 1"]
+    assert curve.settings(2)["num_waits"] == 1
+    assert curve.curve.num_problems == 30
 
 
 def test_jobs_that_differ_in_more_than_the_dials_stay_apart(tmp_path: Path) -> None:

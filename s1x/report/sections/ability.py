@@ -70,8 +70,6 @@ def _papers(series: list[Series]) -> Table:
 
 def _method(series: Series) -> str | None:
     settings = series.settings(series.cells[-1].point)
-    forced = bool(settings.get("forced", settings.get("forcing", True)))
-    if series.policy in ("rejection_sampling", "class_conditional"):
-        forced = False
+    forced = series.policy == "budget_forcing" or bool(settings.get("force"))
     found = paper.method(series.policy, forced)
     return found.name if found else None

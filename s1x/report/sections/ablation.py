@@ -15,6 +15,8 @@ LEAD = (
     "Each run against {reference}, on the problems that both answered. Intervals are 95% paired "
     "bootstrap intervals of the difference (10,000 resamples): one that excludes 0 is marked."
 )
+#: runs without a setting in common are compared at the best setting of each
+OWN_BEST = "best setting"
 COLUMNS = (
     *("benchmark", "setting", "run", "accuracy %", "thinking tokens"),
     *("difference to reference", "clear", "n"),
@@ -69,15 +71,16 @@ def _rows(
     if base is None:
         return []
     shared = [c for c in base.cells if any(s.cell(c.setting) for s in series if s is not base)]
-    cells = {c.setting: c for c in shared} or {"best setting": base.best}
+    cells = {c.setting: c for c in shared} or {OWN_BEST: base.best}
     rows = []
     for setting, cell in cells.items():
         for s in series:
-            other = s.best if setting == "best setting" else s.cell(setting)
+            other = s.best if setting == OWN_BEST else s.cell(setting)
             if other is None:
                 continue
             found = None if s is base else _difference(other, cell)
-            rows.append((_row(inputs, s, setting, other, found), bool(found and found.clear)))
+            named = other.setting if setting == OWN_BEST else setting
+            rows.append((_row(inputs, s, named, other, found), bool(found and found.clear)))
     return rows
 
 

@@ -107,8 +107,8 @@ def _sampling(series: Series) -> str | None:
 def _engine(series: Series) -> str | None:
     engine = series.info.get("engine")
     if isinstance(engine, Mapping):
-        name = str(engine.get("_target_") or engine.get("name") or "")
-        return name.rsplit(".", 1)[-1] or None
+        where = [str(engine[key]) for key in ("device", "dtype") if engine.get(key)]
+        return ", ".join([str(engine.get("engine") or "not named"), *where])
     return str(engine) if engine else None
 
 

@@ -31,9 +31,7 @@ def build(inputs: Inputs) -> Section | None:
     """Charts and a table for every curve with several samples a problem."""
     rows, charts = [], []
     for benchmark in ordered_benchmarks(inputs):
-        for series in inputs.on(benchmark):
-            if series.direct or series.natural.samples_per_problem < 2:
-                continue
+        for series in _most_samples(inputs.on(benchmark)):
             counts = metrics.sample_counts(series.natural)
             rows += [_row(inputs, series, count) for count in counts]
             if series.role != "base":
@@ -42,6 +40,22 @@ def build(inputs: Inputs) -> Section | None:
         return None
     table = Table("samples", "At every k", COLUMNS, tuple(rows), {"total tokens": 1})
     return Section("parallel", "Sequential and parallel", LEAD, (*charts, table), "Parallel")
+
+
+def _most_samples(found: list[Series]) -> list[Series]:
+    """Thinking curves with several samples; of those of one model the one with the most.
+
+    Fewer samples of a problem are the first of the more, so a smaller job shows nothing new.
+    """
+    most: dict[tuple[object, ...], Series] = {}
+    for series in found:
+        key = (*series.cells[0].key, series.info.get("model_fingerprint"), series.info.get("seed"))
+        count = series.natural.samples_per_problem
+        if series.direct or count < 2:
+            continue
+        if key not in most or count > most[key].natural.samples_per_problem:
+            most[key] = series
+    return list(most.values())
 
 
 def _chart(inputs: Inputs, series: Series, counts: list[SampleCount]) -> Lines:

@@ -73,12 +73,12 @@ def what_differs(inputs: Inputs) -> Table:
     """Chosen set and training of every run: what may explain a difference besides the recipe."""
     columns = (
         *("run", "rows", "trace tokens", "tokens a trace", "hard questions %"),
-        *("domains", "correct traces %"),
-        *("training steps", "trained tokens", "final loss"),
+        *("domains", "correct attempts %"),
+        *("training steps", "training tokens", "final loss"),
     )
     rows = tuple(_facts(run) for run in inputs.runs)
     used = [i for i in range(len(columns)) if i == 0 or any(row[i] is not None for row in rows)]
-    digits = {"tokens a trace": 1, "hard questions %": 1, "final loss": 3, "correct traces %": 1}
+    digits = {"tokens a trace": 1, "hard questions %": 1, "final loss": 3, "correct attempts %": 1}
     return Table(
         "chosen_sets",
         "The chosen set and its training" if len(rows) == 1 else "What differs between the runs",
@@ -96,11 +96,11 @@ def _facts(run: Run) -> tuple[Any, ...]:
     return (
         *(run.label, rows, tokens, tokens / rows if rows and tokens else None),
         _percent(funnel.get("share_hard")),
-        funnel.get("num_domains", funnel.get("domains")),
-        _percent(funnel.get("share_correct")),
-        training.get("steps", training.get("num_steps")),
-        training.get("tokens", training.get("trained_tokens")),
-        training.get("loss", training.get("final_loss")),
+        funnel.get("num_domains"),
+        _percent(funnel.get("share_attempts_correct")),
+        training.get("steps"),
+        training.get("tokens"),
+        training.get("final_loss"),
     )
 
 

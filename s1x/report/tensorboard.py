@@ -1,0 +1,90 @@
+"""TensorBoard: training, metrics and curves as scalars, some traces as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s1x.errors import UserError
+from s1x.option import option, setting
+from s1x.report.tracker import Folders, Tracker, curve_name, headline_numbers, settings_of
+from s1x.report.wandb import TRACE_COLUMNS, trace_rows
+
+
+@option("tracker", "tensorboard")
+@dataclass(frozen=True)
+class TensorBoard(Tracker):
+    """Writes event files: `tensorboard --logdir outputs/runs`.
+
+    A curve is a scalar whose step is the mean number of thinking tokens, so TensorBoard's chart of
+    `curve/<benchmark>/<role>` is the test-time scaling curve.
+    """
+
+    folder: str | None = setting(None, "where the event files go; null: the run's own folder")
+    max_traces: int = setting(20, "traces shown as text", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "_writers", [])
+
+    @property
+    def _open(self) -> list[Any]:
+        """The open writer, or nothing."""
+        found: list[Any] = self.__dict__["_writers"]
+        return found
+
+    def start(self, context: Mapping[str, Any]) -> None:
+        """Opens the event file and writes what is run.
+
+        Raises:
+            UserError: tensorboard is not installed.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError(
+                "tracker=tensorboard needs the package tensorboard, which is not installed; "
+                "pip install tensorboard"
+            ) from None
+        root = self.folder or str(context.get("run_folder") or ".")
+        name = str(context.get("job") or "") if self.folder else "tensorboard"
+        writer = SummaryWriter(str(Path(root) / name.replace("/", "_")))
+        writer.add_text("settings", _listed(settings_of(context)))
+        self._open.append(writer)
+
+    def log(self, stage: str, step: int | None, values: Mapping[str, float]) -> None:
+        """Writes scalars `<stage>/<name>`."""
+        for writer in self._open:
+            for name, value in values.items():
+                writer.add_scalar(f"{stage}/{name}", value, step or 0)
+
+    def finish(self, summary: Mapping[str, Any] | None, folders: Folders, failed: bool) -> None:
+        """Writes curves, metrics and traces, says whether the run failed, and closes."""
+        while self._open:
+            writer = self._open.pop()
+            if summary is not None:
+                _write_curves(writer, summary)
+                for name, value in headline_numbers(summary).items():
+                    writer.add_scalar(f"metrics/{name}", value, 0)
+                for index, row in enumerate(trace_rows(folders, self.max_traces)):
+                    writer.add_text(
+                        "traces", _listed(dict(zip(TRACE_COLUMNS, row, strict=True))), index
+                    )
+            writer.add_text("status", "failed" if failed else "finished")
+            writer.close()
+
+
+def _write_curves(writer: Any, summary: Mapping[str, Any]) -> None:
+    for curve in summary["curves"]:
+        for point in curve["points"]:
+            if point["accuracy_percent"] is not None:
+                tokens = round(point["mean_thinking_tokens"])
+                writer.add_scalar(f"curve/{curve_name(curve)}", point["accuracy_percent"], tokens)
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """Name and value, each line set as code: nothing in it is read as markup."""
+    lines = [f"{name}: {value}" for name, value in values.items()]
+    return "\n".join("    " + part for line in lines for part in line.splitlines())

@@ -1,0 +1,216 @@
+"""Trackers: real runs, read back from what they wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_world as world
+
+from s1x.errors import SettingError, UserError
+from s1x.report.none import NoTracker
+from s1x.report.tensorboard import TensorBoard
+from s1x.report.tracker import Folders, training_log
+from s1x.report.wandb import WeightsAndBiases, build_report, trace_rows
+
+Written = tuple[Path, dict[str, Any]]
+
+
+@pytest.fixture
+def folders(made: world.Made) -> Folders:
+    (made.selection / "chosen.parquet").write_bytes(b"rows")
+    return {
+        "select": made.selection,
+        "train": made.training,
+        "evaluate": list(made.evaluations),
+    }
+
+
+def _context(made: world.Made, folder: Path) -> dict[str, Any]:
+    more = {"sweep": "wait_count", "job": "budget.num_waits=1", "run_folder": str(folder)}
+    return world.context(made, config={"budget": {"num_waits": 1}}, **more)
+
+
+def _records(folder: Path) -> list[Any]:
+    """The records of an offline run's file, which a process of its own may still be closing."""
+    from wandb.proto import wandb_internal_pb2 as messages
+
+    file = next(folder.glob("wandb/offline-run-*/run-*.wandb"))
+    for _ in range(100):
+        found = [messages.Record.FromString(data) for data in _log_records(file.read_bytes())]
+        if any(record.HasField("exit") for record in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError("the run was never closed")
+
+
+def _log_records(content: bytes) -> Iterator[bytes]:
+    """LevelDB's log format behind 7 bytes: blocks of 32 KiB, pieces with a header of 7 bytes."""
+    block, place, whole = 32_768, 7, b""
+    while place + 7 <= len(content):
+        left = block - place % block
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        if kind == 0:
+            place += left
+            continue
+        whole += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last piece
+            yield whole
+            whole = b""
+
+
+def _values(items: Any) -> dict[str, Any]:
+    return {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
+
+
+@pytest.fixture(scope="module")
+def wandb_there() -> None:
+    if importlib.util.find_spec("wandb") is None:
+        pytest.skip("wandb is not installed")
+
+
+@pytest.mark.usefixtures("wandb_there")
+def test_wandb_offline_run_holds_everything(
+    made: world.Made, written: Written, folders: Folders, tmp_path: Path
+) -> None:
+    tracker = WeightsAndBiases(mode="offline", max_traces=20)
+    tracker.start(_context(made, tmp_path))
+    tracker.log_training(made.training)
+    tracker.log("select", None, {"rows_chosen": 1000.0})
+    tracker.finish(written[1], folders, failed=False)
+    records = _records(tmp_path)
+    run = next(r.run for r in records if r.HasField("run"))
+    assert (run.run_group, run.display_name, run.project) == (
+        "wait_count",
+        "budget.num_waits=1",
+        "s1x",
+    )
+    config: dict[str, Any] = {}
+    for record in records:
+        for part in (record.run.config, record.config):
+            config |= _values(part.update)
+    assert config["config"] == {"budget": {"num_waits": 1}}
+    assert config["fingerprints"]["train"] == made.training.name
+    assert len(config["fingerprints"]["evaluate"]) == len(made.evaluations)
+    history = [_values(r.history.item) for r in records if r.HasField("history")]
+    losses = {h["train/step"]: h["train/loss"] for h in history if "train/loss" in h}
+    assert losses[1] == 2.0
+    assert losses[30] == pytest.approx(2 / 30, abs=1e-3)
+    logged = {key for h in history for key in h}
+    assert {key.split("/")[0] for key in logged} >= {"curves", "traces"}
+    assert any(key.startswith("curve/puzzles_hard") for key in logged)
+    summary: dict[str, Any] = {}
+    for record in records:
+        summary |= _values(record.summary.update)
+    best = written[1]["curves"][written[1]["main_curve"]]["performance_percent"]["value"]
+    assert summary["puzzles_hard/fine_tuned/performance_percent"] == pytest.approx(best)
+    artifacts = {
+        a.type: sorted(e.path for e in a.manifest.contents)
+        for r in records
+        if r.HasField("request") or r.HasField("artifact")
+        for a in (r.artifact, r.request.log_artifact.artifact)
+        if a.name
+    }
+    assert "chosen.parquet" in artifacts["dataset"]
+    assert artifacts["model"] == ["config.json"]
+    assert [r.exit.exit_code for r in records if r.HasField("exit")] == [0]
+
+
+@pytest.mark.usefixtures("wandb_there")
+def test_wandb_run_of_a_crash_is_closed_as_failed(made: world.Made, tmp_path: Path) -> None:
+    tracker = WeightsAndBiases(mode="offline")
+    tracker.start(_context(made, tmp_path))
+    tracker.log("train", 1, {"loss": 2.0})
+    tracker.finish(None, {"select": None, "train": None, "evaluate": []}, failed=True)
+    assert [r.exit.exit_code for r in _records(tmp_path) if r.HasField("exit")] == [1]
+
+
+def test_wandb_table_of_traces_is_thinned_evenly(folders: Folders) -> None:
+    rows = list(trace_rows(folders, 60))
+    assert 30 <= len(rows) <= 60
+    assert len({row[0] for row in rows}) == 2, "both benchmarks are there"
+    assert list(trace_rows(folders, 0)) == []
+
+
+def test_wandb_report_needs_its_extra_and_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingError, match=r"tracker\.mode"):
+        WeightsAndBiases(report=True, mode="offline")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingError, match="pip install wandb-workspaces"):
+        WeightsAndBiases(report=True)
+
+
+def test_wandb_report_has_the_sections_of_ours(written: Written) -> None:
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        with pytest.raises(UserError, match="wandb-workspaces"):
+            build_report(written[1], "s1x", None, None)
+        pytest.skip("wandb-workspaces is not installed")
+    made = build_report(written[1], "s1x", "team", "wait_count")
+    headings = [block.text for block in made.blocks if type(block).__name__ == "H1"]
+    assert headings == [
+        "Test-time scaling",
+        "Control, scaling, performance",
+        "From the pool to the chosen set",
+        "Training",
+        "What it cost",
+        "Traces",
+    ]
+    text = " ".join(b.text for b in made.blocks if type(b).__name__ == "MarkdownBlock")
+    assert "| puzzles_hard | fine-tuned | 100.0 |" in text
+    assert "| quality | 59000 | 38120 |" in text
+
+
+def test_tensorboard_run_is_read_back(
+    made: world.Made, written: Written, folders: Folders, tmp_path: Path
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    tracker = TensorBoard()
+    tracker.start(_context(made, tmp_path))
+    tracker.log_training(made.training)
+    tracker.finish(written[1], folders, failed=False)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    loss = {e.step: e.value for e in events.Scalars("train/loss")}
+    assert loss[1] == 2.0
+    assert len(loss) == 30
+    curve = written[1]["curves"][written[1]["main_curve"]]["points"]
+    seen = {e.step: e.value for e in events.Scalars("curve/puzzles_hard/fine_tuned")}
+    for point in curve:
+        step = round(point["mean_thinking_tokens"])
+        assert seen[step] == pytest.approx(point["accuracy_percent"], abs=1e-4)
+    tags = events.Tags()["tensors"]
+    assert "status/text_summary" in tags
+    assert "traces/text_summary" in tags
+    assert events.Tensors("status/text_summary")[0].tensor_proto.string_val[0] == b"finished"
+
+
+def test_no_tracker_does_nothing(made: world.Made, tmp_path: Path) -> None:
+    tracker = NoTracker()
+    tracker.start(_context(made, tmp_path))
+    tracker.log_training(made.training)
+    tracker.finish(None, {}, failed=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_log_skips_what_is_no_number(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("step,loss,note,mfu\n1,2.5,warm,\n2,1.5,,0.4\n")
+    assert list(training_log(tmp_path)) == [(1, {"loss": 2.5}), (2, {"loss": 1.5, "mfu": 0.4})]
+    assert list(training_log(tmp_path / "nowhere")) == []
+
+
+@pytest.mark.parametrize("option", [NoTracker, TensorBoard, WeightsAndBiases])
+def test_trackers_are_frozen_options(option: Any) -> None:
+    tracker = option()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        tracker.mode = "x"
