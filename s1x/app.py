@@ -24,17 +24,29 @@ from s1x.console import say
 from s1x.errors import UserError
 from s1x.messages import explain, help_text
 
+#: libraries whose bars and warnings would stand between ours; threads that wait without spinning
+QUIET = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 #: set by the sweep's callback, which runs inside Hydra's own call
 _sweep_status = 0
+#: a single run's failure: Hydra would print a line of its own before handing it on
+_failures: list[Exception] = []
 
 
 def main() -> int:
     """Runs the command line in `sys.argv`; returns the exit status."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that they are told here
     try:
         register()
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
+        if _failures:
+            raise _failures.pop()
     except KeyboardInterrupt:
         say("Stopped. The same command goes on where this one was.")
         return 130
@@ -79,12 +91,16 @@ def _job(cfg: DictConfig) -> None:
     folder = Path(hydra_cfg.runtime.output_dir)
     multirun = hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN"
     overrides = list(hydra_cfg.overrides.task)
-    if not multirun:
-        run(cfg, folder, overrides)
-        return
     try:
-        run(cfg, folder, overrides, hydra_cfg.job.override_dirname, Path(hydra_cfg.sweep.dir).name)
+        if multirun:
+            sweep = Path(hydra_cfg.sweep.dir).name
+            run(cfg, folder, overrides, hydra_cfg.job.override_dirname, sweep)
+        else:
+            run(cfg, folder, overrides)
     except Exception as error:
+        if not multirun:
+            _failures.append(error)
+            return
         if not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
             traceback.print_exc()
         (folder / "failed.txt").write_text(explain(error) + "\n")

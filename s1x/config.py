@@ -151,7 +151,10 @@ def register() -> None:
     store = ConfigStore.instance()
     for group, options in REGISTRY.items():
         for name, cls in options.items():
-            store.store(group=f"schema/{group}", name=name, node=_writable(_schema(cls)))
+            node = _writable(_schema(cls))
+            store.store(
+                group=f"schema/{group}", name=name, node=_open(node) if cls is Root else node
+            )
 
 
 def _schema(cls: type[Option]) -> type:
@@ -170,6 +173,12 @@ def _writable(schema: type[Option]) -> DictConfig:
             OmegaConf.set_readonly(found, None)
             pending += [found._get_node(key) for key in found]
     return node
+
+
+def _open(node: DictConfig) -> DictConfig:
+    """The root's typed settings as a plain node, beside which the groups can stand."""
+    typed = {key: node._get_node(key) for key in node if key != "_target_"}
+    return DictConfig(typed)
 
 
 def build(node: DictConfig, key: str) -> Any:
@@ -282,6 +291,10 @@ def load(cfg: DictConfig) -> Config:
         UserError: the first thing that is wrong, with its key, value and remedy.
     """
     root_names = [field.name for field in dataclasses.fields(Root)]
+    known = [*root_names, *GROUPS, "sampling", "evaluate", "report", "prices", "pretrain"]
+    for key in cfg:
+        if key not in known:
+            raise UserError(f"{key} is not a setting; {_nearest(str(key), known)}")
     root = {name: cfg[name] for name in root_names}
     values = _plain(OmegaConf.create(root), "config")
     try:

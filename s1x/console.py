@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LOG_EVERY_SECONDS = 10.0
+#: share done from which the time left is told
+JUDGED_FROM = 0.05
 
 
 def say(text: str) -> None:
@@ -51,8 +53,10 @@ def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[[int],
         now = time.monotonic()
         if now - last >= LOG_EVERY_SECONDS and done:
             last = now
-            left = (now - start) / done * (total - done)
-            say(f"{title}: {done}/{total} {unit}".rstrip() + f", about {duration(left)} left")
+            text = f"{title}: {done}/{total} {unit}".rstrip()
+            if done >= total * JUDGED_FROM:
+                text += f", about {duration((now - start) / done * (total - done))} left"
+            say(text)
 
     yield advance
 

@@ -172,9 +172,10 @@ class Run:
         from s1x.evaluate import run as run_evaluation
 
         config = self.config
-        for name, benchmark in config.benchmarks.items():
-            problems = load_problems(name, benchmark)
-            for model, role, prompt_format in self._models():
+        loaded = {n: load_problems(n, benchmark) for n, benchmark in config.benchmarks.items()}
+        for model, role, prompt_format in self._models():
+            for name, benchmark in config.benchmarks.items():
+                problems = loaded[name]
                 inputs = self._evaluation_inputs(model, role, prompt_format, name, problems)
 
                 def build(folder: Path) -> None:
