@@ -145,6 +145,11 @@ def is_number(text: str) -> bool:
     return _WHOLE_NUMBER.fullmatch(plain_minus(text)) is not None
 
 
+def is_integer(normal: str) -> bool:
+    """Whether a normal form is an integer."""
+    return normal.removeprefix("-").isdecimal() and normal.isascii()
+
+
 def plain_minus(text: str) -> str:
     """The text with every kind of minus sign as "-"."""
     return text.replace("\u2212", "-").replace("\u2013", "-")

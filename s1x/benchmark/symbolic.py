@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s1x.benchmark.extraction import BOXED, DEFAULT_RULES, Extraction, extract, normal_form
-from s1x.benchmark.grader import Grade, Grader, ungraded
+from s1x.benchmark.extraction import (
+    BOXED,
+    DEFAULT_RULES,
+    Extraction,
+    extract,
+    is_integer,
+    normal_form,
+)
+from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, ungraded
 from s1x.benchmark.problem import Problem
 from s1x.benchmark.worker_pool import WorkerError, WorkerPool, shared_pool
 from s1x.option import option, setting
-from s1x.rows import CORRECT
+from s1x.rows import CORRECT, WRONG
 
 LAST_EXPRESSION = "last_expression"
 #: how the engine is to read what a rule found
@@ -24,7 +31,7 @@ _KINDS = {LAST_EXPRESSION: "whole", BOXED: "boxed"}
 class Math(Grader):
     """Mathematical equality (math-verify 0.9): 1/2 is 0.5, sets have no order, x = 3 is 3.
 
-    Equal normal forms are correct at once; all else goes to worker processes with a limit of time
+    Equal normal forms are correct and different integers wrong at once; all else goes to worker processes with a limit of time
     and memory. An answer that the engine cannot judge within them is `ungraded` with the reason.
     The rule `last_expression` leaves the search to math-verify, in the end of the text: the last
     formula or number, those after "answer is" first.
@@ -89,15 +96,18 @@ class Math(Grader):
     def _at_once(self, problem: Problem, found: Extraction | None) -> Grade | None:
         """The verdict where no engine is needed, else None."""
         if found is None:
-            return Grade(None, None, "unanswered")
+            return UNANSWERED_GRADE
         if found.rule == LAST_EXPRESSION:
             return None
         if len(found.text) > self.longest_answer_characters:
             shown = Extraction(found.text[: self.longest_answer_characters], found.rule)
             most = self.longest_answer_characters
             return ungraded(shown, f"{len(found.text)} characters, more than {most}")
-        if normal_form(found.text) == normal_form(problem.answer):
+        answer, reference = normal_form(found.text), normal_form(problem.answer)
+        if answer == reference:
             return Grade(found.text, found.rule, CORRECT)
+        if is_integer(answer) and is_integer(reference):
+            return Grade(found.text, found.rule, WRONG)
         return None
 
     def _pool(self) -> WorkerPool:
