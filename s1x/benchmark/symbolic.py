@@ -31,10 +31,10 @@ _KINDS = {LAST_EXPRESSION: "whole", BOXED: "boxed"}
 class Math(Grader):
     """Mathematical equality (math-verify 0.9): 1/2 is 0.5, sets have no order, x = 3 is 3.
 
-    Equal normal forms are correct and different integers wrong at once; all else goes to worker processes with a limit of time
-    and memory. An answer that the engine cannot judge within them is `ungraded` with the reason.
-    The rule `last_expression` leaves the search to math-verify, in the end of the text: the last
-    formula or number, those after "answer is" first.
+    Equal normal forms are correct and different integers wrong at once; all else goes to worker
+    processes with a limit of time and memory. An answer that the engine cannot judge within them
+    is `ungraded` with the reason. The rule `last_expression` leaves the search to math-verify, in
+    the end of the text: the last formula or number, those after "answer is" first.
     """
 
     rules: list[str] = setting(
