@@ -211,7 +211,7 @@ class TrainSettings(Option):
 
         return load_causal_lm(source)
 
-    def shard(self, net: torch.nn.Module, mesh: Any) -> None:
+    def shard(self, net: torch.nn.Module, source: Any, mesh: Any) -> None:
         """Splits the module over ranks, where that is not the strategy's own work."""
 
     def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from s1x.artifact import file_hash
 from s1x.train.job import LOG_CSV, MODEL_FOLDER, RESULT, Job, read_log, settings_values
 from s1x.train.rank.card import model_card
+from s1x.train.rank.names import plain_name
 from s1x.train.rank.log import peak_memory_bytes
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def whole_parameters(job: Job, causal_lm: Any) -> Iterator[tuple[str, torch.Tens
             if tensor is not None and up is not None and down is not None:
                 added = (up.float() @ down.float()) * (lora.alpha / lora.rank)
                 tensor = (tensor.float() + added).to(tensor.dtype)
-        yield name.removeprefix("base_model.model.").replace(".base_layer.", "."), tensor
+        yield plain_name(name), tensor
 
 
 def write_shards(

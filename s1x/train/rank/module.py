@@ -73,7 +73,7 @@ class SftModule(pl.LightningModule):
             causal_lm = add_adapters(causal_lm, settings)
         self.net = LossModel(causal_lm)
         self.net.train()
-        settings.shard(self.net, getattr(self, "_device_mesh", None))
+        settings.shard(self.net, self.source, getattr(self, "_device_mesh", None))
 
     def on_train_start(self) -> None:
         """Puts the rotary frequencies back to float32, after the strategy had its way."""
@@ -207,6 +207,7 @@ def add_adapters(causal_lm: Any, settings: TrainSettings) -> Any:
         target_modules=list(lora.target_modules),
         task_type="CAUSAL_LM",
     )
+    torch.manual_seed(0)
     try:
         wrapped = get_peft_model(causal_lm, config)
     except ValueError as error:

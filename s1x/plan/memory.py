@@ -1,0 +1,144 @@
+"""Memory of one rank while it trains, part by part.
+
+The sums follow what the libraries allocate (DeepSpeed 0.19 ZeRO-3, torch AdamW, transformers'
+decoder layers); `docs/performance.md` has them beside measured peaks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from s1x.model.architecture import Architecture
+
+if TYPE_CHECKING:
+    from s1x.train.settings import Lora, TrainSettings
+
+#: bytes of libraries, context and communication buffers: on a GPU, in a CPU process
+GPU_BASE, CPU_BASE = 2.0 * 2**30, 0.75 * 2**30
+#: parameters whose float32 gradients exist at once while DeepSpeed steps
+SUB_GROUP = 1_000_000_000
+#: bytes of logits held by the chunked loss: a chunk, its float32 copy, its gradient
+CHUNKED_LOGITS = 3 * (128 << 20)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one rank by part; `host` is main memory used by an offloading rank."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    gathered: float
+    activations: float
+    logits: float
+    base: float
+    host: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Bytes on the device at the peak."""
+        parts = (self.weights, self.gradients, self.optimizer, self.gathered)
+        return sum(parts) + self.activations + self.logits + self.base
+
+
+def training_memory(
+    settings: TrainSettings, shape: Architecture, num_ranks: int, pass_tokens: int, on_cpu: bool
+) -> Memory:
+    """Peak memory of a rank.
+
+    Args:
+        settings: the recipe and its strategy.
+        shape: the model's numbers.
+        num_ranks: ranks that share the states (where the strategy shards).
+        pass_tokens: tokens of the longest pass.
+        on_cpu: the ranks are CPU processes.
+    """
+    share = 1.0 / num_ranks if settings.sharded else 1.0
+    low = 2.0 if settings.precision == "bfloat16" else 4.0
+    states = _states(settings, shape, share, low)
+    gathered = _gathered(settings, shape, low)
+    moved = 0.0
+    if settings.offloaded:
+        moved = sum(states)
+        states = (0.0, 0.0, 0.0)
+    return Memory(
+        *states,
+        gathered=gathered,
+        activations=activation_bytes(settings, shape, pass_tokens),
+        logits=logits_bytes(settings, shape, pass_tokens),
+        base=CPU_BASE if on_cpu else GPU_BASE,
+        host=moved,
+    )
+
+
+def _states(
+    settings: TrainSettings, shape: Architecture, share: float, low: float
+) -> tuple[float, float, float]:
+    """Bytes of weights, gradients and optimizer states of a rank."""
+    n = shape.parameters
+    trained = lora_parameters(settings.lora, shape) or n
+    if not hasattr(settings, "bucket_parameters"):  # float32 weights, autocast arithmetic
+        return 4.0 * n * share, 4.0 * trained * share, 8.0 * trained * share
+    fp32_gradients = 4.0 * min(trained * share, SUB_GROUP)
+    return low * n * share, low * trained * share, 12.0 * trained * share + fp32_gradients
+
+
+def _gathered(settings: TrainSettings, shape: Architecture, low: float) -> float:
+    """Bytes of whole layers that a sharding rank holds for a moment, and of message buffers."""
+    if not settings.sharded:
+        return 0.0
+    largest = max(shape.layer_parameters, shape.embedding_parameters)
+    bucket = getattr(settings, "bucket_parameters", largest)
+    n = shape.parameters
+    live = min(n, max(5 * bucket, 2 * largest)) if hasattr(settings, "bucket_parameters") else 2 * largest
+    reduced = min(n, max(bucket, largest))
+    return low * (live + reduced)
+
+
+def activation_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:
+    """Bytes that the forward pass leaves for the backward pass."""
+    low = 2.0 if settings.precision == "bfloat16" else 4.0
+    layer = tokens * layer_bytes_per_token(shape, low)
+    if not settings.activation_checkpointing:
+        return shape.num_hidden_layers * layer
+    boundaries = shape.num_hidden_layers * tokens * shape.hidden_size * low
+    return boundaries + 1.5 * layer
+
+
+def layer_bytes_per_token(shape: Architecture, low: float) -> float:
+    """Bytes a token leaves in one decoder layer of transformers.
+
+    Two norms keep their float32 input and product and a low-precision result, attention its query,
+    the repeated key and value and its result, the feed-forward layer gate, its activation, up and
+    their product.
+    """
+    width = shape.num_attention_heads * shape.head_width
+    norms = 2 * shape.hidden_size * (4.0 + 4.0 + low)
+    return norms + low * (5 * width + shape.hidden_size + 4 * shape.intermediate_size)
+
+
+def logits_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:
+    """Bytes of logits: all of a pass (low precision, float32, gradient), or of a chunk."""
+    full = 12.0 * tokens * shape.vocab_size
+    if settings.logits == "full":
+        return full
+    return min(full, CHUNKED_LOGITS)
+
+
+def checkpoint_bytes(settings: TrainSettings, shape: Architecture) -> float:
+    """Bytes of one checkpoint on disk: low-precision weights, masters and two AdamW states."""
+    trained = lora_parameters(settings.lora, shape) or shape.parameters
+    low = 2.0 if settings.precision == "bfloat16" else 4.0
+    return low * shape.parameters + 12.0 * trained
+
+
+def lora_parameters(lora: Lora, shape: Architecture) -> int:
+    """Trainable parameters of adapters on the named layers; 0: no adapters."""
+    d, f = shape.hidden_size, shape.intermediate_size
+    q = shape.num_attention_heads * shape.head_width
+    kv = shape.num_key_value_heads * shape.head_width
+    sums = {"q_proj": d + q, "k_proj": d + kv, "v_proj": d + kv, "o_proj": q + d}
+    sums |= {"gate_proj": d + f, "up_proj": d + f, "down_proj": f + d}
+    widths = sum(sums.get(name, 0) for name in lora.target_modules)
+    return lora.rank * shape.num_hidden_layers * widths

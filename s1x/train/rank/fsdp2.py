@@ -1,0 +1,119 @@
+"""FSDP2 under Lightning: modules are made without memory, sharded, and filled from the files.
+
+Each rank reads only its own rows of each parameter, so no rank ever holds the whole model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+
+from s1x.errors import UserError
+from s1x.train.rank.names import plain_name
+
+if TYPE_CHECKING:
+    from s1x.model.load import Source
+
+
+class Fsdp2Strategy(ModelParallelStrategy):
+    """Lightning's strategy for FSDP2, all ranks in one data-parallel group, on GPUs or CPUs."""
+
+    def __init__(self, devices: list[torch.device]) -> None:
+        backend = "gloo" if devices[0].type == "cpu" else "nccl"
+        super().__init__(tensor_parallel_size=1, process_group_backend=backend)
+        self._devices = devices
+
+    def setup_environment(self) -> None:
+        """One data-parallel group of all ranks."""
+        assert self.cluster_environment is not None
+        self.parallel_devices = self._devices
+        self._data_parallel_size = len(self._devices) * self.num_nodes
+        super().setup_environment()
+
+    def _determine_device_ids(self) -> list[int]:
+        return [self.root_device.index or 0]
+
+
+def empty_model(source: Source) -> Any:
+    """The causal LM on torch's `meta` device: shapes without memory.
+
+    Raises:
+        UserError: the source is a GGUF file.
+    """
+    from transformers import AutoModelForCausalLM
+
+    from s1x.model.load import load_config
+
+    if source.gguf_file:
+        raise UserError("sharded training reads safetensors, not GGUF; use train=single_device")
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            load_config(source), dtype=source.dtype, attn_implementation=source.attention
+        )
+    model.tie_weights()
+    return model
+
+
+def shard_and_fill(net: Any, source: Source, mesh: Any, precision: str) -> None:
+    """Shards every decoder layer and the rest, then reads this rank's rows."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    from s1x.model.load import checkpoint_files
+
+    files = checkpoint_files(source)
+    ranks = mesh["data_parallel"]
+    low = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
+    causal_lm = net.causal_lm
+    inner = causal_lm.get_base_model() if hasattr(causal_lm, "get_base_model") else causal_lm
+    for layer in inner.base_model.layers:
+        fully_shard(layer, mesh=ranks, mp_policy=policy)
+    fully_shard(net, mesh=ranks, mp_policy=policy)
+    device = torch.device("cuda", torch.cuda.current_device()) if mesh.device_type == "cuda" else "cpu"
+    net.to_empty(device=device)
+    inner.tie_weights()
+    _fill(causal_lm, files, ranks.get_local_rank(), ranks.size())
+
+
+def _fill(causal_lm: Any, files: list[str], rank: int, num_ranks: int) -> None:
+    from safetensors import safe_open
+
+    wanted = {plain_name(name): p for name, p in causal_lm.named_parameters()}
+    filled = set()
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                if name in wanted:
+                    _copy_rows(wanted[name], tensors.get_slice(name), rank, num_ranks)
+                    filled.add(name)
+    for name in wanted.keys() - filled:
+        _start_adapter(name, wanted[name])
+
+
+def _copy_rows(parameter: Any, rows: Any, rank: int, num_ranks: int) -> None:
+    local = parameter.to_local()
+    each = -(-parameter.shape[0] // num_ranks)
+    start = min(rank * each, parameter.shape[0])
+    with torch.no_grad():
+        if local.shape[0]:
+            local.copy_(rows[start : start + local.shape[0]])
+
+
+def _start_adapter(name: str, parameter: Any) -> None:
+    if ".lora_A." in name:
+        torch.nn.init.kaiming_uniform_(parameter, a=5**0.5)
+    elif ".lora_B." in name:
+        torch.nn.init.zeros_(parameter)
+    else:
+        raise UserError(
+            f"the model's files lack {name}; save the model once with save_pretrained of this "
+            "transformers version"
+        )
+
+
+def gather(parameter: Any) -> torch.Tensor | None:
+    """The whole parameter in main memory of rank 0, None elsewhere. All ranks call it."""
+    whole = parameter.detach().full_tensor()
+    return whole.cpu() if torch.distributed.get_rank() == 0 else None
