@@ -12,8 +12,13 @@ from s1x.report.sections.selection import steps_of
 VERSION = 1
 
 
-def summary(inputs: Inputs) -> dict[str, Any]:
-    """Everything a script may want, as JSON-able values; unknown is null."""
+def summary(inputs: Inputs, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything a script may want, as JSON-able values; unknown is null.
+
+    Args:
+        inputs: the runs.
+        notes: what the report says openly at its top.
+    """
     context = inputs.context
     entries = ledger(inputs)
     main = inputs.main
@@ -23,6 +28,7 @@ def summary(inputs: Inputs) -> dict[str, Any]:
         "scale": context.get("scale"),
         "seed": context.get("seed"),
         "command": context.get("command"),
+        "notes": list(notes),
         "stages": [dict(stage) for stage in context.get("stages") or []],
         "funnel": _funnel(inputs.runs[0]) if len(inputs.runs) == 1 else None,
         "runs": [_run(run) for run in inputs.runs],

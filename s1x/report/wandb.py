@@ -225,11 +225,19 @@ def build_report(
         ) from None
     runs = wr.Runset(project=project, entity=entity or "", groupby=["group"] if group else [])
     benchmarks = list(dict.fromkeys(c["benchmark"] for c in summary["curves"]))
-    plots = [wr.CustomChart(chart_name=f"curve/{name}") for name in benchmarks]
+    plots = [
+        wr.CustomChart(
+            chart_name="wandb/lineseries/v0",
+            query={"summaryTable": {"tableKey": f"curve/{name}_table"}},
+            chart_fields={"step": "step", "lineKey": "lineKey", "lineVal": "lineVal"},
+            chart_strings={"title": f"{name}: accuracy (%)", "xname": "mean thinking tokens"},
+        )
+        for name in benchmarks
+    ]
     loss = wr.LinePlot(x="train/step", y=["train/loss"], title="Training loss")
     blocks = [
         wr.TableOfContents(),
-        *[wr.P(text=line) for line in summary.get("notes") or []],
+        *[wr.CalloutBlock(text=line) for line in summary.get("notes") or []],
         wr.H1(text="Test-time scaling"),
         wr.PanelGrid(runsets=[runs], panels=plots),
         wr.H1(text="Control, scaling, performance"),
@@ -241,9 +249,7 @@ def build_report(
         wr.H1(text="What it cost"),
         wr.MarkdownBlock(text=_costs_markdown(summary)),
         wr.H1(text="Traces"),
-        wr.PanelGrid(runsets=[runs], panels=[wr.WeaveTableSummary(table_name="traces")])
-        if hasattr(wr, "WeaveTableSummary")
-        else wr.P(text="The table `traces` of each run."),
+        wr.WeaveBlockSummaryTable(entity=entity or "", project=project, table_name="traces"),
     ]
     title = f"s1x: {summary.get('title') or project} ({summary.get('scale')})"
     return wr.Report(project=project, entity=entity or "", title=title, blocks=blocks)

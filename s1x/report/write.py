@@ -47,16 +47,17 @@ def run(
     found = entries(inputs)
     sections = _sections(inputs, found)
     stages = overview.stages_table(inputs)
+    notes = [*overview.honest_words(inputs), *(context.get("notes") or [])]
     text = page(
         overview.title(inputs),
         overview.headline(inputs),
-        [*overview.honest_words(inputs), *(context.get("notes") or [])],
+        notes,
         overview.facts(inputs),
         stages,
         sections,
         blocks(inputs, found),
     )
-    made = summary(inputs)
+    made = summary(inputs, notes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.html").write_text(text, encoding="utf-8")
     _write_tables([*sections, *([Section("top", "", "", (stages,))] if stages else [])], folder)

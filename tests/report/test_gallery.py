@@ -1,0 +1,56 @@
+"""The page of `make figures`: our sweeps beside the paper's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_world as world
+
+from s1x import report
+from s1x.errors import UserError
+from s1x.report.gallery import FIGURES, figures_page
+
+Written = tuple[Path, dict[str, Any]]
+
+
+def test_a_curve_stands_beside_the_papers(written: Written, tmp_path: Path) -> None:
+    page = figures_page({"thinking_budget": written[0], "wait_count": written[0]}, tmp_path)
+    text = page.read_text()
+    assert "(thinking_budget/curve_puzzles_hard.png)" in text
+    assert (tmp_path / "thinking_budget" / "curve_puzzles_hard.png").is_file()
+    assert (tmp_path / "wait_count" / "flips_puzzles_hard.svg").is_file()
+    assert "| fine-tuned | natural |" in text
+    assert "56.7" in text
+    assert "no evidence about large models" in text
+    points = written[1]["curves"][written[1]["main_curve"]]["points"]
+    accuracy = {p["setting"]: p["accuracy_percent"] for p in points}
+    best = max(accuracy["Wait x 1"], accuracy["Wait x 2"])
+    assert f"by {best - accuracy['natural']:+.1f} points at most here" in text
+
+
+def test_every_sweep_of_the_repository_has_a_place() -> None:
+    sweeps = Path(__file__).resolve().parents[2] / "sweeps"
+    assert {path.stem for path in sweeps.glob("*.yaml")} == set(FIGURES)
+
+
+def test_runs_and_samples_have_their_tables(tmp_path: Path) -> None:
+    runs = []
+    for name, skill in (("selection=s1k", 0.0), ("selection=random_1k", -0.2)):
+        benchmark = world.Benchmark(num_problems=20, samples=2)
+        folder = world.evaluation(tmp_path / name, benchmark, skill=skill)
+        runs.append({"label": name, "evaluations": [folder]})
+    report.run({"runs": runs}, [], None, None, tmp_path / "r")
+    names = ("selection_ablation", "budget_policy", "sample_count", "wait_string")
+    text = figures_page(dict.fromkeys(names, tmp_path / "r"), tmp_path / "page").read_text()
+    assert "selection=random_1k" in text
+    assert "| token-conditional (TCC) | 40 | -24 | 40.0 |" in text
+    assert "With up to 2 samples" in text
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run the sweep wait_count first"):
+        figures_page({"wait_count": tmp_path}, tmp_path / "page")
+    with pytest.raises(UserError, match="no figure is known for nonsense"):
+        figures_page({"nonsense": tmp_path}, tmp_path / "page")
