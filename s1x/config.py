@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,10 @@ class Root(Option):
     scale_name: str = setting("laptop", "set by scale=...")
     curve: dict[str, list[Any]] = setting(
         factory=dict, doc="{dial of the budget policy: values}, charted in one pass"
+    )
+    gpu: str = setting("cpu", "device that the scale is meant for, for the plan")
+    mean_sample_tokens: float = setting(
+        100.0, "expected tokens of a training sample, for the plan", above=0
     )
     one_pass: bool = setting(
         True, "chart the whole curve in each run; false: the budget policy as set, one point"
@@ -206,6 +211,23 @@ def _construct(values: dict[str, Any], key: str) -> Any:
             if name not in names:
                 hint = _nearest(name, names) or f"it has {', '.join(names)}"
                 raise UserError(f"{key}.{name} is not a setting of {cls.__name__}; {hint}")
+        for name, kind in _nested(cls).items():
+            if isinstance(values.get(name), dict):
+                values[name] = _make(kind, values[name], f"{key}.{name}")
+    return _make(cls, values, key)
+
+
+def _nested(cls: type) -> dict[str, type]:
+    """Fields that are options themselves."""
+    hints = typing.get_type_hints(cls)
+    return {
+        field.name: hints[field.name]
+        for field in dataclasses.fields(cls)
+        if dataclasses.is_dataclass(hints.get(field.name))
+    }
+
+
+def _make(cls: Any, values: dict[str, Any], key: str) -> Any:
     try:
         return cls(**values)
     except SettingError as error:

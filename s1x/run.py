@@ -108,13 +108,13 @@ class Run:
         Raises:
             UserError: the first obstacle, with its remedy.
         """
-        from s1x.plan import make_plan
+        from s1x.plan import plan_run
 
-        plan = make_plan(self.config)
+        plan = plan_run(self.config, self.stages)
         if "plan" in self.stages:
-            print(plan.table())
-        if self.stages != ["plan"] and plan.problems:
-            raise UserError(plan.problems[0])
+            print("\n".join(plan.table()))
+        if self.stages != ["plan"]:
+            plan.refuse()
 
     # -- stages -----------------------------------------------------------------------------------
 

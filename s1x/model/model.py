@@ -42,6 +42,10 @@ class Model(Option):
         factory=dict, doc="numbers of its config.json, for `plan` without weights or network"
     )
 
+    def is_local(self) -> bool:
+        """Whether the weights are on this machine: a folder, or shipped by a package."""
+        return self.path.startswith(("package:", ".", "/", "~")) or Path(self.path).exists()
+
     def source(self) -> str:
         """`path` with `package:` resolved: a folder on this machine, or a hub id.
 

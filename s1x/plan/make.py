@@ -203,7 +203,7 @@ def make_plan(
     )
     plan.problems.extend(_problems(plan, train, model, machine, on_cpu))
     if machine is not None:
-        plan.problems.extend(_missing(machine, (*train.needs, *needed_modules), needed_keys))
+        plan.problems.extend(missing(machine, (*train.needs, *needed_modules), needed_keys))
     return plan
 
 
@@ -290,7 +290,8 @@ def _what_to_try(plan: Plan, train: TrainSettings) -> str:
     return "try " + ", or ".join(tries)
 
 
-def _missing(machine: Machine, modules: Sequence[str], keys: Sequence[str]) -> list[str]:
+def missing(machine: Machine, modules: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """A sentence with the remedy for each Python module and environment variable not there."""
     found = [
         f"{name} is not installed; pip install {name} (GPU machines: make setup-gpu)"
         for name in dict.fromkeys(modules)
