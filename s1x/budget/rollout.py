@@ -41,6 +41,7 @@ class Reader(Protocol):
         stop: Sequence[TokenIds],
         ban_first: TokenIds,
         sample: int,
+        may_go_on: bool = True,
     ) -> Continuation:
         """Tokens `start`, `start + 1`, ... of the stream after `root_ids`, to a stop or the limit.
 
@@ -51,6 +52,7 @@ class Reader(Protocol):
             stop: sequences that end the reading; they begin at `start` or later.
             ban_first: ids that may not be the stream's first token.
             sample: which of the prompt's samples this is.
+            may_go_on: whether the sequence may be continued afterwards.
         """
         ...
 
@@ -152,7 +154,9 @@ class _Driver:
         if self.stop_ids or step.ban_first:
             self._new_root()
         most = self._room(step.max_tokens, len(self.root) + self.start)
-        piece = await self._read(self.root, self.start, most, step.stop, step.ban_first)
+        piece = await self._read(
+            self.root, self.start, most, step.stop, step.ban_first, step.part == THINKING
+        )
         self.overran |= most < step.max_tokens and not piece.stopped and step.part == THINKING
         self.trace.add(piece.token_ids, [False] * len(piece.token_ids), step.part)
         self.start += len(piece.token_ids)
@@ -175,7 +179,7 @@ class _Driver:
         forced = (*step.token_ids, *step.cue_ids)
         root = (*self.chat.prompt_ids, *self.trace.token_ids, *forced)
         most = self._room(step.max_tokens, len(root))
-        piece = await self._read(root, 0, most, step.stop, ())
+        piece = await self._read(root, 0, most, step.stop, (), False)
         answer = (*step.cue_ids, *piece.token_ids)
         self.trace.probes.append((self.trace.part_tokens[THINKING], answer))
         return piece
@@ -193,11 +197,17 @@ class _Driver:
         return max(0, min(max_tokens, self.chat.format.context_tokens - used))
 
     async def _read(
-        self, root: TokenIds, start: int, most: int, stop: Sequence[TokenIds], ban: TokenIds
+        self,
+        root: TokenIds,
+        start: int,
+        most: int,
+        stop: Sequence[TokenIds],
+        ban: TokenIds,
+        may_go_on: bool,
     ) -> Continuation:
         if most <= 0:
             return Continuation()
-        return await self.reader.read(root, start, most, stop, ban, self.sample)
+        return await self.reader.read(root, start, most, stop, ban, self.sample, may_go_on)
 
     def corrected(self, outcome: Outcome) -> Outcome:
         """A cut that the end of the context made, whatever the policy called it, is truncated."""

@@ -48,6 +48,8 @@ class Request:
             several tokens to `on_tokens`.
         sampling: how to draw.
         ban_first: ids that may not come first.
+        may_go_on: whether more of the same sequence may be wanted afterwards (thinking), so that
+            its state is worth keeping; False for answers.
     """
 
     prefix_ids: TokenIds
@@ -55,6 +57,7 @@ class Request:
     stop: tuple[TokenIds, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     ban_first: TokenIds = ()
+    may_go_on: bool = True
 
 
 class LiveEngine(ABC):

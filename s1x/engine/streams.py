@@ -49,6 +49,7 @@ class _Reader:
     stop: tuple[TokenIds, ...]
     found: asyncio.Future[Continuation]
     scanned: int
+    may_go_on: bool
 
 
 @dataclass(eq=False)
@@ -98,11 +99,13 @@ class Streams:
         stop: Sequence[TokenIds],
         ban_first: TokenIds,
         sampling: Sampling,
+        may_go_on: bool = True,
     ) -> Continuation:
         """See `s1x.budget.rollout.Reader.read`."""
         stream = self._open(root_ids, ban_first, sampling)
         end = start + max_tokens
-        reader = _Reader(start, end, tuple(stop), asyncio.get_running_loop().create_future(), start)
+        found = asyncio.get_running_loop().create_future()
+        reader = _Reader(start, end, tuple(stop), found, start, may_go_on)
         piece = _look(stream.tokens, reader)
         if piece is None:
             self._join(stream, reader)
@@ -171,6 +174,7 @@ class Streams:
             max_tokens=upto - begun,
             stop=tuple(sorted(shared)),
             ban_first=stream.request.ban_first if begun == 0 else (),
+            may_go_on=any(reader.may_go_on for reader in stream.readers),
         )
         self.counts.requests += 1
         self.counts.prompt_tokens += len(request.prefix_ids)
@@ -210,13 +214,16 @@ class ProblemStreams:
         stop: Sequence[TokenIds],
         ban_first: TokenIds,
         sample: int,
+        may_go_on: bool = True,
     ) -> Continuation:
         """See `s1x.budget.rollout.Reader.read`."""
         sampling = self.sampling
         if not sampling.greedy:
             seed = derived_seed(self.streams.seed, self.problem, sample, len(root_ids))
             sampling = replace(sampling, seed=seed)
-        return await self.streams.read(root_ids, start, max_tokens, stop, ban_first, sampling)
+        return await self.streams.read(
+            root_ids, start, max_tokens, stop, ban_first, sampling, may_go_on
+        )
 
 
 def derived_seed(seed: int, problem: str, sample: int, position: int) -> int:
