@@ -28,6 +28,8 @@ START_SECONDS = 120.0
 #: what a worker gets beyond its own time limit to say so itself, before it is killed
 GRACE_SECONDS = 0.5
 MOST_REPLY_BYTES = 1 << 20
+#: what an interpreter may need to start; nothing else of the environment reaches a worker
+PASSED_ON = ("LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
 
 
 class WorkerError(Exception):
@@ -67,7 +69,8 @@ class Worker:
             return self._process
         self.stop()
         package_parent = str(Path(__file__).resolve().parents[2])
-        environment = {
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment |= {
             "PYTHONPATH": package_parent,
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONHASHSEED": "0",
