@@ -38,7 +38,7 @@ def main(data: Path) -> None:
     ]
     engine = make_grader("math", {"num_workers": 1})
     start = time.perf_counter()
-    engine.grade(_problem("1"), "\\boxed{2}")
+    engine.grade(_problem("1"), "\\boxed{x}")
     started = time.perf_counter() - start
     report = {
         "exact": _measured(make_grader("exact", {"rules": ["A:"]}), attempts),

@@ -121,7 +121,7 @@ def test_real_cases_of_math_verify_and_lighteval(grader: Math, shared_data: Path
 
 def test_a_hanging_comparison_is_ungraded_in_time() -> None:
     grader = make_grader("math", {"num_workers": 1, "time_limit_seconds": 0.5})
-    grader.grade(asked("1"), r"\boxed{2}")  # starts the worker
+    grader.grade(asked("1"), r"\boxed{x}")  # starts the worker
     start = time.monotonic()
     grade = grader.grade(asked("1"), r"\boxed{((9!)!)!}")
     assert time.monotonic() - start < 1.5
@@ -132,7 +132,7 @@ def test_a_hanging_comparison_is_ungraded_in_time() -> None:
 
 
 def test_a_worker_that_dies_is_replaced(grader: Math) -> None:
-    grader.grade(asked("1"), r"\boxed{2}")
+    grader.grade(asked("1"), r"\boxed{x}")  # starts the workers
     worker = grader._pool()._workers[0]
     worker._process.kill()
     worker._process.wait()
@@ -315,7 +315,7 @@ def test_an_interrupt_stops_at_once() -> None:
     import threading
 
     grader = make_grader("math", {"num_workers": 2, "time_limit_seconds": 20})
-    grader.grade(asked("1"), r"\boxed{2}")
+    grader.grade(asked("1"), r"\boxed{x}")  # starts the workers
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     start = time.monotonic()
     pairs = [(asked("1"), rf"\boxed{{((9!)!)! + {n}}}") for n in range(20)]
