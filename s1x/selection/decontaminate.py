@@ -21,8 +21,10 @@ from s1x.selection.step import Drops, Rows, Step
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
     from s1x.selection.ngrams import Ngrams
+    from s1x.selection.words import Words
 
     Ints = npt.NDArray[np.int64]
 
@@ -42,6 +44,7 @@ class Decontaminate(Step):
     min_share: float = setting(
         0.5, "share of a problem's n-grams in one row, for rule share", above=0, at_most=1
     )
+    ignore_punctuation: bool = setting(False, "words are runs of letters and digits only")
     common_questions: int | None = setting(
         None,
         "an n-gram in more different questions of the pool than this is no evidence; null: always is",
@@ -54,7 +57,7 @@ class Decontaminate(Step):
         from s1x.selection import ngrams
 
         drops = Drops(len(rows))
-        index = ngrams.build(self._wanted(rows), self.ngram_words)
+        index = ngrams.build(self._wanted(rows), self.ngram_words, self.ignore_punctuation)
         if not index.problems:
             rows.context.note("decontaminate: the run has no benchmarks, nothing was compared")
             return drops
@@ -62,10 +65,10 @@ class Decontaminate(Step):
         common = self._common(grams, keys)
         judged = ~common[grams] if grams.size else grams.astype(bool)
         if self.rule == "any":
-            _drop_any(drops, index, places[judged], grams[judged])
+            found = _drop_any(drops, index, places[judged], grams[judged])
         else:
-            self._drop_share(drops, index, places[judged], grams[judged], common)
-        drops.report = _report(index, grams, common)
+            found = self._drop_share(drops, index, places[judged], grams[judged], common)
+        drops.report = _report(index, grams, common, found)
         return drops
 
     def _wanted(self, rows: Rows) -> dict[str, Any]:
@@ -79,12 +82,10 @@ class Decontaminate(Step):
         """(row, n-gram, question digest) of every hit; whole questions are dropped on the way."""
         import numpy as np
 
-        from s1x.selection.words import words_of
-
         whole = np.array(sorted(index.whole), np.uint64)
         hits: list[tuple[Any, Any, Any]] = []
         for places, batch in rows.scan(["question", *(c for c in self.columns if c != "question")]):
-            words = words_of(batch.column("question"))
+            words = self._words(batch.column("question"))
             keys = words.digests()
             same = np.isin(keys, whole)
             drops.mark(places, same, "a benchmark's question")
@@ -92,11 +93,16 @@ class Decontaminate(Step):
                 problem = index.problems[index.whole[int(keys[at])]]
                 drops.detail(places[at], "/".join(problem))
             for name in self.columns:
-                own = words if name == "question" else words_of(batch.column(name))
+                own = words if name == "question" else self._words(batch.column(name))
                 found, grams = index.find(own)
                 hits.append((places[found], grams, keys[found]))
         found, grams, keys = (np.concatenate(part) for part in zip(*hits, strict=True))
         return found, grams, keys
+
+    def _words(self, texts: pa.Array) -> Words:
+        from s1x.selection.words import words_of
+
+        return words_of(texts, self.ignore_punctuation)
 
     def _common(self, grams: Ints, keys: Any) -> npt.NDArray[np.bool_]:
         """For each n-gram, whether it stands in too many different questions to mean anything."""
@@ -110,32 +116,42 @@ class Decontaminate(Step):
 
     def _drop_share(
         self, drops: Drops, index: Ngrams, places: Ints, grams: Ints, common: npt.NDArray[np.bool_]
-    ) -> None:
+    ) -> set[int]:
+        """Drops rows; gives the problems that they hold so much of."""
         import numpy as np
 
         owners = _owners(index)
         sizes = [np.count_nonzero(~_at(common, own)) for own in index.problem_grams]
+        all_found: set[int] = set()
         for place, own in _by_row(places, grams):
             shared = Counter(problem for gram in own for problem in owners[gram])
-            for problem, count in sorted(shared.items(), key=lambda item: (-item[1], item[0])):
-                if count < self.min_share * sizes[problem]:
-                    continue
-                name = "/".join(index.problems[problem])
-                example = next(index.text(g) for g in own if problem in owners[g])
-                drops.mark(np.array([place]), [True], "shares much of a benchmark's question")
-                drops.detail(place, f"{name}: {count} of {sizes[problem]} n-grams, as “{example}”")
-                break
+            found = [p for p, count in shared.items() if count >= self.min_share * sizes[p]]
+            if not found:
+                continue
+            all_found.update(found)
+            most = min(found, key=lambda problem: (-shared[problem], problem))
+            name = "/".join(index.problems[most])
+            example = index.text(index.in_order([g for g in own if most in owners[g]])[0])
+            drops.mark(np.array([place]), [True], "shares much of a benchmark's question")
+            part = f"{shared[most]} of {sizes[most]} n-grams"
+            drops.detail(place, f"{name}: {part}, as “{example}”")
+        return all_found
 
 
-def _drop_any(drops: Drops, index: Ngrams, places: Ints, grams: Ints) -> None:
+def _drop_any(drops: Drops, index: Ngrams, places: Ints, grams: Ints) -> set[int]:
+    """Drops every row with an n-gram; gives the problems that these are from."""
     import numpy as np
 
     owners = _owners(index)
-    for place, own in _by_row(places, grams):
+    all_found: set[int] = set()
+    for place, found in _by_row(places, grams):
+        own = index.in_order(found)
+        all_found.update(problem for gram in own for problem in owners[gram])
         name = "/".join(index.problems[owners[own[0]][0]])
         drops.mark(np.array([place]), [True], "shares an n-gram with a benchmark")
         more = f" and {len(own) - 1} more" if len(own) > 1 else ""
         drops.detail(place, f"{name}: “{index.text(own[0])}”{more}")
+    return all_found
 
 
 def _owners(index: Ngrams) -> list[list[int]]:
@@ -173,11 +189,15 @@ def _at(mask: Any, places: Ints) -> Any:
     return found
 
 
-def _report(index: Ngrams, grams: Ints, common: Any) -> dict[str, Any]:
-    """The n-grams that were shared most, and whether they counted."""
+def _report(index: Ngrams, grams: Ints, common: Any, found: set[int]) -> dict[str, Any]:
+    """Problems that were found in the pool, and the n-grams shared most, whether they counted or not."""
     counts = Counter(grams.tolist()).most_common(NUM_REPORTED)
     shared = [
         {"ngram": index.text(gram), "rows": rows, "counted": not bool(common[gram])}
         for gram, rows in counts
     ]
-    return {"benchmarks": dict(Counter(name for name, _ in index.problems)), "shared_ngrams": shared}
+    return {
+        "problems": dict(Counter(name for name, _ in index.problems)),
+        "problems_found": dict(Counter(index.problems[problem][0] for problem in found)),
+        "shared_ngrams": shared,
+    }

@@ -122,8 +122,9 @@ def _sketches(
     hashed, texts = hashed[new], texts[new]
     first = np.searchsorted(texts, np.arange(batch.num_rows))
     bands = np.zeros((batch.num_rows, NUM_HASHES // HASHES_PER_BAND), np.uint64)
-    for number in range(NUM_HASHES):
-        mixed = mix(hashed + np.uint64(number + 1) * np.uint64(0x9E3779B97F4A7C15))
+    salts = mix(np.arange(1, NUM_HASHES + 1, dtype=np.uint64))
+    for number, salt in enumerate(salts):
+        mixed = mix(hashed + salt)
         lowest = np.minimum.reduceat(mixed, first)
         column = bands[:, number // HASHES_PER_BAND]
         column[:] = mix(column * np.uint64(31) + lowest)

@@ -58,6 +58,10 @@ class Ngrams:
         problem, start = self._examples[gram]
         return " ".join(self._questions[problem][start : start + self.num_words])
 
+    def in_order(self, grams: Sequence[int]) -> list[int]:
+        """N-grams as they come in the benchmarks."""
+        return sorted(grams, key=lambda gram: tuple(self._examples[gram]))
+
     def find(self, words: Words) -> tuple[Ints, Ints]:
         """Where texts hold n-grams of the benchmarks.
 
@@ -79,14 +83,19 @@ class Ngrams:
         return pairs // size, pairs % size
 
 
-def build(benchmarks: Mapping[str, Sequence[Problem]], num_words: int) -> Ngrams:
+def build(
+    benchmarks: Mapping[str, Sequence[Problem]], num_words: int, ignore_punctuation: bool = False
+) -> Ngrams:
     """Collects the n-grams of every problem's question."""
+    import re
+
     import numpy as np
     import pyarrow as pa
 
     named = [(name, problem) for name, problems in benchmarks.items() for problem in problems]
     questions = [problem.question for _, problem in named]
-    words = words_of(pa.array(questions, pa.string()))
+    words = words_of(pa.array(questions, pa.string()), ignore_punctuation)
+    pattern = r"\w+" if ignore_punctuation else r"\S+"
     starts = words.windows(num_words)
     hashes, first, inverse = np.unique(
         words.ngram_hashes(starts, num_words), return_index=True, return_inverse=True
@@ -104,7 +113,7 @@ def build(benchmarks: Mapping[str, Sequence[Problem]], num_words: int) -> Ngrams
         problem_grams=[np.unique(part) for part in np.split(inverse.reshape(-1), splits)],
         whole=whole,
         words=np.unique(words.hashes),
-        _questions=[question.lower().split() for question in questions],
+        _questions=[re.findall(pattern, question.lower()) for question in questions],
         _examples=np.stack([problem[first], (starts - words.first[problem])[first]], axis=1),
     )
 

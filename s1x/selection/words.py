@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: white space besides ASCII's: what Python's str.split() splits at
 WIDE_SPACE = r"[\x{85}\p{Z}]"
+#: what is no letter, digit or underscore, in any script
+NO_WORD = r"[^\p{L}\p{N}_]"
 MARKS = b".?!:"
 """Marks at the end of a question that make it no other question."""
 _PAD = 8
@@ -94,12 +96,18 @@ class Words:
         return mix(hashed)
 
 
-def words_of(texts: pa.Array) -> Words:
-    """Folds and splits a column of texts; null counts as empty."""
+def words_of(texts: pa.Array, ignore_punctuation: bool = False) -> Words:
+    """Folds and splits a column of texts; null counts as empty.
+
+    Args:
+        texts: strings.
+        ignore_punctuation: words are runs of letters and digits, whatever stands between them;
+            else of anything but white space.
+    """
     import numpy as np
 
-    data, offsets = _bytes(_lowered(texts))
-    starts, ends = _bounds(data[_PAD:-_PAD], offsets)
+    data, offsets = _bytes(_lowered(texts, NO_WORD if ignore_punctuation else WIDE_SPACE))
+    starts, ends = _bounds(data[_PAD:-_PAD], offsets, ignore_punctuation)
     first = np.searchsorted(starts, offsets)
     hashes = _hash_stretches(data, starts, ends - starts)
     has_words = np.flatnonzero(np.diff(first))
@@ -129,8 +137,8 @@ def mix(values: Hashes) -> Hashes:
     return values
 
 
-def _lowered(texts: pa.Array) -> pa.Array:
-    """Texts with letters outside ASCII in lower case, and wide white space as plain spaces."""
+def _lowered(texts: pa.Array, blank: str) -> pa.Array:
+    """Texts with letters outside ASCII in lower case, and what matches `blank` as plain spaces."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -141,7 +149,7 @@ def _lowered(texts: pa.Array) -> pa.Array:
     if not wide.size:
         return texts
     own = pc.utf8_lower(texts.take(pa.array(wide)))
-    own = pc.replace_substring_regex(own, WIDE_SPACE, " ")
+    own = pc.replace_substring_regex(own, blank, " ")
     order = np.arange(len(texts))
     order[wide] = len(texts) + np.arange(wide.size)
     return pa.concat_arrays([texts, own]).take(pa.array(order))
@@ -168,19 +176,23 @@ def _lower_table() -> npt.NDArray[np.uint8]:
 
 
 @cache
-def _space_table() -> npt.NDArray[np.bool_]:
+def _space_table(with_punctuation: bool) -> npt.NDArray[np.bool_]:
     import numpy as np
 
     table = np.zeros(256, bool)
     table[list(b" \t\n\r\v\f\x1c\x1d\x1e\x1f")] = True
+    if with_punctuation:
+        table[[byte for byte in range(128) if not (chr(byte).isalnum() or byte == ord("_"))]] = True
     return table
 
 
-def _bounds(data: npt.NDArray[np.uint8], offsets: Ints) -> tuple[Ints, Ints]:
+def _bounds(
+    data: npt.NDArray[np.uint8], offsets: Ints, with_punctuation: bool
+) -> tuple[Ints, Ints]:
     """Where words start and end; a text's border is one of words too."""
     import numpy as np
 
-    inside = ~_space_table()[data]
+    inside = ~_space_table(with_punctuation)[data]
     opens, closes = inside.copy(), inside.copy()
     opens[1:] &= ~inside[:-1]
     closes[:-1] &= ~inside[1:]
