@@ -1,0 +1,277 @@
+"""Pretrains the embedded base model of the laptop scale from scratch: a plain torch loop.
+
+    python run.py +experiment=puzzle_base            # about half an hour on one core
+
+The model is a Qwen2 of 0.85M parameters, so that transformers and vLLM load it like its big
+relatives. Muon updates the matrices, AdamW the rest. Batches are a function of (seed, step): a run
+that was killed goes on from its last checkpoint and ends with the model that an uninterrupted run
+gives.
+
+Shapes: B documents of a batch, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s1x.errors import SettingError
+from s1x.option import Option, option, setting
+from s1x.pool.puzzles_59k import VERDICTS_FILE
+from s1x.puzzles.corpus import Document, draw_document
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+Progress = Callable[[str], None]
+
+CHECKPOINT = "checkpoint.pt"
+SMALL_SOLVER = "solver_small"
+BATCHES_PER_BUNDLE = 32
+"""Batches drawn together and sorted by length, so that a batch is hardly padded."""
+
+
+@option("pretrain", "pretrain")
+@dataclass(frozen=True)
+class PretrainSettings(Option):
+    """Settings of the pretraining of ``puzzle_base``."""
+
+    seed: int = setting(0, "of the weights and of the corpus", at_least=0)
+    num_steps: int = setting(5000, "optimizer steps", at_least=1)
+    documents_per_batch: int = setting(64, "documents a step, about 2,700 tokens", at_least=1)
+    matrix_learning_rate: float = setting(
+        6e-3, "of Muon, for the blocks' matrices (update RMS matched to AdamW's)", above=0
+    )
+    learning_rate: float = setting(3e-3, "of AdamW, for embeddings, norms and biases", above=0)
+    warmup_steps: int = setting(100, "linear warm-up; then linear decay to zero", at_least=1)
+    checkpoint_every_steps: int = setting(250, "a killed run loses at most these", at_least=1)
+    small_solver_fraction: float = setting(
+        0.7, "share of the steps after which solver_small is kept", above=0, at_most=1
+    )
+    hidden_size: int = setting(128, "width of the model", at_least=8)
+    intermediate_size: int = setting(384, "width of the feed-forward layers", at_least=8)
+    num_layers: int = setting(4, "number of blocks", at_least=1)
+    num_heads: int = setting(4, "query heads; half as many key-value heads", at_least=2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_heads % 2 or self.hidden_size % (2 * self.num_heads):
+            must = "even, and a divisor of half of hidden_size"
+            raise SettingError("num_heads", must, self.num_heads)
+
+
+def pretrain(settings: PretrainSettings, folder: Path, progress: Progress | None = None) -> Path:
+    """Trains the model, then asks it the pool's questions; resumes a run that was killed.
+
+    Args:
+        settings: what to train.
+        folder: receives the model's Hugging Face files, ``solver_small/`` (the weights at an
+        earlier step) and the verdicts of both on the pool's questions. progress: takes a line of
+        text now and then (step, loss, minutes left).
+
+    Returns:
+        The folder.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from s1x.puzzles.solvers import write_verdicts
+    from s1x.puzzles.tokenizer import build_tokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    say = progress or (lambda _: None)
+    tokenizer = build_tokenizer()
+    torch.manual_seed(settings.seed)
+    model = build_model(settings, len(tokenizer))
+    optimizers = _optimizers(model, settings)
+    first_step = _resume(folder, settings, model, optimizers)
+    clock = _Clock(first_step, settings.num_steps)
+    for step, (ids_BT, counts_BT) in _batches(settings, tokenizer, first_step):
+        _set_learning_rates(optimizers, settings, step)
+        hidden = model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
+        logits_NV = model.lm_head(hidden[:, :-1][counts_BT[:, 1:]])
+        loss = cross_entropy(logits_NV.float(), ids_BT[:, 1:][counts_BT[:, 1:]])
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        done = step + 1
+        clock.see(float(loss.detach()))
+        if done % 50 == 0:
+            say(clock.line(done))
+        if done == int(settings.num_steps * settings.small_solver_fraction):
+            _save_model(model, tokenizer, folder / SMALL_SOLVER)
+        if done % settings.checkpoint_every_steps == 0 and done < settings.num_steps:
+            _save_checkpoint(folder, settings, done, model, optimizers)
+    _save_model(model, tokenizer, folder)
+    write_verdicts(folder / SMALL_SOLVER, folder, folder / VERDICTS_FILE.name, progress=progress)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return folder
+
+
+def build_model(settings: PretrainSettings, vocab_size: int) -> Qwen2ForCausalLM:
+    """The untrained model: Qwen2 with tied embeddings."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=vocab_size,
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.intermediate_size,
+        num_hidden_layers=settings.num_layers,
+        num_attention_heads=settings.num_heads,
+        num_key_value_heads=settings.num_heads // 2,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        attn_implementation="sdpa",
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def encode_documents(
+    documents: list[Document], tokenizer: PreTrainedTokenizerFast
+) -> list[tuple[list[int], list[bool]]]:
+    """Token ids of documents, and for each token whether the loss counts there."""
+    texts = [text for document in documents for text, _ in document]
+    encoded = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
+    rows = []
+    for document in documents:
+        ids: list[int] = []
+        counts: list[bool] = []
+        for _, has_loss in document:
+            piece = next(encoded)
+            ids += piece
+            counts += [has_loss] * len(piece)
+        rows.append((ids, counts))
+    return rows
+
+
+def _batches(
+    settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, first_step: int
+) -> Iterator[tuple[int, tuple[torch.Tensor, torch.Tensor]]]:
+    """Yields (step, batch) from ``first_step`` on; a batch depends on the seed and its step
+    alone."""
+    for bundle in range(
+        first_step // BATCHES_PER_BUNDLE, math.ceil(settings.num_steps / BATCHES_PER_BUNDLE)
+    ):
+        rng = random.Random(f"{settings.seed}:{bundle}")
+        size = settings.documents_per_batch
+        documents = [draw_document(rng) for _ in range(BATCHES_PER_BUNDLE * size)]
+        rows = sorted(encode_documents(documents, tokenizer), key=lambda row: len(row[0]))
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        rng.shuffle(batches)
+        for offset, batch in enumerate(batches):
+            step = bundle * BATCHES_PER_BUNDLE + offset
+            if first_step <= step < settings.num_steps:
+                yield step, _pad(batch, tokenizer.pad_token_id)
+
+
+def _pad(
+    batch: list[tuple[list[int], list[bool]]], pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and loss mask; with causal attention no real token sees the padding."""
+    import torch
+
+    width = max(len(ids) for ids, _ in batch)
+    ids_BT = torch.tensor([ids + [pad_id] * (width - len(ids)) for ids, _ in batch])
+    counts_BT = torch.tensor([counts + [False] * (width - len(counts)) for _, counts in batch])
+    return ids_BT, counts_BT
+
+
+def _optimizers(model: Qwen2ForCausalLM, settings: PretrainSettings) -> list[torch.optim.Optimizer]:
+    import torch
+
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
+    chosen = set(map(id, matrices))
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    return [
+        torch.optim.Muon(
+            matrices,
+            lr=settings.matrix_learning_rate,
+            weight_decay=0.0,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def _set_learning_rates(
+    optimizers: list[torch.optim.Optimizer], settings: PretrainSettings, step: int
+) -> None:
+    """Linear warm-up, then linear decay to zero."""
+    share = min((step + 1) / settings.warmup_steps, 1.0) * (1 - step / settings.num_steps)
+    peaks = (settings.matrix_learning_rate, settings.learning_rate)
+    for optimizer, peak in zip(optimizers, peaks, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * share
+
+
+def _save_model(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+
+
+def _save_checkpoint(
+    folder: Path,
+    settings: PretrainSettings,
+    step: int,
+    model: Qwen2ForCausalLM,
+    optimizers: list[torch.optim.Optimizer],
+) -> None:
+    """Writes beside, then renames: a checkpoint that exists is whole."""
+    import torch
+
+    state: dict[str, Any] = {
+        "settings": asdict(settings),
+        "step": step,
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+    beside = folder / f"{CHECKPOINT}.part"
+    torch.save(state, beside)
+    os.replace(beside, folder / CHECKPOINT)
+
+
+def _resume(
+    folder: Path,
+    settings: PretrainSettings,
+    model: Qwen2ForCausalLM,
+    optimizers: list[torch.optim.Optimizer],
+) -> int:
+    """Loads the checkpoint of a killed run with these settings; returns the step to go on from."""
+    import torch
+
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    if state["settings"] != asdict(settings):
+        return 0
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return int(state["step"])
+
+
+class _Clock:
+    """Smoothed loss and the time left."""
+
+    def __init__(self, first_step: int, num_steps: int) -> None:
+        self._first_step, self._num_steps = first_step, num_steps
+        self._start = time.monotonic()
+        self._loss: float | None = None
+
+    def see(self, loss: float) -> None:
+        self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
+
+    def line(self, done: int) -> str:
+        seconds_per_step = (time.monotonic() - self._start) / (done - self._first_step)
+        minutes_left = seconds_per_step * (self._num_steps - done) / 60
+        return f"step {done}/{self._num_steps}, loss {self._loss:.3f}, {minutes_left:.1f} min left"
