@@ -188,7 +188,7 @@ def _budget_words(summary: Summary) -> str:
     curve = tuned(summary)[0]
     slope = curve["scaling_per_doubling"]
     rises = slope["low"] is not None and slope["low"] > 0
-    said = "rises with every doubling in both" if rises else "does not clearly rise here"
+    said = "rises with the budget in both, on average" if rises else "does not clearly rise here"
     ours = "unknown" if slope["value"] is None else f"{slope['value']:+.1f}"
     return (
         f"Accuracy {said}: {ours} points per doubling of thinking tokens here, +15 for s1-32B on "
@@ -208,8 +208,8 @@ def _wait_words(summary: Summary) -> str:
     return (
         f"Waits change accuracy by {best - start:+.1f} points at most here ({setting}), by +6.7 "
         "for s1-32B on AIME24 (Wait x 4), by -0.4 to +0.4 on MATH500 and by +2 to +3 on GPQA "
-        "Diamond. What is gained here comes from a flaw: the teacher's traces take near misses for hits, "
-        "and a recheck mends that; it is no evidence about large models."
+        "Diamond. What is gained here comes from a flaw: the teacher's traces take near misses for "
+        "hits, and a recheck mends that; it is no evidence about large models."
     )
 
 

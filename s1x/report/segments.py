@@ -1,7 +1,7 @@
 """A trace's text cut into what the model wrote and what the policy put there.
 
 Text is derived from token ids; the forced-token mask says which ids are forced. Only the small
-`tokenizers` library is needed, with the `tokenizer.json` of the model.
+`tokenizers` library is needed, with the model's `tokenizer.json` (for a GGUF file: transformers).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Decoder:
         """A decoder from a model folder or a hub id whose tokenizer is in the local cache."""
         file = _tokenizer_file(source)
         if file is None:
-            return cls(None)
+            return cls(_gguf_tokenizer(source))
         from tokenizers import Tokenizer
 
         return cls(Tokenizer.from_file(str(file)))
@@ -93,3 +93,17 @@ def _tokenizer_file(source: str | Path | None) -> Path | None:
     except ValueError:
         return None
     return Path(found) if isinstance(found, str) else None
+
+
+def _gguf_tokenizer(source: str | Path | None) -> Any | None:
+    """The tokenizer inside the one GGUF file of a folder, or None."""
+    files = list(Path(source).glob("*.gguf")) if source else []
+    if len(files) != 1:
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(str(files[0].parent), gguf_file=files[0].name)
+    except (ImportError, OSError, ValueError):
+        return None
+    return loaded.backend_tokenizer

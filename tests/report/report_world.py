@@ -94,7 +94,8 @@ def evaluation(
                     power
                     > chance.random() * 0.2 + random.Random(f"{index}-{sample}").random() * 0.8
                 )
-                text = _words(chance, natural, waits, limit)
+                words = random.Random(f"{seed}-{role}-{index}-{sample}-words")
+                text = _words(words, natural, waits, limit)
                 text = [] if prompt_format == "direct" else text
                 rows.append(
                     _row(

@@ -38,7 +38,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
         opened.open(folder / "out" / "report.html")
         # traces and charts start as they come near; here all at once
         opened.look(1200, 20_000)
-        opened.wait("window.viewer && document.querySelectorAll('.chart svg').length > 8")
+        opened.wait("window.traceViewer && document.querySelectorAll('.chart svg').length > 8")
         yield opened
 
 
@@ -63,7 +63,7 @@ def test_opens_without_a_word_on_the_console(page: chromium.Page) -> None:
 
 
 def test_nothing_injected_runs(page: chromium.Page) -> None:
-    page.run("window.viewer.list.querySelector('button').click()")
+    page.run("window.traceViewer.list.querySelector('button').click()")
     page.wait("document.querySelectorAll('.pair .said').length >= 2")
     assert page.run("window.hacked") is None
     assert page.run("document.querySelectorAll('img').length") == 0
@@ -104,9 +104,11 @@ def test_filters_narrow_the_list(page: chromium.Page) -> None:
 def test_two_budgets_of_one_problem_stand_side_by_side(page: chromium.Page) -> None:
     _choose(page, "benchmark", "puzzles_hard")
     _choose(page, "setting", "Wait x 2")
-    page.run("window.viewer.list.querySelector('button').click()")
+    page.run("window.traceViewer.list.querySelector('button').click()")
     page.wait("document.querySelectorAll('.pair article').length === 2")
     page.wait("document.querySelector('.pair article').textContent.includes('Wait x 2')")
+    alike = "document.querySelector('.pair article .said .same').textContent"
+    assert len(page.run(alike)) > 100, "what both traces begin with is dimmed"
     shown = page.run("document.querySelector('.pair select').selectedOptions[0].textContent")
     assert "Wait x 1" in shown
     page.run(
@@ -120,7 +122,7 @@ def test_two_budgets_of_one_problem_stand_side_by_side(page: chromium.Page) -> N
 
 def test_math_is_set_and_prices_are_not(page: chromium.Page) -> None:
     _choose(page, "benchmark", "math500")
-    page.run("window.viewer.list.querySelector('button').click()")
+    page.run("window.traceViewer.list.querySelector('button').click()")
     page.wait("document.querySelector('.pair .question math')")
     assert page.run("document.querySelectorAll('.pair .question mfrac').length") == 1
     assert page.run("document.querySelectorAll('.pair .question msqrt').length") == 1

@@ -35,6 +35,7 @@ def test_every_sweep_of_the_repository_has_a_place() -> None:
     assert {path.stem for path in sweeps.glob("*.yaml")} == set(FIGURES)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_runs_and_samples_have_their_tables(tmp_path: Path) -> None:
     runs = []
     for name, skill in (("selection=s1k", 0.0), ("selection=random_1k", -0.2)):

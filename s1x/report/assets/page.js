@@ -54,7 +54,7 @@ function start() {
   const open = new IntersectionObserver(async entries => {
     if (!entries.some(e => e.isIntersecting)) return;
     open.disconnect();
-    window.viewer = new Viewer(root, await unpack("traces-index"));
+    window.traceViewer = new Viewer(root, await unpack("traces-index"));
   }, {rootMargin: "1200px"});
   open.observe(root);
 }

@@ -154,8 +154,8 @@ class Viewer {
     const head = html("header", {}, badge(this.name("verdict", i)));
     if (side === 0) head.append(this.title(i)); else head.append(this.chooser(i));
     const facts = [`${this.columns.tokens[i]} thinking tokens, ended ${this.name("end", i)}`,
-      `${answerTokens ?? "?"} answer tokens`, `extracted ${extracted ?? "nothing"} (${rule ?? "no rule"})`];
-    if (this.columns.waits[i]) facts.push(`${this.columns.waits[i]} waits`);
+      `${answerTokens ?? "?"} answer token${answerTokens === 1 ? "" : "s"}`, `extracted ${extracted ?? "nothing"} (${rule ?? "no rule"})`];
+    if (this.columns.waits[i]) facts.push(`${this.columns.waits[i]} wait${this.columns.waits[i] > 1 ? "s" : ""}`);
     if (reason) facts.push(`ungraded: ${reason}`);
     return html("article", {}, head, html("p", {class: "small"}, facts.join(" · ")),
       spans(thinking, "said", shared), spans(answer, "said answer", 0));
