@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from s1x.budget.policy import TokenIds
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 #: so many last tokens decide whether a trace ends in a newline
 _TAIL_TOKENS = 8
+_DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ class ChatFormat:
             assert isinstance(text, str)
             return text
 
-        eos = tokenizer.eos_token_id
-        turn_ends = [encode(model.end_of_turn)] + ([(int(eos),)] if eos is not None else [])
+        turn_ends = (encode(model.end_of_turn), *_end_of_text(tokenizer))
         answer_stops = tuple(dict.fromkeys(ids for ids in turn_ends if ids))
         thinking_end = encode(model.thinking_end)
         newline = encode("\n")
@@ -72,6 +72,20 @@ class ChatFormat:
             encode=encode,
             decode=decode,
         )
+
+    def plain_completion(self, special_ids: Sequence[int]) -> ChatFormat:
+        """The format of a prompt that is no chat: a line's end or any special token ends it."""
+        ends = (self.newline, *((token,) for token in special_ids))
+        stops = tuple(dict.fromkeys((*self.answer_stops, *filter(None, ends))))
+        return replace(self, answer_stops=stops)
+
+
+def _end_of_text(tokenizer: PreTrainedTokenizerBase) -> list[TokenIds]:
+    """The EOS, and what ends a document in pretraining: either says that a model is done."""
+    ids = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    vocabulary = tokenizer.get_vocab()
+    ids += [vocabulary[name] for name in _DOCUMENT_ENDS if name in vocabulary]
+    return [(int(token),) for token in ids]
 
 
 @dataclass(frozen=True)

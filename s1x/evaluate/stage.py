@@ -127,6 +127,8 @@ class Prompts:
         self.model, self.prompt_format = model, prompt_format
         self.tokenizer = load_tokenizer(model)
         self.format = ChatFormat.of(model, self.tokenizer)
+        if prompt_format == DIRECT_FORMAT and model.direct_prompt is not None:
+            self.format = self.format.plain_completion(self.tokenizer.all_special_ids)
         self._chats: dict[str, Chat] = {}
 
     def chat(self, policy: Policy, problem: Problem) -> Chat:
@@ -148,6 +150,9 @@ def make_grader_of(benchmark: Any) -> Grading:
     """The grader that a benchmark names, with its settings; `exact` where it names none."""
     from s1x.benchmark.grader import make_grader
 
+    if hasattr(benchmark, "make_grader"):
+        made: Grading = benchmark.make_grader()
+        return made
     name = getattr(benchmark, "grader", "exact")
     return make_grader(name, getattr(benchmark, "grader_settings", None))
 

@@ -302,3 +302,25 @@ def test_wrong_settings_name_key_and_remedy() -> None:
         points(BudgetForcing(), {"num_waits": [-1]})
     with pytest.raises(UserError, match=r"curve\.num_waits has no values"):
         points(BudgetForcing(), {"num_waits": []})
+
+
+def test_a_models_format_is_read_from_its_tokenizer() -> None:
+    pytest.importorskip("transformers")
+    from s1x.budget.chat import ChatFormat
+    from s1x.model.model import Model
+    from s1x.puzzles.tokenizer import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    form = ChatFormat.of(Model(name="m", path="unused", context_tokens=64), tokenizer)
+    start, end, text_end = tokenizer.convert_tokens_to_ids(
+        ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
+    )
+    assert form.thinking_stops == ((start,), (end,), (text_end,))
+    assert form.answer_stops == ((end,), (text_end,))
+    assert form.answer_start[0] == start
+    assert form.decode(form.newline) == "\n"
+    plain = form.plain_completion(tokenizer.all_special_ids)
+    assert form.newline in plain.answer_stops
+    assert (start,) in plain.answer_stops
+    named = Model(name="m", path="unused", thinking_end="so near yes", end_of_turn="no no")
+    assert [len(stop) for stop in ChatFormat.of(named, tokenizer).thinking_stops[:2]] == [3, 2]
