@@ -1,8 +1,8 @@
 """What a run will need, worked out before anything starts: `stages=[plan]`.
 
-    from s1x.plan import Work, make_plan, Machine
-    plan = make_plan(train, model, Work(num_samples=1000, mean_tokens=5600), machine=Machine.here())
-    print("\\n".join(plan.table())); plan.refuse()
+from s1x.plan import Work, make_plan, Machine
+plan = make_plan(train, model, Work(num_samples=1000, mean_tokens=5600), machine=Machine.here())
+print("\\n".join(plan.table())); plan.refuse()
 """
 
 from s1x.plan.gpus import GPUS as GPUS

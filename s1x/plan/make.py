@@ -106,7 +106,9 @@ class Plan:
         ]
         lines = [f"parameters            {self.parameters:,} ({self.parameters / 1e9:.2f}B)"]
         lines += [f"ranks                 {self.num_ranks} x {self.device.name}"]
-        lines += [f"memory a rank         {memory.total / gib:.1f} GiB of {self.device.memory_bytes / gib:.1f}"]
+        lines += [
+            f"memory a rank         {memory.total / gib:.1f} GiB of {self.device.memory_bytes / gib:.1f}"
+        ]
         lines += [f"  {name:<25} {size / gib:8.2f} GiB" for name, size in parts]
         if memory.host:
             lines.append(f"  main memory, offloaded    {memory.host / gib:8.2f} GiB a rank")
@@ -171,7 +173,9 @@ def make_plan(
     on_cpu = gpu_name == "cpu" or train.device == "cpu"
     device = gpu("cpu" if on_cpu else gpu_name)
     if on_cpu and machine is not None:
-        device = Gpu("cpu", machine.memory_bytes, device.peak_tflops, device.bandwidth_bytes_per_second)
+        device = Gpu(
+            "cpu", machine.memory_bytes, device.peak_tflops, device.bandwidth_bytes_per_second
+        )
     num_ranks = (train.devices_per_node or 1) * train.num_nodes
     longest = min(work.longest_tokens or train.max_sequence_tokens, train.max_sequence_tokens)
     pass_tokens = max(longest, min(train.pass_tokens, _batch_tokens(train, work, num_ranks)))

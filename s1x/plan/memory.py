@@ -91,7 +91,11 @@ def _gathered(settings: TrainSettings, shape: Architecture, low: float) -> float
     largest = max(shape.layer_parameters, shape.embedding_parameters)
     bucket = getattr(settings, "bucket_parameters", largest)
     n = shape.parameters
-    live = min(n, max(5 * bucket, 2 * largest)) if hasattr(settings, "bucket_parameters") else 2 * largest
+    live = (
+        min(n, max(5 * bucket, 2 * largest))
+        if hasattr(settings, "bucket_parameters")
+        else 2 * largest
+    )
     reduced = min(n, max(bucket, largest))
     return low * (live + reduced)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from s1x.model.model import Model
 
+
 @dataclass(frozen=True)
 class Sample:
     """Token ids of one sample.

@@ -92,6 +92,9 @@ class TrainSettings(Option):
         "auto: in chunks where all would take more than 256 MiB",
         choices=["auto", "full", "chunked", "torch"],
     )
+    logits_chunk_tokens: int | None = setting(
+        None, "trained tokens in a chunk of logits; None: 128 MiB of them", at_least=1
+    )
     activation_checkpointing: bool = setting(True, "recompute activations in the backward pass")
     checkpoint_every_steps: int = setting(50, "0: none", at_least=0)
     keep_checkpoints: int = setting(1, "the last so many are kept", at_least=1)

@@ -106,7 +106,9 @@ def test_step_conditional_counts_down(tokenizer: Any) -> None:
     lines = [c * 60 for c in "abc"]
     question, trace = in_format(tokenizer, "step_conditional", "2+2?", "\n".join(lines))
     assert question == formats.told("2+2?", formats.step_instruction(3))
-    expected = [formats.step_header(left) + line for left, line in zip((3, 2, 1), lines, strict=True)]
+    expected = [
+        formats.step_header(left) + line for left, line in zip((3, 2, 1), lines, strict=True)
+    ]
     assert trace == "\n".join(expected)
 
 

@@ -167,9 +167,7 @@ def test_other_formats_and_adapters_train(tiny_model: Model, chosen: Path, tmp_p
     assert all(name.endswith(("q_proj.weight", "v_proj.weight")) for name in changed)
 
 
-def test_padded_batches_learn_the_same(
-    trained: Path, tiny_model: Model, tmp_path: Path
-) -> None:
+def test_padded_batches_learn_the_same(trained: Path, tiny_model: Model, tmp_path: Path) -> None:
     rows_path = trained.parent / "rows.parquet"
     train_here(recipe(batching="padded"), tiny_model, rows_path, tmp_path)
     ours, theirs = read_log(tmp_path / "log.csv"), read_log(trained / "log.csv")

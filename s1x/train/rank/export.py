@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from s1x.artifact import file_hash
 from s1x.train.job import LOG_CSV, MODEL_FOLDER, RESULT, Job, read_log, settings_values
 from s1x.train.rank.card import model_card
+from s1x.train.rank.memory import peak_memory_bytes
 from s1x.train.rank.names import plain_name
-from s1x.train.rank.log import peak_memory_bytes
+from s1x.train.rank.rotary import rotary_is_float32
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -41,13 +42,10 @@ def export(
     """Writes `model/` and `result.json` from rank 0; every rank must call it."""
     import torch
 
-    memory = torch.tensor([float(peak_memory_bytes())])
-    peaks = [memory.item()]
-    if trainer.world_size > 1:
-        memory = memory.to(trainer.strategy.root_device)
-        parts = [torch.empty_like(memory) for _ in range(trainer.world_size)]
-        torch.distributed.all_gather(parts, memory)
-        peaks = [part.item() for part in parts]
+    peaks = {
+        "peak_memory_bytes_by_rank": _of_all_ranks(trainer, peak_memory_bytes()),
+        "load_peak_memory_bytes_by_rank": _of_all_ranks(trainer, module.load_peak_bytes),
+    }
     partial = job.folder / (MODEL_FOLDER + ".partial")
     if trainer.is_global_zero:
         shutil.rmtree(partial, ignore_errors=True)
@@ -57,10 +55,23 @@ def export(
     if not trainer.is_global_zero:
         return
     result = _result(job, samples, fit_seconds, first_step, peaks)
+    result["rotary_float32"] = rotary_is_float32(module.causal_lm)
     _write_rest(job, module, tokenizer, partial, result)
     shutil.rmtree(job.folder / MODEL_FOLDER, ignore_errors=True)
     partial.rename(job.folder / MODEL_FOLDER)
     (job.folder / RESULT).write_text(json.dumps(result, indent=1))
+
+
+def _of_all_ranks(trainer: pl.Trainer, value: int) -> list[int]:
+    """The number of every rank, on every rank."""
+    import torch
+
+    if trainer.world_size == 1:
+        return [value]
+    mine = torch.tensor([value], device=trainer.strategy.root_device)
+    parts = [torch.empty_like(mine) for _ in range(trainer.world_size)]
+    torch.distributed.all_gather(parts, mine)
+    return [int(part) for part in parts]
 
 
 def whole_parameters(job: Job, causal_lm: Any) -> Iterator[tuple[str, torch.Tensor | None]]:
@@ -162,7 +173,7 @@ def _write_rest(
 
 
 def _result(
-    job: Job, samples: SampleSet, fit_seconds: float, first_step: int, peaks: list[float]
+    job: Job, samples: SampleSet, fit_seconds: float, first_step: int, peaks: dict[str, list[int]]
 ) -> dict[str, Any]:
     """What training was: counts, losses, times, memory. Losses and tokens from the whole log."""
     rows = read_log(job.folder / LOG_CSV)
@@ -185,7 +196,7 @@ def _result(
         "mfu": _mean([float(row["mfu"]) for row in rows if row["mfu"]]),
         "padding_share": _mean([float(row["padding_share"]) for row in rows]),
         "num_ranks": job.num_ranks,
-        "peak_memory_bytes_by_rank": peaks,
+        **peaks,
         "rows_sha256": file_hash(job.chosen),
         "seed": job.seed,
         "device": _device(),

@@ -71,7 +71,9 @@ def shard_and_fill(net: Any, source: Source, mesh: Any, precision: str) -> None:
     for layer in inner.base_model.layers:
         fully_shard(layer, mesh=ranks, mp_policy=policy)
     fully_shard(net, mesh=ranks, mp_policy=policy)
-    device = torch.device("cuda", torch.cuda.current_device()) if mesh.device_type == "cuda" else "cpu"
+    device = (
+        torch.device("cuda", torch.cuda.current_device()) if mesh.device_type == "cuda" else "cpu"
+    )
     net.to_empty(device=device)
     inner.tie_weights()
     _fill(causal_lm, files, ranks.get_local_rank(), ranks.size())

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 
 from s1x.train.job import read_log
+from s1x.train.rank.memory import peak_memory_bytes
 from s1x.train.rank.module import SftModule, learning_rate_factor
 from s1x.train.rank.passes import Pass
 
@@ -50,15 +51,6 @@ def peak_tflops(stated: float | None) -> float | None:
         return stated
     name = torch.cuda.get_device_name()
     return next((value for part, value in PEAK_TFLOPS.items() if part in name), None)
-
-
-def peak_memory_bytes() -> int:
-    """Most memory this rank has used: of its GPU, else of its process."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return int(torch.cuda.max_memory_allocated())
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class StepLog(pl.Callback):

@@ -30,6 +30,7 @@ class LossHead(torch.nn.Linear):
     """A language model's head that returns the summed loss when it is given targets."""
 
     logits: str = "auto"
+    chunk_tokens: int | None = None
 
     def forward(  # type: ignore[override]
         self, hidden: torch.Tensor, targets: torch.Tensor | None = None
@@ -47,7 +48,8 @@ class LossHead(torch.nn.Linear):
             return _loss(hidden, self.weight, self.bias, targets)
         if way == "torch":
             return _torch_loss(hidden, self.weight, self.bias, targets)
-        return _chunked_loss(hidden, self.weight, self.bias, targets)
+        rows = self.chunk_tokens or max(1, CHUNK_BYTES // (4 * self.weight.shape[0]))
+        return _chunked_loss(hidden, self.weight, self.bias, targets, rows)
 
 
 def _loss(
@@ -57,9 +59,12 @@ def _loss(
 
 
 def _chunked_loss(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    targets: torch.Tensor,
+    rows: int,
 ) -> torch.Tensor:
-    rows = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
     parts = [
         checkpoint(_loss, h, weight, bias, t, use_reentrant=False)
         for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
@@ -82,7 +87,7 @@ def _torch_loss(
     return loss.float()
 
 
-def put_loss_in_head(causal_lm: Any, logits: str) -> None:
+def put_loss_in_head(causal_lm: Any, logits: str, chunk_tokens: int | None = None) -> None:
     """Turns the output layer of a causal LM into a `LossHead`, weights untouched.
 
     Raises:
@@ -96,6 +101,7 @@ def put_loss_in_head(causal_lm: Any, logits: str) -> None:
     assert isinstance(head, torch.nn.Linear), type(head)
     head.__class__ = LossHead
     cast(LossHead, head).logits = logits
+    cast(LossHead, head).chunk_tokens = chunk_tokens
 
 
 class LossModel(torch.nn.Module):
@@ -137,4 +143,3 @@ class LossModel(torch.nn.Module):
         head = causal_lm.get_output_embeddings()
         loss: torch.Tensor = head(picked, targets[trained])
         return loss
-

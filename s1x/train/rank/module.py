@@ -17,6 +17,7 @@ import torch
 from s1x.errors import UserError
 from s1x.train.rank.attention import packing_arguments, register
 from s1x.train.rank.loss import LossModel, put_loss_in_head
+from s1x.train.rank.memory import peak_memory_bytes
 from s1x.train.rank.passes import Pass
 from s1x.train.rank.rotary import restore_rotary
 
@@ -50,6 +51,7 @@ class SftModule(pl.LightningModule):
         self.net: LossModel | None = None
         self.step_loss = float("nan")
         self.gradient_norm = float("nan")
+        self.load_peak_bytes = 0
         self._loss_sum: torch.Tensor | None = None
 
     @property
@@ -66,7 +68,7 @@ class SftModule(pl.LightningModule):
         settings = self.settings
         causal_lm = settings.load(self.source)
         causal_lm.config.use_cache = False
-        put_loss_in_head(causal_lm, settings.logits)
+        put_loss_in_head(causal_lm, settings.logits, settings.logits_chunk_tokens)
         if settings.activation_checkpointing:
             causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
         if settings.lora.rank:
@@ -74,6 +76,7 @@ class SftModule(pl.LightningModule):
         self.net = LossModel(causal_lm)
         self.net.train()
         settings.shard(self.net, self.source, getattr(self, "_device_mesh", None))
+        self.load_peak_bytes = peak_memory_bytes()
 
     def on_train_start(self) -> None:
         """Puts the rotary frequencies back to float32, after the strategy had its way."""

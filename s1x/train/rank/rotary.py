@@ -27,3 +27,12 @@ def restore_rotary(causal_lm: Any) -> int:
             module._buffers[name] = value.to(device)
         restored += 1
     return restored
+
+
+def rotary_is_float32(causal_lm: Any) -> bool:
+    """Whether every rotary embedding has float32 frequencies."""
+    return all(
+        value.dtype == torch.float32
+        for name, value in causal_lm.named_buffers()
+        if name.endswith("inv_freq")
+    )

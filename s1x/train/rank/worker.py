@@ -171,6 +171,9 @@ def main() -> int:
     from s1x.train.job import Job
 
     end_with_parent()
+    from s1x.train.rank.memory import watch_memory
+
+    watch_memory()
     job = Job.read(Path(sys.argv[1]))
     try:
         train_rank(job)
