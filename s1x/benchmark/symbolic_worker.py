@@ -61,13 +61,15 @@ class Sandbox:
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
+            if isinstance(arguments[0], str) and arguments[0].startswith("<"):
+                raise FileNotFoundError(arguments[0])  # a syntax error looks for its source's line
             allowed = self._may_open(*arguments)
         elif event == "compile":
             allowed = self._may_compile(*arguments)
         else:
             allowed = not event.startswith(_FORBIDDEN)
         if not allowed:
-            self.violation = event
+            self.violation = f"{event} {arguments[:1]!r:.80}"
             raise PermissionError(f"{event} is not allowed here")
 
     def _may_open(self, path: object, mode: object, flags: object) -> bool:
