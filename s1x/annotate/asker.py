@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from s1x.annotate.budget import Spending
-from s1x.annotate.client import GivenUp
+from s1x.annotate.client import GivenUpError
 from s1x.annotate.settings import Endpoint
 from s1x.annotate.store import Answer, AnswerStore, Message, key_of
 
@@ -49,7 +49,9 @@ class Asker:
     given_up: dict[str, int] = field(default_factory=dict)
     _open: dict[str, asyncio.Future[Answer | None]] = field(default_factory=dict)
 
-    async def value(self, messages: Sequence[Message], read: Callable[[Answer], T | None]) -> T | None:
+    async def value(
+        self, messages: Sequence[Message], read: Callable[[Answer], T | None]
+    ) -> T | None:
         """The first reply that can be read, as a value; None where there is none."""
         for reply in range(self.max_replies):
             answer = await self._answer(messages, reply)
@@ -79,7 +81,7 @@ class Asker:
     ) -> Answer | None:
         try:
             return self.store.put(key, self.endpoint.model, await self._ask(messages, sampling))
-        except GivenUp as error:
+        except GivenUpError as error:
             self.counts["given_up"] += 1
             reason = str(error)[:160]
             self.given_up[reason] = self.given_up.get(reason, 0) + 1

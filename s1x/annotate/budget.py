@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from s1x.errors import UserError
 
 
-class BudgetReached(UserError):
+class BudgetReachedError(UserError):
     """The cap on tokens or money is reached; what was answered is stored."""
 
 
@@ -36,12 +36,12 @@ class Spending:
         """Sets tokens and dollars aside.
 
         Raises:
-            BudgetReached: they do not fit although nothing is in flight.
+            BudgetReachedError: they do not fit although nothing is in flight.
         """
         async with self._changed:
             while not self._fits(tokens, usd or 0.0):
                 if not self._in_flight:
-                    raise BudgetReached(self._words())
+                    raise BudgetReachedError(self._words())
                 await self._changed.wait()
             self._in_flight += 1
             self._aside_tokens += tokens

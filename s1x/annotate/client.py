@@ -1,8 +1,9 @@
 """Calls to OpenAI-compatible servers that go wrong: spread, retried with back-off, counted.
 
 A refusal that may pass (408, 409, 425, 429, 5xx, a time-out, a cut connection, a reply that is not
-JSON) is tried again after a pause that doubles, at whichever server has the fewest calls in flight and
-is not pausing. One that will not pass (a wrong key, a wrong address) stops the run at once, in a sentence.
+JSON) is tried again after a pause that doubles, at whichever server has the fewest calls in flight
+and is not pausing. One that will not pass (a wrong key, a wrong address) stops the run at once, in
+a sentence.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ PASSING = frozenset({408, 409, 425, 429, *range(500, 600)})
 HOPELESS = {401: "refuses the key", 403: "refuses the key", 404: "does not know the model or path"}
 
 
-class GivenUp(Exception):
+class GivenUpError(Exception):
     """A call that failed at every try, or that the server says it can never serve."""
 
 
-class _Passing(Exception):
+class _PassingError(Exception):
     """A failure that another try may mend; `pause_seconds` as the server asks, if it does."""
 
     def __init__(self, reason: str, pause_seconds: float | None = None) -> None:
@@ -71,7 +72,7 @@ class HttpModel:
         """One reply.
 
         Raises:
-            GivenUp: no reply after all tries; the row stays without it.
+            GivenUpError: no reply after all tries; the row stays without it.
             UserError: no try can help, or no server can be reached at all.
         """
         body = {"model": self.endpoint.model, "messages": [dict(m) for m in messages], **sampling}
@@ -81,7 +82,7 @@ class HttpModel:
             try:
                 async with server.slots:
                     answer = await self._post(server, body)
-            except _Passing as error:
+            except _PassingError as error:
                 reason = f"{server.url}: {error}"
                 self._rest(server, attempt, error.pause_seconds)
                 await asyncio.sleep(self._pause(attempt, error.pause_seconds))
@@ -92,10 +93,10 @@ class HttpModel:
             return answer
         if all(s.failures_in_a_row >= self.settings.max_tries for s in self._servers):
             raise UserError(
-                f"annotate: no server of {self.endpoint.model} answers ({reason}); what was answered is "
-                "stored, start the server and the same command goes on"
+                f"annotate: no server of {self.endpoint.model} answers ({reason}); what was "
+                "answered is stored, start the server and the same command goes on"
             )
-        raise GivenUp(reason)
+        raise GivenUpError(reason)
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -124,7 +125,7 @@ class HttpModel:
         longest = self.settings.max_backoff_seconds
         if asked is not None:
             return min(asked, longest)
-        pause = min(self.settings.backoff_seconds * 2**attempt, longest)
+        pause = float(min(self.settings.backoff_seconds * 2**attempt, longest))
         return pause * (0.5 + self._rng.random() / 2)
 
     async def _post(self, server: _Server, body: dict[str, Any]) -> Answer:
@@ -139,17 +140,20 @@ class HttpModel:
             reply = await self._http.post(f"{server.url}/chat/completions", json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             if isinstance(error, (httpx.UnsupportedProtocol, httpx.InvalidURL)):
-                raise UserError(f"annotate: {server.url} is no address; write http://host:port/v1") from None
-            raise _Passing(f"{type(error).__name__} {error}".strip()) from None
+                raise UserError(
+                    f"annotate: {server.url} is no address; write http://host:port/v1"
+                ) from None
+            raise _PassingError(f"{type(error).__name__} {error}".strip()) from None
         if reply.status_code in PASSING:
-            raise _Passing(f"status {reply.status_code}", _retry_after(reply))
+            raise _PassingError(f"status {reply.status_code}", _retry_after(reply))
         if reply.status_code in HOPELESS:
+            reason = f"{HOPELESS[reply.status_code]} (status {reply.status_code})"
             raise UserError(
-                f"annotate: {server.url} {HOPELESS[reply.status_code]} (status {reply.status_code}, model "
-                f"{self.endpoint.model}); check base_urls, model and ${self.endpoint.api_key_env}"
+                f"annotate: {server.url} {reason}, model {self.endpoint.model}; "
+                f"check base_urls, model and ${self.endpoint.api_key_env}"
             )
         if reply.status_code >= 300:
-            raise GivenUp(f"{server.url}: status {reply.status_code} {reply.text[:200]}")
+            raise GivenUpError(f"{server.url}: status {reply.status_code} {reply.text[:200]}")
         return _answer(reply)
 
     def _headers(self) -> dict[str, str]:
@@ -180,7 +184,7 @@ def _answer(reply: Any) -> Answer:
         counts = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
         return Answer(text, reasoning, choice.get("finish_reason"), *counts)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _Passing(f"a reply that is not one ({error})") from None
+        raise _PassingError(f"a reply that is not one ({error})") from None
 
 
 def _count(value: Any) -> int | None:

@@ -33,9 +33,9 @@ class EngineModel:
         """One reply; a prompt that leaves no room gives none.
 
         Raises:
-            GivenUp: the prompt is longer than the model's context.
+            GivenUpError: the prompt is longer than the model's context.
         """
-        from s1x.annotate.client import GivenUp
+        from s1x.annotate.client import GivenUpError
         from s1x.engine.engine import Request, Sampling
         from s1x.model.chat import encode
 
@@ -47,7 +47,7 @@ class EngineModel:
             prompt += encode(self.tokenizer, self.model.thinking_start)
         room = min(sampling["max_tokens"], self.model.context_tokens - len(prompt))
         if room < 1:
-            raise GivenUp(f"a prompt of {len(prompt)} tokens leaves no room in the context")
+            raise GivenUpError(f"a prompt of {len(prompt)} tokens leaves no room in the context")
         stop = tuple(encode(self.tokenizer, self.model.end_of_turn))
         drawn = Sampling(sampling["temperature"], sampling["top_p"], sampling["seed"])
         ids: list[int] = []

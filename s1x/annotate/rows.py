@@ -77,7 +77,9 @@ class Annotator:
         messages = tasks.solver_messages(question, asker.endpoint.prompt)
         return await asker.value(messages, tasks.read_attempt)
 
-    async def _verdict(self, question: str, attempt: str | None, solution: str | None) -> bool | None:
+    async def _verdict(
+        self, question: str, attempt: str | None, solution: str | None
+    ) -> bool | None:
         if not attempt or not solution:
             return None
         asker = self.askers["judge"]

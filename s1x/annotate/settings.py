@@ -29,8 +29,12 @@ class Endpoint(Option):
     temperature: float = setting(0.0, "0 is greedy", at_least=0)
     top_p: float = setting(1.0, "nucleus sampling: probability mass kept", above=0, at_most=1)
     max_tokens: int = setting(8192, "longest reply, in tokens", at_least=1)
-    prompt: str | None = setting(None, "in place of the task's own; {question} and so on stand in it")
-    usd_per_million_prompt_tokens: float | None = setting(None, "price; unknown if null", at_least=0)
+    prompt: str | None = setting(
+        None, "in place of the task's own; {question} and so on stand in it"
+    )
+    usd_per_million_prompt_tokens: float | None = setting(
+        None, "price; unknown if null", at_least=0
+    )
     usd_per_million_generated_tokens: float | None = setting(
         None, "price; unknown if null", at_least=0
     )

@@ -1,8 +1,8 @@
 """The annotate stage: a pool in, the same pool with the columns that models make out.
 
-Two passes over the pool. The first asks for whatever the store lacks, with as many rows in flight as
-the servers take; the second reads everything from the store and writes the parts. So what is written
-depends on the pool and the store alone, and memory holds the rows in flight only.
+Two passes over the pool. The first asks for whatever the store lacks, with as many rows in flight
+as the servers take; the second reads everything from the store and writes the parts. So what is
+written depends on the pool and the store alone, and memory holds the rows in flight only.
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def run(
     finally:
         store.close()
     summary["wall_seconds"] = time.perf_counter() - start
-    costs = [_cost(role, dict(settings.used())[role], counts, summary) for role, counts in summary["models"].items()]
+    costs = [
+        _cost(role, dict(settings.used())[role], counts, summary)
+        for role, counts in summary["models"].items()
+    ]
     _dump(folder / "annotation.json", summary)
     _dump(folder / "costs.json", costs)
     return summary
@@ -178,7 +181,9 @@ async def _annotated(
         for name in made:
             columns[name] = pa.array([v[name] for v in values], wanted.field(name).type)
         if "trace_tokens" in columns and "reasoning_trace" in made:
-            same = pc.fill_null(pc.equal(columns["reasoning_trace"], batch["reasoning_trace"]), False)
+            same = pc.fill_null(
+                pc.equal(columns["reasoning_trace"], batch["reasoning_trace"]), False
+            )
             columns["trace_tokens"] = pc.if_else(same, columns["trace_tokens"], None)
         yield pa.RecordBatch.from_pydict(columns, schema=wanted.remove_metadata())
 

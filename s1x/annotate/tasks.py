@@ -1,7 +1,7 @@
 """What is asked of a model for each column, and how its reply is read.
 
-A reader gives the value or None for a reply that cannot be read; such a reply is asked for again, and
-after `annotate.max_replies` the value stays missing. Nothing is guessed.
+A reader gives the value or None for a reply that cannot be read; such a reply is asked for again,
+and after `annotate.max_replies` the value stays missing. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from s1x.annotate.store import Answer, Message
 TEACHER_PROMPT = "{question}"
 SOLVER_PROMPT = "{question}\n\nPut your final answer in \\boxed{}."
 JUDGE_SYSTEM = (
-    "You compare a student's attempt at a problem with the reference solution. If the solution ends in a "
-    "number, an expression or a choice, the attempt is correct when its final answer is the same one; "
-    "otherwise judge whether its reasoning holds and reaches the same conclusion. Explain briefly, and "
-    "end with a last line that says only Yes (correct) or No (not correct)."
+    "You compare a student's attempt at a problem with the reference solution. If the solution "
+    "ends in a number, an expression or a choice, the attempt is correct when its final answer is "
+    "the same one; otherwise judge whether its reasoning holds and reaches the same conclusion. "
+    "Explain briefly, and end with a last line that says only Yes (correct) or No (not correct)."
 )
-JUDGE_PROMPT = "## Problem\n{question}\n\n## Attempt\n{attempt}\n\n## Reference solution\n{solution}"
+JUDGE_PROMPT = (
+    "## Problem\n{question}\n\n## Attempt\n{attempt}\n\n## Reference solution\n{solution}"
+)
 CLASSIFIER_SYSTEM = (
-    "You sort questions into subjects. Choose the one subject that the question is most about from this "
-    "list of two-digit codes:\n{codes}\nExplain briefly, and end with a last line that is only the code."
+    "You sort questions into subjects. Choose the one subject that the question is most about "
+    "from this list of two-digit codes:\n{codes}\nExplain briefly, and end with a last line that "
+    "is only the code."
 )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x.pool import columns as names
-from s1x.pool.values import Unreadable, convert
+from s1x.pool.values import UnreadableError, convert
 from s1x.pool.writer import PoolWriter
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def write_batches(
         return writer.finish(max_bad_fraction, about)
 
 
-def read_parquet(files: Sequence[Path], max_rows: int | None) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+def read_parquet(
+    files: Sequence[Path], max_rows: int | None
+) -> Iterator[tuple[str, int, pa.RecordBatch]]:
     """Streams Parquet files in batches of 1,024 rows, never holding more than a few of them.
 
     Raises:
@@ -71,7 +73,9 @@ def open_parquet(path: Path) -> Any:
     try:
         return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except pa.ArrowInvalid:
-        raise SettingError("path", "a Parquet file", str(path), "use pool=jsonl for JSON lines") from None
+        raise SettingError(
+            "path", "a Parquet file", str(path), "use pool=jsonl for JSON lines"
+        ) from None
 
 
 def _convert(
@@ -140,7 +144,7 @@ def _column(name: str, wanted: Any, array: pa.Array, bad: dict[int, str]) -> pa.
     for row, value in enumerate(array.to_pylist()):
         try:
             values.append(convert(name, value))
-        except Unreadable as reason:
+        except UnreadableError as reason:
             bad.setdefault(row, str(reason))
             values.append(None)
     return pa.array(values, wanted)
@@ -165,10 +169,18 @@ def _as_text(array: pa.Array) -> pa.Array:
 
     if types.is_string(array.type):
         return array
-    if types.is_large_string(array.type) or types.is_null(array.type) or types.is_dictionary(array.type):
+    if (
+        types.is_large_string(array.type)
+        or types.is_null(array.type)
+        or types.is_dictionary(array.type)
+    ):
         return array.cast(pa.string())
     texts = [
-        None if v is None else v if isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str)
+        None
+        if v is None
+        else v
+        if isinstance(v, str)
+        else json.dumps(v, ensure_ascii=False, default=str)
         for v in array.to_pylist()
     ]
     return pa.array(texts, pa.string())

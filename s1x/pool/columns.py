@@ -100,7 +100,9 @@ def resolve(columns: Mapping[str, str], found: Sequence[str], where: str) -> dic
             chosen[ours] = alias
     if "question" not in chosen:
         have = ", ".join(found)
-        raise SettingError("columns.question", f"the column of {where} that holds it", None, f"it has {have}")
+        raise SettingError(
+            "columns.question", f"the column of {where} that holds it", None, f"it has {have}"
+        )
     return chosen
 
 

@@ -23,7 +23,9 @@ def find(path: str, endings: Sequence[str]) -> list[Path]:
     if place.is_file():
         return [place]
     if place.is_dir():
-        files = sorted(f for f in place.iterdir() if f.is_file() and f.name.endswith(tuple(endings)))
+        files = sorted(
+            f for f in place.iterdir() if f.is_file() and f.name.endswith(tuple(endings))
+        )
         if not files:
             raise SettingError("path", f"a folder with {' or '.join(endings)} files", path)
         return files

@@ -1,6 +1,6 @@
 """`pool=hub`: a data set of the Hugging Face hub (or a local folder that `datasets` can load).
 
-    python run.py +experiment=s1k pool=hub pool.dataset=simplescaling/s1K-1.1
+python run.py +experiment=s1k pool=hub pool.dataset=simplescaling/s1K-1.1
 """
 
 from __future__ import annotations
@@ -84,13 +84,16 @@ def version(dataset: str, revision: str | None) -> dict[str, Any]:
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        return {"id": dataset, "commit": HfApi().dataset_info(dataset, revision=revision, timeout=20).sha}
-    except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds
+        return {
+            "id": dataset,
+            "commit": HfApi().dataset_info(dataset, revision=revision, timeout=20).sha,
+        }
+    except Exception as error:
         try:
             cached = snapshot_download(
                 dataset, repo_type="dataset", revision=revision, local_files_only=True
             )
-        except Exception:  # noqa: BLE001
+        except Exception:
             raise unreachable(dataset, error) from None
         return {"id": dataset, "commit": Path(cached).name}
 
@@ -106,8 +109,10 @@ def load(dataset: str, config_name: str | None, split: str, revision: str | None
     try:
         return datasets.load_dataset(dataset, config_name, split=split, revision=revision)
     except ValueError as error:
-        raise SettingError("split", f"one that {dataset} has ({_first_line(error)})", split) from None
-    except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds
+        raise SettingError(
+            "split", f"one that {dataset} has ({_first_line(error)})", split
+        ) from None
+    except Exception as error:
         raise unreachable(dataset, error) from None
 
 

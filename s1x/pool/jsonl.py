@@ -20,7 +20,7 @@ from s1x.errors import UserError
 from s1x.option import Option, option, setting
 from s1x.pool import columns as names
 from s1x.pool.files import FORMAT, find, hashes
-from s1x.pool.values import Unreadable, convert
+from s1x.pool.values import UnreadableError, convert
 from s1x.pool.writer import ROWS_PER_GROUP, PoolWriter
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ class Jsonl(Option):
             file, line, _ = head[0]
             raise UserError(f"{file}, line {line}: not a JSON object; pool=jsonl reads one a line")
         if not head:
-            raise UserError(f"pool.path {self.path} has no rows; give a file with one object a line")
+            raise UserError(
+                f"pool.path {self.path} has no rows; give a file with one object a line"
+            )
         mapping = names.resolve(self.columns, found, self.path)
         others = [n for n in found if n not in mapping.values() and n not in mapping]
         schema = names.schema(list(mapping), others)
@@ -85,7 +87,12 @@ class Jsonl(Option):
             rows = itertools.chain(head, lines)
             for batch in _batches(rows, mapping, others, schema, writer):
                 writer.add(batch)
-            about = {"name": self.path, "kind": "jsonl", "columns": mapping, "license": self.license}
+            about = {
+                "name": self.path,
+                "kind": "jsonl",
+                "columns": mapping,
+                "license": self.license,
+            }
             return writer.finish(self.max_bad_fraction, about)
 
 
@@ -135,7 +142,7 @@ def _batches(
     for file, line, text in rows:
         try:
             row = _row(text, mapping, paths, others)
-        except Unreadable as reason:
+        except UnreadableError as reason:
             writer.bad(file, line, str(reason))
             continue
         for name, value in row.items():
@@ -152,9 +159,9 @@ def _row(
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise Unreadable("not JSON") from None
+        raise UnreadableError("not JSON") from None
     if not isinstance(value, dict):
-        raise Unreadable("not a JSON object")
+        raise UnreadableError("not a JSON object")
     row = {}
     for ours, theirs in mapping.items():
         raw = value[theirs] if theirs in value else _reach(value, paths[ours])

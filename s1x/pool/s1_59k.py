@@ -1,7 +1,7 @@
 """`pool=s1_59k`: s1's published pool of 59K questions with its features, from the hub.
 
-The questions and traces (58,986 rows, 9 GB) and the features (verdicts of Qwen2.5-7B and -32B and of
-the teacher, trace length, domain) are two data sets; they are joined on the question's text, of
+The questions and traces (58,986 rows, 9 GB) and the features (verdicts of Qwen2.5-7B and -32B and
+of the teacher, trace length, domain) are two data sets; they are joined on the question's text, of
 which s1 uses the hash. Selecting needs no GPU and no API key.
 """
 
@@ -109,7 +109,9 @@ def _join(
     for file, first, batch in batches:
         asked = batch.column("question").cast(pa.string())
         place = pc.index_in(asked, value_set=questions)
-        columns = {n: batch.column(n) for n in batch.schema.names if n not in FEATURE_COLUMNS.values()}
+        columns = {
+            n: batch.column(n) for n in batch.schema.names if n not in FEATURE_COLUMNS.values()
+        }
         for name in FEATURE_COLUMNS.values():
             values = features.column(name).combine_chunks()
             columns[name] = values.take(place)

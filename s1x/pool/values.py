@@ -7,7 +7,7 @@ from typing import Any
 from s1x.pool.columns import kind
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """Why a row cannot be read, in words that make sense as a reason in the funnel."""
 
 
@@ -15,14 +15,14 @@ def convert(name: str, value: Any) -> str | int | bool | None:
     """A value for our column `name`.
 
     Raises:
-        Unreadable: the row lacks a question, or the value is of another type.
+        UnreadableError: the row lacks a question, or the value is of another type.
     """
     if name == "question":
         if value is None:
-            raise Unreadable("no question")
+            raise UnreadableError("no question")
         text = _text(name, value)
         if not text or not text.strip():
-            raise Unreadable("empty question")
+            raise UnreadableError("empty question")
         return text
     if value is None:
         return None
@@ -39,14 +39,14 @@ def _text(name: str, value: Any) -> str:
         value = "\n".join(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if name in ("question", "reasoning_trace", "attempt"):
-            raise Unreadable(f"{name} is a number, not text")
+            raise UnreadableError(f"{name} is a number, not text")
         value = str(value)
     if not isinstance(value, str):
-        raise Unreadable(f"{name} is {_type_name(value)}, not text")
+        raise UnreadableError(f"{name} is {_type_name(value)}, not text")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise Unreadable(f"{name} is not valid UTF-8") from None
+        raise UnreadableError(f"{name} is not valid UTF-8") from None
     return value
 
 
@@ -56,7 +56,7 @@ def _count(name: str, value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise Unreadable(f"{name} is not a count")
+        raise UnreadableError(f"{name} is not a count")
     return value
 
 
@@ -70,7 +70,7 @@ def _verdict(name: str, value: Any) -> bool:
         return bool(value)
     if isinstance(value, str) and value.strip().lower() in _VERDICTS:
         return _VERDICTS[value.strip().lower()]
-    raise Unreadable(f"{name} is not true or false")
+    raise UnreadableError(f"{name} is not true or false")
 
 
 def _type_name(value: Any) -> str:

@@ -28,7 +28,8 @@ tags:
 def text(table: PoolTable, summary: dict[str, Any], recipe: Recipe) -> str:
     """The card as Markdown; its front matter makes `datasets.load_dataset(folder)` work."""
     parts = [
-        FRONT + f"# {recipe.name}: {summary['rows_chosen']:,} of {summary['rows_pool']:,} questions",
+        FRONT
+        + f"# {recipe.name}: {summary['rows_chosen']:,} of {summary['rows_pool']:,} questions",
         _facts(summary),
         "## Funnel\n\n" + funnel_table(summary["steps"]) + "\n\n![funnel](funnel.png)",
         "## Recipe\n\n```yaml\n" + _recipe_yaml(summary) + "```",
@@ -61,13 +62,17 @@ def funnel_table(steps: list[dict[str, Any]]) -> str:
     lines = ["| step | rows in | rows out | dropped, and why |", "|---|---:|---:|---|"]
     for step in steps:
         why = "; ".join(f"{count:,} {reason}" for reason, count in step["reasons"].items())
-        lines.append(f"| {step['step']} | {step['rows_in']:,} | {step['rows_out']:,} | {why or '–'} |")
+        lines.append(
+            f"| {step['step']} | {step['rows_in']:,} | {step['rows_out']:,} | {why or '–'} |"
+        )
     return "\n".join(lines)
 
 
 def _facts(summary: dict[str, Any]) -> str:
     tokens, rows = summary["trace_tokens_chosen"], summary["rows_chosen"]
-    facts = [f"Chosen by s1x with the recipe `{summary['recipe']['name']}`, seed {summary['seed']}."]
+    facts = [
+        f"Chosen by s1x with the recipe `{summary['recipe']['name']}`, seed {summary['seed']}."
+    ]
     if summary["pool"]:
         facts.append(f"Pool: `{summary['pool']}`.")
     if tokens is not None:
@@ -105,7 +110,9 @@ def _overlaps(summary: dict[str, Any]) -> str:
             lines = ["| n-gram | rows | counted |", "|---|---:|---|"]
             for entry in shared[:20]:
                 words = entry["ngram"].replace("|", "\\|").replace("`", "'")
-                lines.append(f"| `{words}` | {entry['rows']} | {'yes' if entry['counted'] else 'no'} |")
+                lines.append(
+                    f"| `{words}` | {entry['rows']} | {'yes' if entry['counted'] else 'no'} |"
+                )
             return "## Phrases shared with the benchmarks\n\n" + "\n".join(lines)
     return ""
 
@@ -117,7 +124,11 @@ def _licences(table: PoolTable) -> str:
     if names:
         columns = [table.column(name).to_pylist() for name in names]
         counts = Counter(zip(*columns, strict=True)).most_common(40)
-        lines += ["", "| " + " | ".join([*names, "rows in the pool"]) + " |", "|---" * (len(names) + 1) + "|"]
+        lines += [
+            "",
+            "| " + " | ".join([*names, "rows in the pool"]) + " |",
+            "|---" * (len(names) + 1) + "|",
+        ]
         for values, count in counts:
             lines.append("| " + " | ".join([*(str(v) for v in values), f"{count:,}"]) + " |")
     return "\n".join(lines)

@@ -1,14 +1,15 @@
 """Decontamination: rows whose question overlaps a benchmark (paper, section 2.1 and appendix).
 
 s1 drops a row that shares one word 8-gram with a benchmark. Run on s1K's own questions that rule
-flags 79 of 912 against MATH500, nearly all through "where $m$ and $n$ are relatively prime positive".
-So there are two more ways to judge: a phrase that stands in many different questions of the pool
-counts as no evidence, and the share of a problem's n-grams that one row holds. Every row dropped
-names the n-gram and the problem, so that people can judge for themselves.
+flags 79 of 912 against MATH500, nearly all through "where $m$ and $n$ are relatively prime
+positive". So there are two more ways to judge: a phrase that stands in many different questions of
+the pool counts as no evidence, and the share of a problem's n-grams that one row holds. Every row
+dropped names the n-gram and the problem, so that people can judge for themselves.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ class Decontaminate(Step):
     """Drops rows that share word n-grams with the run's benchmarks, or their whole question."""
 
     rule: str = setting(
-        "any", "any: one shared n-gram (s1's rule); share: so much of a problem", choices=["any", "share"]
+        "any",
+        "any: one shared n-gram (s1's rule); share: so much of a problem",
+        choices=["any", "share"],
     )
     ngram_words: int = setting(8, "words of an n-gram", at_least=1)
     min_share: float = setting(
@@ -47,7 +50,7 @@ class Decontaminate(Step):
     ignore_punctuation: bool = setting(False, "words are runs of letters and digits only")
     common_questions: int | None = setting(
         None,
-        "an n-gram in more different questions of the pool than this is no evidence; null: always is",
+        "an n-gram in more questions of the pool than this is no evidence; null: always is",
         at_least=1,
     )
     columns: list[str] = setting(factory=lambda: ["question"], doc="texts looked through")
@@ -177,7 +180,7 @@ def _runs(values: Ints) -> Iterator[tuple[int, int]]:
 
     edges = np.flatnonzero(np.diff(values)) + 1
     bounds = [0, *edges.tolist(), len(values)] if len(values) else []
-    yield from zip(bounds, bounds[1:], strict=False)
+    yield from itertools.pairwise(bounds)
 
 
 def _at(mask: Any, places: Ints) -> Any:
@@ -190,7 +193,8 @@ def _at(mask: Any, places: Ints) -> Any:
 
 
 def _report(index: Ngrams, grams: Ints, common: Any, found: set[int]) -> dict[str, Any]:
-    """Problems that were found in the pool, and the n-grams shared most, whether they counted or not."""
+    """Problems that were found in the pool, and the n-grams shared most, whether they counted or
+    not."""
     counts = Counter(grams.tolist()).most_common(NUM_REPORTED)
     shared = [
         {"ngram": index.text(gram), "rows": rows, "counted": not bool(common[gram])}

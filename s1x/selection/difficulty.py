@@ -61,7 +61,8 @@ class Solved(Step):
 
 
 def _right_models(rows: Rows, grader: str) -> tuple[Any, Any]:
-    """For each row: how many models are right on its question anywhere in the pool, how many tried."""
+    """For each row: how many models are right on its question anywhere in the pool, how many
+    tried."""
     import numpy as np
 
     if not rows.has("model"):
@@ -87,9 +88,9 @@ def _right_models(rows: Rows, grader: str) -> tuple[Any, Any]:
 class Agreement(Step):
     """Drops questions on which so many models give the same answer, right or wrong.
 
-    Answers are the columns `answer_<model>`, else those found in the attempts of several models' rows
-    (the last `\\boxed{}`, else the last number); a pool that has verdicts only: right answers agree,
-    the teacher's own attempt (`attempt_is_correct`) among them.
+    Answers are the columns `answer_<model>`, else those found in the attempts of several models'
+    rows (the last `\\boxed{}`, else the last number); a pool that has verdicts only: right answers
+    agree, the teacher's own attempt (`attempt_is_correct`) among them.
     """
 
     models: list[str] = setting(factory=list, doc="names of models; none given: all there are")
@@ -117,8 +118,13 @@ class Agreement(Step):
             columns.append("attempt_is_correct")
         if not columns:
             rows.table.need(["answer_<model>"])
-        rows.context.note("agreement: the pool has verdicts only, so models agree where they are right")
-        return np.stack([codes(rows.column(n)) == 1 for n in columns]).sum(axis=0)
+        rows.context.note(
+            "agreement: the pool has verdicts only, so models agree where they are right"
+        )
+        right: npt.NDArray[np.int64] = np.stack([codes(rows.column(n)) == 1 for n in columns]).sum(
+            axis=0
+        )
+        return right
 
 
 def rows_have_answers(rows: Rows) -> bool:
@@ -156,4 +162,6 @@ def _agreeing_rows(rows: Rows) -> npt.NDArray[np.int64]:
         for place, attempt in zip(places.tolist(), batch.column(0).to_pylist(), strict=True):
             if models[place] is not None:
                 answers[keys[place]].setdefault(models[place], final_answer(attempt))
-    return np.array([most_common(answers[keys[n]].values()) for n in rows.numbers.tolist()], np.int64)
+    return np.array(
+        [most_common(answers[keys[n]].values()) for n in rows.numbers.tolist()], np.int64
+    )

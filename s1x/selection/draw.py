@@ -103,14 +103,15 @@ class DomainDraw(Step):
     """Draws a domain, then a row of it, until there are enough (s1's notebook, rule for rule).
 
     First every row of a trusted source whose attempt is right is taken. Then a domain is drawn:
-    uniformly while fewer than `uniform_share` of the size are chosen, after that with the weights of
-    the benchmarks' domains. In it the row of rank r by trace length (0 the longest) is drawn with
-    weight `length_bias` ** -r and removed; an empty domain leaves the draw. As in the notebook trusted
-    rows stay in their domain's list, so drawing one adds nothing.
+    uniformly while fewer than `uniform_share` of the size are chosen, after that with the weights
+    of the benchmarks' domains. In it the row of rank r by trace length (0 the longest) is drawn
+    with weight `length_bias` ** -r and removed; an empty domain leaves the draw. As in the notebook
+    trusted rows stay in their domain's list, so drawing one adds nothing.
 
-    The benchmarks' domains are those of the pool's rows of the same source (`benchmark_sources`: AIME,
-    and GPQA scaled to half of AIME); a pool without them takes the domains of the run's benchmarks, a
-    benchmark each as one; without these too the draw stays uniform. The dataset card says which.
+    The benchmarks' domains are those of the pool's rows of the same source (`benchmark_sources`:
+    AIME, and GPQA scaled to half of AIME); a pool without them takes the domains of the run's
+    benchmarks, a benchmark each as one; without these too the draw stays uniform. The dataset card
+    says which.
     """
 
     size: int | None = setting(None, "rows to draw; null: selection.size", at_least=1)
@@ -130,7 +131,9 @@ class DomainDraw(Step):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, kind in (("trusted", Trusted), ("benchmark_sources", BenchmarkSource)):
-            rules = [kind(**rule) if isinstance(rule, dict) else rule for rule in getattr(self, name)]
+            rules = [
+                kind(**rule) if isinstance(rule, dict) else rule for rule in getattr(self, name)
+            ]
             object.__setattr__(self, name, rules)
 
     def __call__(self, rows: Rows) -> Drops:
@@ -180,7 +183,9 @@ class DomainDraw(Step):
         first = 0
         for rule in self.benchmark_sources if rows.has("source") else []:
             mask = from_source(rows, rule.source).tolist()
-            counts = Counter(d for d, there in zip(domains, mask, strict=True) if there and d is not None)
+            counts = Counter(
+                d for d, there in zip(domains, mask, strict=True) if there and d is not None
+            )
             number = sum(counts.values())
             first = first or number
             scale = 1.0 if rule.share is None else rule.share * first / max(number, 1)
@@ -199,9 +204,13 @@ def _benchmark_weights(rows: Rows, domains: set[str]) -> dict[str, float]:
         for domain, count in counts.items():
             weights[domain] += count / sum(counts.values())  # type: ignore[assignment]
     if weights:
-        rows.context.note("domain_draw: later draws weighted by the domains of the run's benchmarks")
+        rows.context.note(
+            "domain_draw: later draws weighted by the domains of the run's benchmarks"
+        )
     else:
-        rows.context.note("domain_draw: no benchmark shares a domain with the pool; uniform to the end")
+        rows.context.note(
+            "domain_draw: no benchmark shares a domain with the pool; uniform to the end"
+        )
     return dict(weights)
 
 
@@ -229,7 +238,8 @@ def _domains(rows: Rows) -> dict[str, list[int]]:
 
 @dataclass
 class _Lists:
-    """Each domain's rows, the longest trace last (so that taking from the front of the rank is cheap)."""
+    """Each domain's rows, the longest trace last (so that taking from the front of the rank is
+    cheap)."""
 
     rows: Rows
     length_bias: float

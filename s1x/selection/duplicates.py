@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @option("selection_step", "duplicates")
 @dataclass(frozen=True)
 class Duplicates(Step):
-    """Keeps one row a question (lower case, white space folded): s1 deduplicates its pool likewise."""
+    """Keeps one row a question (lower case, white space folded): s1 deduplicates its pool
+    likewise."""
 
     keep: str = setting(
         "first", "which of the rows stays", choices=["first", "longest_trace", "shortest_trace"]
@@ -81,7 +82,9 @@ class NearDuplicates(Step):
         kept: dict[int, npt.NDArray[np.uint64]] = {}
         seen: dict[tuple[int, int], list[int]] = {}
         for places, batch in rows.scan(["question"]):
-            for place, own, bands in zip(places.tolist(), *_sketches(batch, self.ngram_words), strict=True):
+            for place, own, bands in zip(
+                places.tolist(), *_sketches(batch, self.ngram_words), strict=True
+            ):
                 keys = list(enumerate(bands))
                 candidates = {c for key in keys for c in seen.get(key, ())[-MAX_COMPARED:]}
                 near = next((c for c in sorted(candidates) if self._near(own, kept[c])), None)

@@ -32,14 +32,13 @@ LANGUAGES: dict[str, tuple[str, str]] = {
 class Language(Step):
     """Drops rows not written in one of these languages.
 
-    How it is judged: `min_script_share` of the letters must be of the language's script, and where a
-    script serves many languages, `min_common_share` of the words must be among its twenty most common
-    ones. Formulas have neither, so texts with fewer than `min_words` words pass, by script alone.
+    How it is judged: `min_script_share` of the letters must be of the language's script, and where
+    a script serves many languages, `min_common_share` of the words must be among its twenty most
+    common ones. Formulas have neither, so texts with fewer than `min_words` words pass, by script
+    alone.
     """
 
-    languages: list[str] = setting(
-        factory=lambda: ["en"], doc="codes: " + ", ".join(LANGUAGES)
-    )
+    languages: list[str] = setting(factory=lambda: ["en"], doc="codes: " + ", ".join(LANGUAGES))
     columns: list[str] = setting(factory=lambda: ["reasoning_trace"], doc="texts that are judged")
     min_script_share: float = setting(0.7, "of letters in the script", above=0, at_most=1)
     min_common_share: float = setting(0.05, "of words among the common ones", at_least=0, at_most=1)

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 class Looping(Step):
     """Drops traces that repeat themselves word for word.
 
-    How a loop is found: the trace is cut into all its passages of `passage_words` words in a row, and
-    `loop share` is the share of passages that stood earlier in the same trace already. A trace that
-    reasons, checks and starts again shares short phrases but hardly ever twenty words in a row; one that
-    loops repeats nearly all of them. Text without spaces (Chinese) is cut into single characters.
+    How a loop is found: the trace is cut into all its passages of `passage_words` words in a row,
+    and `loop share` is the share of passages that stood earlier in the same trace already. A trace
+    that reasons, checks and starts again shares short phrases but hardly ever twenty words in a
+    row; one that loops repeats nearly all of them. Text without spaces (Chinese) is cut into single
+    characters.
     """
 
     passage_words: int = setting(20, "words of a passage", at_least=2)
@@ -62,7 +63,9 @@ def loop_shares(traces: pa.Array, passage_words: int, min_words: int) -> npt.NDA
     _, distinct = np.unique(hashed, return_index=True)
     num_passages = np.bincount(texts, minlength=len(traces))
     different = np.bincount(texts[distinct], minlength=len(traces))
-    return 1 - different / np.maximum(num_passages, 1) - (num_passages == 0)
+    shares: npt.NDArray[np.float64] = 1 - different / np.maximum(num_passages, 1)
+    shares[num_passages == 0] = 0
+    return shares
 
 
 def _spaced(traces: pa.Array) -> Any:

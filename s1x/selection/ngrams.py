@@ -1,10 +1,11 @@
 """Shared word n-grams between benchmarks and a pool, as fast as columns allow.
 
-s1 joins every n-gram of every question into a Python string and looks it up in a dict. Here words are
-hashes (`s1x.selection.words`); a stretch that holds a word no benchmark uses cannot match, which rules
-most of a pool out at once, and what is left is hashed whole and looked up. Folding is s1's: lower case,
-white space folded, words split at white space. Two n-grams count as the same when their 64-bit hashes
-are: with 100,000 n-grams against a pool of ten million words, one false match in fifty million runs.
+s1 joins every n-gram of every question into a Python string and looks it up in a dict. Here words
+are hashes (`s1x.selection.words`); a stretch that holds a word no benchmark uses cannot match,
+which rules most of a pool out at once, and what is left is hashed whole and looked up. Folding is
+s1's: lower case, white space folded, words split at white space. Two n-grams count as the same when
+their 64-bit hashes are: with 100,000 n-grams against a pool of ten million words, one false match
+in fifty million runs.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ MAX_BARS = 25
 
 
 def draw(table: PoolTable, numbers: Numbers, summary: dict[str, Any], folder: Path) -> None:
-    """Writes funnel.png, and domains.png, sources.png, trace_tokens.png as far as the pool knows them."""
+    """Writes funnel.png, and domains.png, sources.png, trace_tokens.png as far as the pool knows
+    them."""
     _funnel(summary["steps"], folder / "funnel.png")
     for column, name in (("domain", "domains"), ("source", "sources")):
         if column in table.names:
@@ -37,8 +38,12 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 def _funnel(steps: list[dict[str, Any]], path: Path) -> None:
     figure, axes = _figure(7.5, 0.42 * len(steps) + 0.9)
     names = [step["step"] for step in steps]
-    axes.barh(range(len(steps)), [max(step["rows_in"], 1) for step in steps], color=BEFORE, label="in")
-    axes.barh(range(len(steps)), [max(step["rows_out"], 1) for step in steps], color=AFTER, label="out")
+    axes.barh(
+        range(len(steps)), [max(step["rows_in"], 1) for step in steps], color=BEFORE, label="in"
+    )
+    axes.barh(
+        range(len(steps)), [max(step["rows_out"], 1) for step in steps], color=AFTER, label="out"
+    )
     for place, step in enumerate(steps):
         axes.text(max(step["rows_in"], 1), place, f" {step['rows_out']:,}", va="center", fontsize=8)
     axes.set_yticks(range(len(steps)), names)

@@ -31,7 +31,8 @@ class Missing(Step):
     """Drops rows that lack a text or a feature (s1: answers that the API never gave)."""
 
     columns: list[str] = setting(
-        factory=lambda: ["reasoning_trace", "attempt"], doc="texts that must be there, and not blank"
+        factory=lambda: ["reasoning_trace", "attempt"],
+        doc="texts that must be there, and not blank",
     )
     features: list[str] = setting(
         factory=lambda: ["is_correct_*", "attempt_is_correct", "domain"],
@@ -47,7 +48,9 @@ class Missing(Step):
             for name in fnmatch.filter(rows.table.names, pattern):
                 missing = rows.column(name).is_null()
                 if missing.true_count == len(rows) and len(rows):
-                    rows.context.note(f"missing: {name} is null in every row, so it is not asked for")
+                    rows.context.note(
+                        f"missing: {name} is null in every row, so it is not asked for"
+                    )
                 else:
                     drops.mark(None, missing, f"no {name}")
         return drops
@@ -148,7 +151,8 @@ class WrongAttempts(Step):
 @option("selection_step", "trace_length")
 @dataclass(frozen=True)
 class TraceLength(Step):
-    """Drops reasoning traces that are too short or too long, in tokens of the model to be trained."""
+    """Drops reasoning traces that are too short or too long, in tokens of the model to be
+    trained."""
 
     min_tokens: int = setting(0, "shortest trace kept, in tokens", at_least=0)
     max_tokens: int | None = setting(None, "longest trace kept, in tokens", at_least=1)
@@ -156,7 +160,9 @@ class TraceLength(Step):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.max_tokens is not None and self.max_tokens < self.min_tokens:
-            raise SettingError("max_tokens", f"min_tokens ({self.min_tokens}) or more", self.max_tokens)
+            raise SettingError(
+                "max_tokens", f"min_tokens ({self.min_tokens}) or more", self.max_tokens
+            )
 
     def __call__(self, rows: Rows) -> Drops:
         tokens = rows.trace_tokens()
@@ -170,7 +176,8 @@ class TraceLength(Step):
 @option("selection_step", "truncated")
 @dataclass(frozen=True)
 class Truncated(Step):
-    """Drops traces that a token limit cut: by `finish_reason`, and by how the trace ends if wished."""
+    """Drops traces that a token limit cut: by `finish_reason`, and by how the trace ends if
+    wished."""
 
     finish_reasons: list[str] = setting(
         factory=lambda: ["truncated", "length", "max_tokens", "MAX_TOKENS"],
@@ -185,10 +192,14 @@ class Truncated(Step):
 
         drops = Drops(len(rows))
         if rows.has("finish_reason"):
-            cut = pc.is_in(rows.column("finish_reason").cast(pa.string()), pa.array(self.finish_reasons))
+            cut = pc.is_in(
+                rows.column("finish_reason").cast(pa.string()), pa.array(self.finish_reasons)
+            )
             drops.mark(None, cut, "trace cut by a limit")
         elif not self.by_ending:
-            rows.context.note("truncated: the pool has no finish_reason, nothing was dropped for it")
+            rows.context.note(
+                "truncated: the pool has no finish_reason, nothing was dropped for it"
+            )
         if self.by_ending:
             for places, batch in rows.scan(["reasoning_trace"]):
                 ends = pc.utf8_slice_codeunits(pc.utf8_rtrim_whitespace(batch.column(0)), -1)

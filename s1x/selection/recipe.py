@@ -6,8 +6,8 @@
       - step: looping
         max_loop_share: 0.3
 
-`step` names a class registered in the group `selection_step`; the rest are its options, checked when the
-configuration is read. Single options are changed from the command line by step name:
+`step` names a class registered in the group `selection_step`; the rest are its options, checked
+when the configuration is read. Single options are changed from the command line by step name:
 `+selection.override.looping.max_loop_share=0.5`.
 """
 
@@ -85,17 +85,20 @@ def _import_steps() -> None:
 
 def _step_class(name: str, where: str) -> type[Step]:
     known = REGISTRY.get("selection_step", {})
-    cls: Any = known.get(name)
+    cls: Any = known.get(name)  # of this group, so a Step
     if cls is None and "." in name:
         module, _, attribute = name.rpartition(".")
         try:
             cls = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise SettingError(f"{where}.step", "a class that can be imported", name, str(error)) from None
+            raise SettingError(
+                f"{where}.step", "a class that can be imported", name, str(error)
+            ) from None
     if cls is None:
         near = difflib.get_close_matches(name, list(known), 1, 0.5)
         hint = f"did you mean {near[0]}?" if near else "or the path of your own class"
         raise SettingError(f"{where}.step", "one of " + ", ".join(sorted(known)), name, hint)
+    assert isinstance(cls, type)
     return cls
 
 

@@ -1,4 +1,5 @@
-"""The select stage: a pool and a recipe in, the chosen rows and the whole story of the choice out."""
+"""The select stage: a pool and a recipe in, the chosen rows and the whole story of the choice
+out."""
 
 from __future__ import annotations
 
@@ -109,7 +110,8 @@ def choose(table: PoolTable, steps: Sequence[tuple[str, Step]], context: Context
         if not len(choice.rows):
             raise UserError(
                 f"selection: no row of the pool's {table.num_rows} is left after the step {name} "
-                f"({_why(funnel)}); loosen it by +selection.override.{name}, or choose another recipe"
+                f"({_why(funnel)}); loosen it by +selection.override.{name}, "
+                "or choose another recipe"
             )
     _cut(choice, steps, context)
     return choice
@@ -140,14 +142,14 @@ def _apply(choice: Choice, drops: Drops, name: str, wall_seconds: float) -> None
 
 def _cut(choice: Choice, steps: Sequence[tuple[str, Step]], context: Context) -> None:
     """A recipe with a size and no choosing step cannot keep its word."""
-    if context.size is not None and not any(step.chooses for _, step in steps):
-        if len(choice.rows) != context.size:
-            raise SettingError(
-                "selection.size",
-                f"null in a recipe without a drawing step ({len(choice.rows)} rows are left)",
-                context.size,
-                "or add a step random, longest or domain_draw",
-            )
+    if context.size in (None, len(choice.rows)) or any(step.chooses for _, step in steps):
+        return
+    raise SettingError(
+        "selection.size",
+        f"null in a recipe without a drawing step ({len(choice.rows)} rows are left)",
+        context.size,
+        "or add a step random, longest or domain_draw",
+    )
 
 
 def _why(funnel: list[dict[str, Any]]) -> str:

@@ -13,8 +13,8 @@
                 drops.mark(at, pc.ends_with(batch.column("question"), self.mark), "shouts")
             return drops
 
-and in a recipe: `steps: [{step: my_step, mark: "!!"}]`. Steps see the rows that earlier steps left; all
-randomness comes from `rows.random()`, so the same seed and pool give the same rows everywhere.
+and in a recipe: `steps: [{step: my_step, mark: "!!"}]`. Steps see the rows that earlier steps left;
+all randomness comes from `rows.random()`, so the same seed and pool give the same rows everywhere.
 """
 
 from __future__ import annotations
@@ -168,6 +168,7 @@ def wanted_size(own: int | None, rows: Rows) -> int | None:
         raise UserError(
             f"selection.size must be {len(rows)} or less, got {size}: of the pool's "
             f"{rows.table.num_rows} rows {len(rows)} are left before the draw; "
-            f"set selection.size={max(len(rows), 1)}, use a bigger pool, or loosen the recipe's steps"
+            f"set selection.size={max(len(rows), 1)}, use a bigger pool, "
+            "or loosen the recipe's steps"
         )
     return size

@@ -33,7 +33,9 @@ class PoolTable:
     def __init__(self, folder: Path) -> None:
         files = sorted(folder.glob("part-*.parquet")) or sorted(folder.glob("*.parquet"))
         if not files:
-            raise UserError(f"pool: {folder} has no Parquet files; run the pool stage again (force=[pool])")
+            raise UserError(
+                f"pool: {folder} has no Parquet files; run the pool stage again (force=[pool])"
+            )
         self.folder, self.files = folder, files
         self.schema = self._open(files[0]).schema_arrow
         self.num_rows = sum(self._open(f).metadata.num_rows for f in files)
@@ -73,8 +75,12 @@ class PoolTable:
                 whole = pa.chunked_array(chunks).unify_dictionaries()
                 self._small[name] = whole.combine_chunks()
             else:
-                self._small[name] = pa.chunked_array(chunks, self.schema.field(name).type).combine_chunks()
-            if isinstance(self._small[name], pa.ChunkedArray):  # one chunk stays chunked in old Arrow
+                self._small[name] = pa.chunked_array(
+                    chunks, self.schema.field(name).type
+                ).combine_chunks()
+            if isinstance(
+                self._small[name], pa.ChunkedArray
+            ):  # one chunk stays chunked in old Arrow
                 self._small[name] = self._small[name].chunk(0)
         return self._small[name]
 
@@ -89,7 +95,8 @@ class PoolTable:
             if name not in self.names:
                 have = ", ".join(self.names)
                 raise UserError(
-                    f"the pool has no column {name}; map it with pool.columns.{name}=<your column>, "
+                    f"the pool has no column {name}; map it with "
+                    f"pool.columns.{name}=<your column>, "
                     f"make it with stages=[annotate], or leave the step out (the pool has {have})"
                 )
 
@@ -114,7 +121,10 @@ class PoolTable:
                     first += size
                     continue
                 stream = file.iter_batches(
-                    batch_size=batch_rows, row_groups=[group], columns=list(columns), use_threads=False
+                    batch_size=batch_rows,
+                    row_groups=[group],
+                    columns=list(columns),
+                    use_threads=False,
                 )
                 for batch in stream:
                     batch = batch.select(list(columns))

@@ -1,4 +1,5 @@
-"""Trace lengths in tokens: from the pool's column, counted by the model's tokenizer where missing."""
+"""Trace lengths in tokens: from the pool's column, counted by the model's tokenizer where
+missing."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def trace_tokens(rows: Rows) -> Numbers:
         rows.context.note(
             f"trace_tokens: counted with the tokenizer for {unknown.size} rows that did not say"
         )
-    return pc.fill_null(rows.column("trace_tokens"), 0).to_numpy().astype(np.int64)
+    known_now: Numbers = pc.fill_null(rows.column("trace_tokens"), 0).to_numpy().astype(np.int64)
+    return known_now
 
 
 def token_counter(source: str | TokenCounter | None) -> TokenCounter:
@@ -82,9 +84,10 @@ def _transformers_counter(source: str) -> TokenCounter:
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source)
-    except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds
+    except Exception as error:
         raise UserError(
-            f"the tokenizer of {source} cannot be loaded ({str(error).splitlines()[0]}), and the pool "
+            f"the tokenizer of {source} cannot be loaded ({str(error).splitlines()[0]}), "
+            "and the pool "
             "has no trace_tokens; map pool.columns.trace_tokens or choose another model"
         ) from None
 

@@ -47,7 +47,8 @@ def attempt_verdicts(rows: Rows, grader: str | None) -> Codes:
         return found
     left = Rows(rows.table, rows.numbers[unknown], rows.context, "grading")
     for places, batch in left.scan(["question", "attempt", "solution"]):
-        found[unknown[places]] = grade(*(c.to_pylist() for c in batch.columns), grader=grader)
+        questions, attempts, solutions = (column.to_pylist() for column in batch.columns)
+        found[unknown[places]] = grade(questions, attempts, solutions, grader)
     return found
 
 
@@ -72,7 +73,8 @@ def grade(
     pairs = []
     for i in places:
         question, attempt, solution = triples[i]
-        assert attempt and solution
+        assert attempt
+        assert solution
         pairs.append((Problem(str(i), question, reference_answer(solution), domain=""), attempt))
     result = [-1] * len(triples)
     judge = make_grader(grader)

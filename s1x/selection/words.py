@@ -1,8 +1,8 @@
 """Texts as word hashes: the folding that decontamination, duplicates and loops share.
 
-A column of texts is lower-cased, split at white space and hashed word by word without making a single
-Python string: the bytes of a batch are one NumPy array, a word is a stretch of it, and eight bytes of
-all words are read at a time. Hashes are 64 bits wide and the same on every machine.
+A column of texts is lower-cased, split at white space and hashed word by word without making a
+single Python string: the bytes of a batch are one NumPy array, a word is a stretch of it, and eight
+bytes of all words are read at a time. Hashes are 64 bits wide and the same on every machine.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _hash_stretches(data: npt.NDArray[np.uint8], starts: Ints, lengths: Ints) ->
     eights: Any = np.ndarray((data.size - 7,), "<u8", buffer=data.data, strides=(1,))
     masks = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
     starts = starts + _PAD
-    hashed = eights[starts]
+    hashed: Hashes = eights[starts]
     hashed &= masks[np.minimum(lengths, 8)]
     hashed += lengths.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     _spread(hashed)

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from s1x.selection.stage import Choice
     from s1x.selection.table import Numbers, PoolTable
 
-WRITTEN_FILES = ("README.md", "chosen.parquet", "s1k.parquet", "dropped.parquet", "*.png", "funnel.json")
+WRITTEN_FILES = (
+    "README.md",
+    "chosen.parquet",
+    "s1k.parquet",
+    "dropped.parquet",
+    "*.png",
+    "funnel.json",
+)
 
 
 def chosen(table: PoolTable, numbers: Numbers, path: Path) -> None:
@@ -31,7 +38,9 @@ def chosen(table: PoolTable, numbers: Numbers, path: Path) -> None:
             columns: dict[str, Any] = {"row": pa.array(rows)}
             columns.update({name: batch.column(name) for name in texts})
             for name in [*derived, *(n for n in texts if n == "trace_tokens")]:
-                columns[name] = table.column(name).take(pa.array(rows)).cast(schema.field(name).type)
+                columns[name] = (
+                    table.column(name).take(pa.array(rows)).cast(schema.field(name).type)
+                )
             file.write_table(pa.table(columns, schema=schema))
 
 
@@ -45,14 +54,22 @@ def published(table: PoolTable, numbers: Numbers, path: Path) -> None:
     schema = pa.schema(
         [*((n, text) for n in names), ("thinking_trajectories", pa.list_(text)), ("attempt", text)]
     )
-    ours = {"cot_type": "domain", "source_type": "source", "thinking_trajectories": "reasoning_trace"}
+    ours = {
+        "cot_type": "domain",
+        "source_type": "source",
+        "thinking_trajectories": "reasoning_trace",
+    }
     wanted = {n: n if n in table.schema.names else ours.get(n, n) for n in schema.names}
     there = {theirs: own for theirs, own in wanted.items() if own in table.schema.names}
     with pq.ParquetWriter(path, schema) as file:
         for _, batch in table.scan(list(dict.fromkeys(there.values())), numbers):
-            columns: dict[str, Any] = {n: pa.nulls(batch.num_rows, schema.field(n).type) for n in names}
+            columns: dict[str, Any] = {
+                n: pa.nulls(batch.num_rows, schema.field(n).type) for n in names
+            }
             columns.update({n: batch.column(own).cast(text) for n, own in there.items()})
-            columns["thinking_trajectories"] = _as_lists(columns.get("thinking_trajectories"), batch)
+            columns["thinking_trajectories"] = _as_lists(
+                columns.get("thinking_trajectories"), batch
+            )
             columns.setdefault("attempt", pa.nulls(batch.num_rows, text))
             file.write_table(pa.table({n: columns[n] for n in schema.names}, schema=schema))
 
@@ -66,7 +83,8 @@ def _as_lists(texts: Any, batch: pa.RecordBatch) -> pa.Array:
 
 
 def dropped(table: PoolTable, choice: Choice, path: Path) -> None:
-    """Every row that was not chosen: its number and question, the step, the reason, what was found."""
+    """Every row that was not chosen: its number and question, the step, the reason, what was
+    found."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -74,7 +92,13 @@ def dropped(table: PoolTable, choice: Choice, path: Path) -> None:
     text = pa.string()
     small = [n for n in ("source", "domain", "trace_tokens") if n in table.names]
     schema = pa.schema(
-        [("row", pa.int64()), ("step", text), ("reason", text), ("detail", text), ("question", text)]
+        [
+            ("row", pa.int64()),
+            ("step", text),
+            ("reason", text),
+            ("detail", text),
+            ("question", text),
+        ]
         + [(n, pa.int64() if n == "trace_tokens" else text) for n in small]
     )
     numbers = np.flatnonzero(choice.step_of >= 0)
@@ -90,7 +114,9 @@ def dropped(table: PoolTable, choice: Choice, path: Path) -> None:
                 "question": batch.column("question"),
             }
             for name in small:
-                columns[name] = table.column(name).take(pa.array(rows)).cast(schema.field(name).type)
+                columns[name] = (
+                    table.column(name).take(pa.array(rows)).cast(schema.field(name).type)
+                )
             file.write_table(pa.table(columns, schema=schema))
 
 
@@ -112,7 +138,7 @@ def push(folder: Path, repository: str, private: bool) -> None:
             allow_patterns=list(WRITTEN_FILES),
             commit_message="Selection by s1x",
         )
-    except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"selection.push_to_hub {repository}: the hub refused or cannot be reached ({reason}); "

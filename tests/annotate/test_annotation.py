@@ -90,7 +90,12 @@ def settings(*urls: str, **changed: Any) -> Annotate:
         for name in ("teacher", "judge", "classifier")
     }
     solver = {"model": "solver", "base_urls": list(urls), "concurrency": 8, "max_tokens": 100}
-    values = {"backoff_seconds": 0.01, "max_backoff_seconds": 0.2, "timeout_seconds": 0.7, "max_tries": 30}
+    values = {
+        "backoff_seconds": 0.01,
+        "max_backoff_seconds": 0.2,
+        "timeout_seconds": 0.7,
+        "max_tries": 30,
+    }
     return Annotate(**{**models, "solvers": {"small": solver}, **values, **changed})
 
 
@@ -113,7 +118,9 @@ def check(rows: list[dict[str, Any]], num_questions: int = NUM_QUESTIONS) -> Non
         assert row["domain"] == ("Number theory" if a % 2 else None)  # 99 is no code
 
 
-def test_every_column_comes_from_a_server_that_misbehaves(server: LocalServer, tmp_path: Path) -> None:
+def test_every_column_comes_from_a_server_that_misbehaves(
+    server: LocalServer, tmp_path: Path
+) -> None:
     pool = make_pool(tmp_path / "pool")
     summary = run(pool, settings(server.url), tmp_path / "out", tmp_path / "store")
     check(rows_of(tmp_path / "out"))
@@ -137,8 +144,14 @@ def test_second_run_costs_nothing_and_a_changed_prompt_redoes_only_its_task(
     first = len(steady.sent())
     run(pool, settings(steady.url), tmp_path / "b", tmp_path / "store")
     assert len(steady.sent()) == first
-    assert (tmp_path / "a/part-00000.parquet").read_bytes() == (tmp_path / "b/part-00000.parquet").read_bytes()
-    classifier = {"model": "classifier", "base_urls": [steady.url], "prompt": "Sort: {question} {x}"}
+    assert (tmp_path / "a/part-00000.parquet").read_bytes() == (
+        tmp_path / "b/part-00000.parquet"
+    ).read_bytes()
+    classifier = {
+        "model": "classifier",
+        "base_urls": [steady.url],
+        "prompt": "Sort: {question} {x}",
+    }
     run(pool, settings(steady.url, classifier=classifier), tmp_path / "c", tmp_path / "store")
     new = steady.sent()[first:]
     assert {model for model, _, _ in new} == {"classifier"}
@@ -156,7 +169,9 @@ def test_killed_and_restarted_halfway_every_question_is_answered_once(
         "run(p / 'pool', settings(sys.argv[3]), p / 'out', p / 'store')"
     )
     root = str(Path(__file__).resolve().parents[2])
-    client = subprocess.Popen([sys.executable, "-c", code, root, str(tmp_path), server.url], cwd=root)
+    client = subprocess.Popen(
+        [sys.executable, "-c", code, root, str(tmp_path), server.url], cwd=root
+    )
     deadline = time.monotonic() + 60
     while len(server.sent()) < 2 * NUM_QUESTIONS and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -172,7 +187,9 @@ def test_killed_and_restarted_halfway_every_question_is_answered_once(
     run(pool, settings(server.url), tmp_path / "out", tmp_path / "store")
     check(rows_of(tmp_path / "out"))
     after = set(map(tuple, server.sent()[log_lines:]))
-    assert len(AnswerStore(tmp_path / "store" / STORE)) == len(before | after)  # none lost, each once
+    assert len(AnswerStore(tmp_path / "store" / STORE)) == len(
+        before | after
+    )  # none lost, each once
     assert len(before & after) <= len(before) - kept  # asked again: only what the dead client lost
 
 
@@ -195,7 +212,9 @@ def test_calls_spread_over_servers_and_go_on_when_one_dies(
 
 def test_caps_stop_cleanly_and_are_not_passed(steady: LocalServer, tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool")
-    with pytest.raises(UserError, match=r"annotate.max_total_tokens=3000 is reached: \d+ new answers"):
+    with pytest.raises(
+        UserError, match=r"annotate.max_total_tokens=3000 is reached: \d+ new answers"
+    ):
         run(pool, settings(steady.url, max_total_tokens=3000), tmp_path / "a", tmp_path / "store")
     kept = len(AnswerStore(tmp_path / "store" / STORE))
     assert kept == len(steady.sent())  # whatever was answered is stored
@@ -203,7 +222,7 @@ def test_caps_stop_cleanly_and_are_not_passed(steady: LocalServer, tmp_path: Pat
     prices = {"usd_per_million_prompt_tokens": 1000.0, "usd_per_million_generated_tokens": 1000.0}
     teacher = {"model": "teacher", "base_urls": [steady.url], "max_tokens": 100, **prices}
     dear = settings(steady.url, tasks=["trace"], teacher=teacher, max_usd=0.3)
-    with pytest.raises(UserError, match="annotate.max_usd=0.3 is reached"):
+    with pytest.raises(UserError, match=r"annotate.max_usd=0.3 is reached"):
         run(pool, dear, tmp_path / "a", tmp_path / "store-usd")
     assert 0.015 * len(AnswerStore(tmp_path / "store-usd" / STORE)) <= 0.3
     summary = run(pool, settings(steady.url), tmp_path / "b", tmp_path / "store")
@@ -220,12 +239,14 @@ def test_what_the_pool_has_is_kept_unless_replaced(steady: LocalServer, tmp_path
     }
     (tmp_path / "pool").mkdir()
     pq.write_table(pa.table(columns), tmp_path / "pool" / "part-00000.parquet")
-    run(tmp_path / "pool", settings(steady.url, tasks=["trace"]), tmp_path / "a", tmp_path / "store")
+    run(
+        tmp_path / "pool", settings(steady.url, tasks=["trace"]), tmp_path / "a", tmp_path / "store"
+    )
     assert [r["reasoning_trace"] for r in rows_of(tmp_path / "a")] == ["mine", "I add 5 and 6."]
     assert [r["trace_tokens"] for r in rows_of(tmp_path / "a")] == [1, None]
     anew = settings(steady.url, tasks=["trace"], replace=True)
     run(tmp_path / "pool", anew, tmp_path / "b", tmp_path / "store")
-    assert [r["reasoning_trace"] for r in rows_of(tmp_path / "b")][0] == "I add 1 and 2."
+    assert next(r["reasoning_trace"] for r in rows_of(tmp_path / "b")) == "I add 1 and 2."
     assert [r["trace_tokens"] for r in rows_of(tmp_path / "b")] == [None, None]
 
 
@@ -235,7 +256,9 @@ def test_mistakes_are_told_in_a_sentence(steady: LocalServer, tmp_path: Path) ->
     def attempt(changed: Annotate) -> None:
         run(pool, changed, tmp_path / "out", tmp_path / "store")
 
-    with pytest.raises(SettingError, match="annotate.teacher.model must be set for the task trace"):
+    with pytest.raises(
+        SettingError, match=r"annotate.teacher.model must be set for the task trace"
+    ):
         attempt(settings(steady.url, teacher={}))
     with pytest.raises(SettingError, match="usd_per_million_prompt_tokens must be set"):
         attempt(settings(steady.url, max_usd=1.0))
@@ -249,5 +272,5 @@ def test_mistakes_are_told_in_a_sentence(steady: LocalServer, tmp_path: Path) ->
         attempt(settings(steady.url, teacher=gone, max_tries=3))
     with pytest.raises(SettingError, match="tasks must be of trace, solve"):
         settings(tasks=["label"])
-    with pytest.raises(SettingError, match="teacher.concurrency must be 1 or more"):
+    with pytest.raises(SettingError, match=r"teacher.concurrency must be 1 or more"):
         settings(teacher={"model": "x", "concurrency": 0})

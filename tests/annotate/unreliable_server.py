@@ -2,8 +2,9 @@
 
     python unreliable_server.py PORT LOG MISBEHAVE
 
-Questions read "What is A plus B?". Of the calls it gets, the share MISBEHAVE is answered by a pause, 429,
-500, a connection that is cut, or garbage. Every reply that was sent whole is a line of LOG.
+Questions read "What is A plus B?". Of the calls it gets, the share MISBEHAVE is answered by a
+pause, 429, 500, a connection that is cut, or garbage. Every reply that was sent whole is a line of
+LOG.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:  # noqa: N802 - the base class's name
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with LOCK:
             fate = RANDOM.random()
@@ -74,7 +75,9 @@ class Handler(BaseHTTPRequestHandler):
         message["usage"] = {"prompt_tokens": 10, "completion_tokens": 5}  # type: ignore[assignment]
         self._send(200, json.dumps(message).encode())
         with LOCK, open(LOG, "a") as log:
-            log.write(json.dumps([body["model"], body["messages"][-1]["content"], body["seed"]]) + "\n")
+            log.write(
+                json.dumps([body["model"], body["messages"][-1]["content"], body["seed"]]) + "\n"
+            )
 
     def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

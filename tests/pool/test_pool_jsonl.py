@@ -104,7 +104,10 @@ def test_many_rows_keep_their_order_over_row_groups(tmp_path: Path) -> None:
     ("changed", "words"),
     [
         ({"path": "nowhere.jsonl"}, "path must be a file, a folder or a glob that exists"),
-        ({"columns": {"reasoning_trace": "cot"}}, r"columns.reasoning_trace must be a column of .*has q"),
+        (
+            {"columns": {"reasoning_trace": "cot"}},
+            r"columns.reasoning_trace must be a column of .*has q",
+        ),
         ({"columns": {"trace": "q"}}, "columns must be a mapping from our names"),
         ({}, "columns.question must be the column of .* it has q, a"),
         ({"max_bad_fraction": 2.0}, "max_bad_fraction must be 1 or less"),

@@ -49,7 +49,10 @@ def test_types_of_others_become_ours(tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_named_by_row(tmp_path: Path) -> None:
-    columns = {"question": [f"Q{i}" if i % 50 else None for i in range(1, 2601)], "n": [-1, *range(2599)]}
+    columns = {
+        "question": [f"Q{i}" if i % 50 else None for i in range(1, 2601)],
+        "n": [-1, *range(2599)],
+    }
     path = write(tmp_path / "a.parquet", columns, row_group_size=700)
     pool = Parquet(path=path, columns={"trace_tokens": "n"})
     counts = pool.write(tmp_path / "pool")
@@ -58,7 +61,9 @@ def test_bad_rows_are_named_by_row(tmp_path: Path) -> None:
     assert '"line": 1,' in lines[0]
     assert '"line": 50,' in lines[1]
     assert '"line": 2600,' in lines[-1]
-    assert [r["question"] for r in read(tmp_path / "pool")][:50] == [f"Q{i}" for i in range(2, 50)] + [
+    assert [r["question"] for r in read(tmp_path / "pool")][:50] == [
+        f"Q{i}" for i in range(2, 50)
+    ] + [
         "Q51",
         "Q52",
     ]
@@ -120,7 +125,9 @@ def test_s1_59k_joins_features_on_the_question(offline: None, tmp_path: Path) ->
     }
     write(tmp_path / "pool/train.parquet", pool)
     write(tmp_path / "features/train.parquet", features)
-    S159K(dataset=str(tmp_path / "pool"), features=str(tmp_path / "features")).write(tmp_path / "out")
+    S159K(dataset=str(tmp_path / "pool"), features=str(tmp_path / "features")).write(
+        tmp_path / "out"
+    )
     rows = read(tmp_path / "out")
     assert rows[0]["domain"] is None
     assert rows[0]["trace_tokens"] is None
@@ -134,7 +141,9 @@ def test_s1_59k_joins_features_on_the_question(offline: None, tmp_path: Path) ->
 def test_an_unreachable_hub_is_one_sentence(offline: None, tmp_path: Path) -> None:
     pool = Hub(dataset="nobody/no-such-data-set")
     for attempt in (pool.fingerprint, lambda: pool.write(tmp_path / "pool")):
-        with pytest.raises(UserError, match="no-such-data-set cannot be loaded from the hub") as error:
+        with pytest.raises(
+            UserError, match="no-such-data-set cannot be loaded from the hub"
+        ) as error:
             attempt()
         assert "pool=jsonl" in str(error.value)
         assert "\n" not in str(error.value)

@@ -20,7 +20,9 @@ from s1x.selection.table import PoolTable
 CONF = Path(__file__).resolve().parents[2] / "conf" / "selection"
 
 
-def write_pool(folder: Path, columns: Mapping[str, Any], rows_per_group: int = 1000, parts: int = 1) -> Path:
+def write_pool(
+    folder: Path, columns: Mapping[str, Any], rows_per_group: int = 1000, parts: int = 1
+) -> Path:
     """A pool folder with these columns, in so many parts and row groups."""
     folder.mkdir(parents=True, exist_ok=True)
     table = pa.table(dict(columns))
@@ -70,7 +72,9 @@ def apply(tmp_path: Path) -> Apply:
     ) -> Choice:
         table = PoolTable(pool(columns, layout))
         recipe = Recipe(size=size, steps=list(steps))
-        context = Context(seed, size, benchmarks or {}, tokenizer, notes if notes is not None else [])
+        context = Context(
+            seed, size, benchmarks or {}, tokenizer, notes if notes is not None else []
+        )
         return choose(table, recipe.built(), context)
 
     return run

@@ -13,7 +13,11 @@ from s1x.selection.draw import _rank
 
 STEP = {
     "step": "domain_draw",
-    "trusted": [{"source": "gpqa"}, {"source": "aime"}, {"source": "openaimath", "min_trace_tokens": 5600}],
+    "trusted": [
+        {"source": "gpqa"},
+        {"source": "aime"},
+        {"source": "openaimath", "min_trace_tokens": 5600},
+    ],
     "uniform_share": 0.7,
     "benchmark_sources": [{"source": "aime"}, {"source": "gpqa", "share": 0.5}],
     "length_bias": 2.0,
@@ -51,7 +55,9 @@ def notebook(pool: dict[str, list[Any]], size: int, rng: random.Random) -> set[i
     chosen = set(seeds_of(pool))
 
     def counts(source: str) -> Counter[str]:
-        return Counter(d for d, s in zip(pool["domain"], pool["source"], strict=True) if s == source)
+        return Counter(
+            d for d, s in zip(pool["domain"], pool["source"], strict=True) if s == source
+        )
 
     gpqa, aime = counts("Idavidrein/gpqa"), counts("qq8933/AIME_1983_2024")
     ratio = 0.5 * sum(aime.values()) / sum(gpqa.values())

@@ -32,7 +32,16 @@ def make_columns(seed: int = 0) -> dict[str, list[Any]]:
         + ["hard"] * (HARD - SEEDS)
     )
     rng.shuffle(fates)
-    names = ("fate", "question", "solution", "reasoning_trace", "attempt", "source", "trace_tokens", *FEATURES)
+    names = (
+        "fate",
+        "question",
+        "solution",
+        "reasoning_trace",
+        "attempt",
+        "source",
+        "trace_tokens",
+        *FEATURES,
+    )
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for number, fate in enumerate(fates):
         for name, value in make_row(number, fate, rng).items():
@@ -42,7 +51,9 @@ def make_columns(seed: int = 0) -> dict[str, list[Any]]:
 
 def make_row(number: int, fate: str, rng: random.Random) -> dict[str, Any]:
     tokens = rng.randrange(200, 9000)
-    source = rng.choice(["AI-MO/NuminaMath-CoT/olympiads", "OpenDFM/SciEval/x", "qfq/openaimath/Algebra"])
+    source = rng.choice(
+        ["AI-MO/NuminaMath-CoT/olympiads", "OpenDFM/SciEval/x", "qfq/openaimath/Algebra"]
+    )
     right = rng.random() < 0.5
     if fate == "seed":
         source = rng.choice(["Idavidrein/gpqa", "qq8933/AIME_1983_2024", "qfq/openaimath/Geometry"])
@@ -51,7 +62,11 @@ def make_row(number: int, fate: str, rng: random.Random) -> dict[str, Any]:
         tokens = min(tokens, 5600)
     elif fate == "hard" and rng.random() < 0.03:
         source, right = "qq8933/AIME_1983_2024", False
-    solved = rng.choice([(True, True), (True, False), (False, True)]) if fate == "solved" else (False, False)
+    solved = (
+        rng.choice([(True, True), (True, False), (False, True)])
+        if fate == "solved"
+        else (False, False)
+    )
     words = " ".join(f"{rng.choice('abcdefgh')}{rng.randrange(10**6)}" for _ in range(12))
     row: dict[str, Any] = {
         "fate": fate,
@@ -84,7 +99,9 @@ def fates_of(rows: Sequence[int], columns: dict[str, list[Any]]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def selected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[Any]], dict[str, Any]]:
+def selected(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, list[Any]], dict[str, Any]]:
     folder = tmp_path_factory.mktemp("funnel")
     columns = make_columns()
     pool = write_pool(folder / "pool", columns, 2000, 2)
@@ -125,7 +142,7 @@ def test_the_known_funnel_to_the_row(selected: Any) -> None:
 
 
 def test_the_funnel_file_says_the_same(selected: Any) -> None:
-    folder, columns, summary = selected
+    folder, _columns, summary = selected
     assert json.loads((folder / "funnel.json").read_text()) == summary
     chosen = pq.read_table(folder / "chosen.parquet")
     assert summary["rows_chosen"] == chosen.num_rows == 1000

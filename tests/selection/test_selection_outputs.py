@@ -24,7 +24,9 @@ def columns() -> dict[str, Any]:
     return {
         "question": [f"Question {i} costs $5 | or `6`?" for i in range(NUM_ROWS)],
         "solution": [str(i) for i in range(NUM_ROWS)],
-        "reasoning_trace": [None if i % 10 == 0 else f"trace {i} " * (i % 40 + 1) for i in range(NUM_ROWS)],
+        "reasoning_trace": [
+            None if i % 10 == 0 else f"trace {i} " * (i % 40 + 1) for i in range(NUM_ROWS)
+        ],
         "attempt": [f"Answer: {i}" for i in range(NUM_ROWS)],
         "source": [f"source_{i % 3}" for i in range(NUM_ROWS)],
         "domain": [None if i % 20 == 3 else f"domain $x_{i % 7}$" for i in range(NUM_ROWS)],
@@ -137,13 +139,20 @@ def test_summary_knows_what_the_pool_knows(folder: Path) -> None:
 def test_other_processes_choose_the_same(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[3]); from pathlib import Path\n"
-        "from conftest import shipped; from s1x.selection import run; from test_selection_outputs import count\n"
+        "from conftest import shipped\n"
+        "from s1x.selection import run\n"
+        "from test_selection_outputs import count\n"
         "run(Path(sys.argv[1]), shipped('s1k', size=50), {}, 0, Path(sys.argv[2]), count)"
     )
     here = str(Path(__file__).parent)
     for seed, threads in (("1", "1"), ("2", "4")):
         out = tmp_path / seed
-        env = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": threads, "ARROW_NUM_THREADS": threads}
+        env = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "OMP_NUM_THREADS": threads,
+            "ARROW_NUM_THREADS": threads,
+        }
         command = [sys.executable, "-c", code, str(folder.parent / "pool"), str(out), here]
         subprocess.run(command, check=True, env=env, cwd=Path(__file__).parents[2])
         for name in ("chosen.parquet", "s1k.parquet", "dropped.parquet"):
@@ -163,7 +172,7 @@ def test_push_is_off_and_its_failure_is_a_sentence(
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Refusing)
     recipe = shipped("s1k", size=50, push_to_hub="me/mine")
-    with pytest.raises(UserError, match="push_to_hub me/mine: .*no route to host") as error:
+    with pytest.raises(UserError, match=r"push_to_hub me/mine: .*no route to host") as error:
         run(folder.parent / "pool", recipe, {}, 0, tmp_path, count)
     assert "\n" not in str(error.value)
 
@@ -172,11 +181,20 @@ def test_push_is_off_and_its_failure_is_a_sentence(
     ("steps", "words"),
     [
         ([{"step": "mising"}], r"steps\[0\].step must be one of .*; did you mean missing\?"),
-        ([{"step": "missing"}, {"step": "longest", "sise": 5}], r"steps\[1\].sise must be an option .*size"),
-        ([{"step": "domain_draw", "length_bias": 0.5}], r"steps\[0\].length_bias must be 1 or more, got 0.5"),
+        (
+            [{"step": "missing"}, {"step": "longest", "sise": 5}],
+            r"steps\[1\].sise must be an option .*size",
+        ),
+        (
+            [{"step": "domain_draw", "length_bias": 0.5}],
+            r"steps\[0\].length_bias must be 1 or more, got 0.5",
+        ),
         ([{"step": "random", "size": "many"}], r"steps\[0\].size must be of its type"),
         ([{"step": "decontaminate", "rule": "all"}], r"steps\[0\].rule must be one of any, share"),
-        ([{"step": "trace_length", "min_tokens": 9, "max_tokens": 3}], r"max_tokens must be min_tokens \(9\)"),
+        (
+            [{"step": "trace_length", "min_tokens": 9, "max_tokens": 3}],
+            r"max_tokens must be min_tokens \(9\)",
+        ),
         ([{"step": "format", "patterns": {"x": "(?=a)"}}], r"patterns.x must be RE2 syntax"),
         ([{"step": "domain_draw", "trusted": [{"surce": "a"}]}], r"steps\[0\]"),
         (["missing"], r"steps\[0\] must be a mapping with a key step"),

@@ -134,11 +134,20 @@ def test_loops_are_found_by_repeated_passages(apply: Any) -> None:
 
 
 def test_language(apply: Any) -> None:
-    english = "We know that the sum of the two numbers is ten and so the first of them is four. " * 4
+    english = (
+        "We know that the sum of the two numbers is ten and so the first of them is four. " * 4
+    )
     german = "Wir wissen, dass die Summe der beiden Zahlen zehn ist, also ist die erste vier. " * 4
     columns = {
         "question": ["q"] * 6,
-        "reasoning_trace": [english, german, "因为两个数的和是十所以第一个数是四" * 5, "12 > 5 near", None, "это"],
+        "reasoning_trace": [
+            english,
+            german,
+            "因为两个数的和是十所以第一个数是四" * 5,
+            "12 > 5 near",
+            None,
+            "это",
+        ],
     }
     assert kept(apply(columns, {"step": "language"})) == [0, 3, 4]
     two = {"step": "language", "languages": ["de", "zh"]}
@@ -171,7 +180,9 @@ def test_solved_by_any_all_or_so_many(apply: Any, options: dict[str, Any], left:
 
 
 def test_solver_that_is_not_there_is_named(apply: Any) -> None:
-    with pytest.raises(UserError, match="no column is_correct_d; map it with pool.columns.is_correct_d"):
+    with pytest.raises(
+        UserError, match=r"no column is_correct_d; map it with pool.columns.is_correct_d"
+    ):
         apply(VERDICTS, {"step": "solved", "solvers": ["d"]})
     with pytest.raises(UserError, match="no column is_correct_<solver>"):
         apply({"question": ["q"]}, {"step": "solved"})
@@ -185,7 +196,9 @@ def test_several_models_rows_of_a_question_are_solvers(apply: Any) -> None:
         "solution": ["1", "1", "2", "2", None],
     }
     assert kept(apply(columns, {"step": "solved", "grader": "exact"})) == [2, 3, 4]
-    assert kept(apply(columns, {"step": "solved", "grader": "exact", "min_right": None})) == list(range(5))
+    assert kept(apply(columns, {"step": "solved", "grader": "exact", "min_right": None})) == list(
+        range(5)
+    )
     assert kept(apply(columns, {"step": "agreement", "num_models": 2})) == list(range(5))
 
 
@@ -239,7 +252,7 @@ def test_near_duplicates_against_all_pairs(apply: Any) -> None:
             expected.append(i)
     choice = apply({"question": questions}, {"step": "near_duplicates"})
     assert kept(choice) == expected
-    assert 40 < 400 - len(expected)
+    assert 400 - len(expected) > 40
     gone = next(i for i in range(400) if i not in expected)
     assert choice.details[gone].startswith("row ")
 
@@ -248,9 +261,17 @@ PHRASE = "where m and n are relatively prime positive integers"
 
 
 def test_any_shared_ngram_and_the_phrase_that_is_no_evidence(apply: Any) -> None:
-    benchmark = {"b": problems(f"Find x {PHRASE} and tell", "a b c d e f g h i j k l", "Short one?")}
+    benchmark = {
+        "b": problems(f"Find x {PHRASE} and tell", "a b c d e f g h i j k l", "Short one?")
+    }
     questions = [f"Number {i} of many {PHRASE} here" for i in range(12)]
-    questions += ["x A B  c\nd e f G h y", "a b c d e f g x", "short   ONE", "short one more", "clean"]
+    questions += [
+        "x A B  c\nd e f G h y",
+        "a b c d e f g x",
+        "short   ONE",
+        "short one more",
+        "clean",
+    ]
     step = {"step": "decontaminate"}
     choice = apply({"question": questions}, step, benchmarks=benchmark)
     assert kept(choice) == [13, 15, 16]
@@ -294,8 +315,8 @@ def test_decontamination_without_benchmarks_says_so(apply: Any) -> None:
     notes: list[str] = []
     apply({"question": ["q"]}, {"step": "decontaminate"}, notes=notes)
     assert notes == ["decontaminate: the run has no benchmarks, nothing was compared"]
+    step = {"step": "decontaminate", "benchmarks": ["x"]}
     with pytest.raises(SettingError, match="benchmarks must be of the run's"):
-        step = {"step": "decontaminate", "benchmarks": ["x"]}
         apply({"question": ["q"]}, step, benchmarks={"b": problems("q")})
 
 
@@ -311,7 +332,10 @@ def test_domain_cap(apply: Any) -> None:
 
 
 def test_longest_and_random(apply: Any) -> None:
-    columns = {"question": [f"q{i}" for i in range(50)], "trace_tokens": [i % 10 for i in range(50)]}
+    columns = {
+        "question": [f"q{i}" for i in range(50)],
+        "trace_tokens": [i % 10 for i in range(50)],
+    }
     assert kept(apply(columns, {"step": "longest"}, size=5)) == [9, 19, 29, 39, 49]
     draws = [kept(apply(columns, {"step": "random"}, size=5, seed=seed)) for seed in range(40)]
     assert len({tuple(d) for d in draws}) > 35
@@ -325,11 +349,13 @@ def test_more_rows_than_are_left_is_one_clear_sentence(apply: Any) -> None:
             apply(columns, {"step": "duplicates"}, {"step": step}, size=3)
         assert "selection.size must be 2 or less, got 3" in str(error.value)
         assert "set selection.size=2" in str(error.value)
-    with pytest.raises(UserError, match=r"null in a recipe without a drawing step \(3 rows are left\)"):
+    with pytest.raises(
+        UserError, match=r"null in a recipe without a drawing step \(3 rows are left\)"
+    ):
         apply(columns, {"step": "format"}, size=2)
 
 
 def test_nothing_left_names_the_step(apply: Any) -> None:
     columns = {"question": ["q"], "is_correct_a": [True]}
-    with pytest.raises(UserError, match="left after the step solved .1 solved by a.; loosen it"):
+    with pytest.raises(UserError, match=r"left after the step solved \(1 solved by a\); loosen it"):
         apply(columns, {"step": "solved"})

@@ -81,7 +81,7 @@ def test_long_words_differ_in_every_byte() -> None:
     variants = [word] + [word[:i] + "X" + word[i + 1 :] for i in range(len(word))]
     variants += [word[:i] for i in range(1, len(word))]
     hashes = words_of(pa.array([v.replace("X", "x") for v in variants])).hashes
-    assert len(set(hashes.tolist())) == len(set(v.lower() for v in variants))
+    assert len(set(hashes.tolist())) == len({v.lower() for v in variants})
 
 
 def test_hashes_are_the_same_on_every_machine() -> None:
