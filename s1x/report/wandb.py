@@ -65,6 +65,7 @@ class WeightsAndBiases(Tracker):
         wandb = _module()
         folder = Path(str(context.get("run_folder") or "."))
         folder.mkdir(parents=True, exist_ok=True)
+        wandb.setup(settings=wandb.Settings(silent=True))
         try:
             run = wandb.init(
                 project=self.project,

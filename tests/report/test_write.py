@@ -85,9 +85,13 @@ def test_first_lines_say_what_the_laptop_scale_is(written: Written) -> None:
 
 @pytest.mark.usefixtures("no_pictures")
 def test_paper_scale_carries_no_warning_of_the_laptop(made: world.Made, tmp_path: Path) -> None:
+    folder = world.evaluation(tmp_path / "e", world.Benchmark("math500", 10))
+    report.run({"scale": "h100x16"}, [folder], None, None, tmp_path / "out")
+    assert "rehearsal" not in (tmp_path / "out" / "report.html").read_text()
+    # puzzles are puzzles, whatever scale the run was given
     context = world.context(made, scale="h100x16")
-    report.run(context, made.evaluations[:1], None, None, tmp_path)
-    assert "rehearsal" not in (tmp_path / "report.html").read_text()
+    report.run(context, made.evaluations[:1], None, None, tmp_path / "puzzles")
+    assert "no evidence about large models" in (tmp_path / "puzzles" / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("no_pictures")

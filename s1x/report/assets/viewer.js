@@ -99,9 +99,9 @@ class Viewer {
   }
 
   row(i) {
-    const verdict = this.name("verdict", i);
-    const button = html("button", {type: "button"}, badge(verdict),
-      html("span", {}, `${this.name("benchmark", i)} ${this.name("problem", i)}`),
+    const benchmark = this.name("benchmark", i), problem = this.name("problem", i);
+    const button = html("button", {type: "button"}, badge(this.name("verdict", i)),
+      html("span", {}, problem.startsWith(benchmark) ? problem : `${benchmark} ${problem}`),
       html("span", {}, this.name("series", i)), html("span", {}, this.name("setting", i)),
       html("span", {}, this.name("flip", i) || `${this.columns.tokens[i]} tokens`));
     if (i === this.chosen) button.setAttribute("aria-current", "true");
