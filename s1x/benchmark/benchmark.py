@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from s1x.benchmark.grader import Grader, make_grader
 from s1x.benchmark.problem import Problem
 from s1x.option import Option, setting
+
+S = TypeVar("S", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,16 @@ class Benchmark(Option):
     def make_grader(self) -> Grader:
         """The grader of this benchmark's answers."""
         return make_grader(self.grader, self.grader_settings)
+
+    def sampling(self, general: S) -> S:
+        """The run's sampling settings (a dataclass) with this benchmark's number of samples.
+
+        Raises:
+            SettingError: several samples at temperature 0.
+        """
+        if self.samples_per_problem is None:
+            return general
+        return dataclasses.replace(general, samples_per_problem=self.samples_per_problem)
 
     def info(self) -> dict[str, Any]:
         """What evaluation.json keeps of the benchmark (`benchmark_info`)."""

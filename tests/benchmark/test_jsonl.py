@@ -107,3 +107,13 @@ def test_real_files(shared_data: Path) -> None:
     assert all(len(p.choices or ()) == 4 and p.answer in "ABCD" for p in mcq)
     aime = Jsonl(path=str(shared_data / "aime24.jsonl"), question_column="problem").load()
     assert len(aime) == 30
+
+
+def test_samples_per_problem_of_one_benchmark() -> None:
+    from s1x.config import Sampling
+
+    general = Sampling(temperature=1.0, samples_per_problem=4)
+    assert Jsonl(path="x").sampling(general) is general
+    assert Jsonl(path="x", samples_per_problem=64).sampling(general).samples_per_problem == 64
+    with pytest.raises(SettingError, match="samples_per_problem"):
+        Jsonl(path="x", samples_per_problem=8).sampling(Sampling())
