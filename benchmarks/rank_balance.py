@@ -29,7 +29,9 @@ def lengths_of(bins: Sequence[dict[str, float]], seed: int) -> list[int]:
     """Lengths drawn evenly within the bins of a histogram."""
     rng = random.Random(seed)
     return [
-        round(rng.uniform(bin_["x0"], bin_["x1"])) for bin_ in bins for _ in range(int(bin_["count"]))
+        round(rng.uniform(bin_["x0"], bin_["x1"]))
+        for bin_ in bins
+        for _ in range(int(bin_["count"]))
     ]
 
 

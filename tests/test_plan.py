@@ -52,8 +52,13 @@ def test_parameters_agree_with_transformers() -> None:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
-        vocab_size=431, hidden_size=128, intermediate_size=384, num_hidden_layers=4,
-        num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True,
+        vocab_size=431,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
     )
     with torch.device("meta"):
         real = sum(p.numel() for p in Qwen2ForCausalLM(config).parameters())
@@ -131,7 +136,9 @@ def test_what_this_machine_lacks_is_said_with_the_remedy() -> None:
 
 def test_a_machine_that_has_all_has_no_problems() -> None:
     good = Machine(
-        gpu_memory_bytes=(80 * GIB,) * 8, memory_bytes=2048 * GIB, hub_reachable=True,
+        gpu_memory_bytes=(80 * GIB,) * 8,
+        memory_bytes=2048 * GIB,
+        hub_reachable=True,
         disk_free_bytes=2048 * GIB,
     )
     settings = DeepspeedZero3(**SIXTEEN)  # type: ignore[arg-type]
@@ -141,9 +148,7 @@ def test_a_machine_that_has_all_has_no_problems() -> None:
 
 def test_laptop_needs_no_gpu_and_little_memory() -> None:
     settings = SingleDevice(max_sequence_tokens=512, precision="float32", device="cpu")
-    plan = make_plan(
-        settings, model("puzzle_base"), Work(1000, 120.0, 300), machine=Machine.here()
-    )
+    plan = make_plan(settings, model("puzzle_base"), Work(1000, 120.0, 300), machine=Machine.here())
     assert plan.problems == []
     assert plan.memory.total < 2 * GIB
     assert 5 < plan.train_seconds < 120

@@ -56,7 +56,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     arguments = {"revision": model.revision} if model.revision else {}
     if model.gguf_file:
         arguments["gguf_file"] = model.gguf_file
-    with _hub_errors(source):
+    with _HubErrors(source):
         tokenizer: PreTrainedTokenizerBase = _tokenizer_class(source, arguments).from_pretrained(
             source, **arguments
         )
@@ -91,7 +91,7 @@ def load_config(source: Source) -> Any:
     """The configuration object of the model."""
     from transformers import AutoConfig
 
-    with _hub_errors(source.path):
+    with _HubErrors(source.path):
         return AutoConfig.from_pretrained(source.path, **source.arguments())
 
 
@@ -103,7 +103,7 @@ def load_causal_lm(source: Source) -> PreTrainedModel:
     """
     from transformers import AutoModelForCausalLM
 
-    with _hub_errors(source.path):
+    with _HubErrors(source.path):
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             source.path,
             dtype=source.dtype,
@@ -111,6 +111,16 @@ def load_causal_lm(source: Source) -> PreTrainedModel:
             **source.arguments(),
         )
     return model
+
+
+def empty_causal_lm(source: Source) -> Any:
+    """The causal LM without its weights: whatever the surrounding context makes of parameters."""
+    from transformers import AutoModelForCausalLM
+
+    factory: Any = AutoModelForCausalLM
+    return factory.from_config(
+        load_config(source), dtype=source.dtype, attn_implementation=source.attention
+    )
 
 
 def checkpoint_files(source: Source) -> list[str]:
@@ -125,7 +135,7 @@ def checkpoint_files(source: Source) -> list[str]:
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
 
-        with _hub_errors(source.path):
+        with _HubErrors(source.path):
             patterns = ["*.safetensors", "*.json"]
             folder = Path(
                 snapshot_download(source.path, revision=source.revision, allow_patterns=patterns)
@@ -139,7 +149,7 @@ def checkpoint_files(source: Source) -> list[str]:
     return files
 
 
-class _hub_errors:
+class _HubErrors:
     """Turns what goes wrong when a model is fetched or opened into one clear line."""
 
     def __init__(self, path: str) -> None:

@@ -43,7 +43,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One benchmark under one curve: the longest point is generated, the shorter ones are its parts.
+    """One benchmark under one curve: the longest point is generated, shorter ones are its parts.
 
     Attributes:
         name: of the benchmark.
@@ -106,9 +106,8 @@ class Plan:
         ]
         lines = [f"parameters            {self.parameters:,} ({self.parameters / 1e9:.2f}B)"]
         lines += [f"ranks                 {self.num_ranks} x {self.device.name}"]
-        lines += [
-            f"memory a rank         {memory.total / gib:.1f} GiB of {self.device.memory_bytes / gib:.1f}"
-        ]
+        has = self.device.memory_bytes / gib
+        lines += [f"memory a rank         {memory.total / gib:.1f} GiB of {has:.1f}"]
         lines += [f"  {name:<25} {size / gib:8.2f} GiB" for name, size in parts]
         if memory.host:
             lines.append(f"  main memory, offloaded    {memory.host / gib:8.2f} GiB a rank")
@@ -235,23 +234,23 @@ def _problems(
     needed, has = plan.memory.total, plan.device.memory_bytes
     if needed > has:
         found.append(
-            f"training does not fit: a rank needs at least {needed / GIB:.0f} GiB and {plan.device.name} "
-            f"has {has / GIB:.0f}; {_what_to_try(plan, train)}"
+            f"training does not fit: a rank needs at least {needed / GIB:.0f} GiB and "
+            f"{plan.device.name} has {has / GIB:.0f}; {_what_to_try(plan, train)}"
         )
     if machine is None:
         return found
     per_node = plan.num_ranks // train.num_nodes
     there = len(machine.gpu_memory_bytes)
+    place = f"each of {train.num_nodes} nodes, this one" if train.num_nodes > 1 else "this machine"
     if not on_cpu and there < per_node and not machine.in_slurm:
         found.append(
-            f"training needs {per_node} GPU{'s' if per_node > 1 else ''} on "
-            f"{'each of ' + str(train.num_nodes) + ' nodes' if train.num_nodes > 1 else 'this machine'}, "
-            f"which has {there}; run it where they are (docs/training.md), or use scale=laptop"
+            f"training needs {per_node} GPU{'s' if per_node > 1 else ''} on {place}, which has "
+            f"{there}; run it where they are (docs/training.md), or use scale=laptop"
         )
     if plan.memory.host * per_node > machine.memory_bytes and there >= per_node:
         found.append(
-            f"offloading needs {plan.memory.host * per_node / GIB:.0f} GiB of main memory on this node, "
-            f"which has {machine.memory_bytes / GIB:.0f}; use more nodes"
+            f"offloading needs {plan.memory.host * per_node / GIB:.0f} GiB of main memory on this "
+            f"node, which has {machine.memory_bytes / GIB:.0f}; use more nodes"
         )
     if plan.disk_bytes > machine.disk_free_bytes:
         found.append(

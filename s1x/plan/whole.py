@@ -1,4 +1,4 @@
-"""The plan of a whole run: what training, evaluation and the pool need, and what is missing here."""
+"""The plan of a whole run: what training, evaluation and the pool need, and what is missing."""
 
 from __future__ import annotations
 

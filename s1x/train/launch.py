@@ -33,7 +33,7 @@ LOGS = "logs"
 GRACE_SECONDS = 2.0
 
 
-class RankFailed(RuntimeError):
+class RankError(RuntimeError):
     """A rank ended with an error that is not the user's mistake."""
 
 
@@ -46,7 +46,7 @@ def train_in_processes(job: Job, watch: Callable[[], None] = lambda: None) -> No
 
     Raises:
         UserError: what the first failing rank raised as such.
-        RankFailed: any other end of a rank, with the last lines of its log.
+        RankError: any other end of a rank, with the last lines of its log.
     """
     path = job.write()
     logs = job.folder / LOGS
@@ -148,11 +148,11 @@ def first_failure(logs: Path, codes: Sequence[int]) -> Exception:
         first = min(errors, key=lambda error: float(error["time"]))
         if first["kind"] == "user":
             return UserError(first["message"])
-        return RankFailed(f"rank {first['rank']} failed first: {first['message']} (see {logs})")
+        return RankError(f"rank {first['rank']} failed first: {first['message']} (see {logs})")
     newest = max(logs.glob("*.log"), key=lambda path: path.stat().st_mtime, default=None)
     tail = newest.read_text(errors="replace").strip().splitlines()[-5:] if newest else []
     said = "\n".join(tail) or "nothing was written"
-    return RankFailed(f"a training process ended with {max(codes, key=abs)} (see {logs}): {said}")
+    return RankError(f"a training process ended with {max(codes, key=abs)} (see {logs}): {said}")
 
 
 def run_node(job_path: Path, node_rank: int, address: str) -> int:

@@ -6,7 +6,7 @@ The assistant turn is (paper, appendix C; REFERENCE "Training")
 
 with "Answer: " put before an attempt that does not contain it. The loss counts every token of the
 assistant turn, `thinking_start` included, and none of the prompt: s1 trains on all that follows
-`<|im_start|>assistant\\n`, and a model that learnt to open its thinking can be used in a plain chat.
+`<|im_start|>assistant\\n`, and a model that learnt to open its thinking works in a plain chat.
 Left out, unlike s1, is the newline that the chat template writes after `end_of_turn`: generation
 has stopped there. The pieces are tokenized one by one, as inference forces and reads them.
 """

@@ -34,7 +34,7 @@ def run(
         model: the base model.
         chosen: Parquet file with columns question, reasoning_trace, attempt.
         seed: of the order of samples.
-        folder: gets model/, train.json, log.csv, costs.json, logs/, checkpoints/ (removed at the end).
+        folder: gets model/, train.json, log.csv, costs.json, logs/; checkpoints/ while it runs.
         on_step: called with each new row of the log, for trackers.
 
     Returns:
@@ -42,7 +42,7 @@ def run(
 
     Raises:
         UserError: settings, rows or model that cannot work; a loss that is not a number; no memory.
-        RankFailed: a training process died.
+        RankError: a training process died.
     """
     from s1x.train.launch import train_in_processes
 

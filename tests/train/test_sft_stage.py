@@ -21,7 +21,7 @@ from s1x.errors import UserError
 from s1x.model.model import Model
 from s1x.train import run
 from s1x.train.job import Job, read_log
-from s1x.train.launch import RankFailed, train_in_processes
+from s1x.train.launch import RankError, train_in_processes
 from s1x.train.rank.worker import train_rank
 from s1x.train.settings import Lora
 from s1x.train.single_device import SingleDevice
@@ -151,7 +151,7 @@ def test_a_dead_rank_is_told_with_its_log(
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     job = Job(recipe(), tiny_model, chosen, 0, tmp_path, 1)
-    with pytest.raises(RankFailed, match="the disk burns"):
+    with pytest.raises(RankError, match="the disk burns"):
         train_in_processes(job)
 
 

@@ -65,13 +65,13 @@ def packed_attention(
     sample_lengths: tuple[int, ...] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each sample; query [1, H, T, D], key and value [1, K, T, D] → [1, T, H, D]."""
+    """Causal attention within each sample; [1, H, T, D], [1, K, T, D] twice → [1, T, H, D]."""
     assert sample_lengths is not None, "packed attention needs the samples' lengths"
     assert attention_mask is None, "packed attention takes no mask"
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    parts = (torch.split(x, sample_lengths, dim=2) for x in (query, key, value))
+    parts = (torch.split(x, list(sample_lengths), dim=2) for x in (query, key, value))
     outs = [
         scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling)
         for q, k, v in zip(*parts, strict=True)

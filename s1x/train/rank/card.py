@@ -26,7 +26,8 @@ def model_card(job: Job, result: dict[str, Any]) -> str:
         ("tokens", f"{result['tokens']:,}, of them {result['trained_tokens']:,} trained on"),
         (
             "loss",
-            f"{_number(result['first_loss'])} at first, {_number(result['final_loss'])} over the last ten steps",
+            f"{_number(result['first_loss'])} at first, "
+            f"{_number(result['final_loss'])} over the last ten steps",
         ),
         ("cost", _cost(result)),
         ("seed", str(result["seed"])),
@@ -43,8 +44,8 @@ tags: [s1x, test-time-scaling, sft]
 # {model.name}, fine-tuned to think
 
 Supervised fine-tuning on reasoning traces with the recipe of s1 (arXiv 2501.19393). The assistant's
-turn opens with {_quoted(model.thinking_start)}; the model ends its thinking by {_quoted(model.thinking_end)},
-and the answer follows {_quoted(model.answer_start)}.
+turn opens with {_quoted(model.thinking_start)}; the model ends its thinking by
+{_quoted(model.thinking_end)}, and the answer follows {_quoted(model.answer_start)}.
 
 | | |
 |---|---|
@@ -68,7 +69,8 @@ def _optimizer(job: Job) -> str:
     return (
         f"AdamW ({settings.beta1}, {settings.beta2}), learning rate {settings.learning_rate:g}, "
         f"{settings.warmup_fraction:.0%} warm-up, cosine to 0, weight decay "
-        f"{settings.weight_decay:g} (not on norms and biases), clipped at {settings.gradient_clip_norm:g}"
+        f"{settings.weight_decay:g} (not on norms and biases), "
+        f"clipped at {settings.gradient_clip_norm:g}"
     )
 
 

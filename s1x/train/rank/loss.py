@@ -32,9 +32,7 @@ class LossHead(torch.nn.Linear):
     logits: str = "auto"
     chunk_tokens: int | None = None
 
-    def forward(  # type: ignore[override]
-        self, hidden: torch.Tensor, targets: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
         """[N, D] and targets [N] → sum of the N losses (float32); without targets the logits."""
         if targets is None:
             return super().forward(hidden)
@@ -67,7 +65,7 @@ def _chunked_loss(
 ) -> torch.Tensor:
     parts = [
         checkpoint(_loss, h, weight, bias, t, use_reentrant=False)
-        for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
+        for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
     ]
     return torch.stack(cast("list[torch.Tensor]", parts)).sum()
 

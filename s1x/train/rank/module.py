@@ -90,7 +90,7 @@ class SftModule(pl.LightningModule):
         """
         assert self.net is not None
         torch.manual_seed(hash((self.seed, batch["step"], batch["place"], self.global_rank)))
-        loss_sum = self.net(
+        loss_sum: torch.Tensor = self.net(
             batch["token_ids"],
             batch["position_ids"],
             batch["targets"],
@@ -98,7 +98,8 @@ class SftModule(pl.LightningModule):
             self._packing(batch),
         )
         self._watch(loss_sum.detach(), batch)
-        return loss_sum * (self._averaged_over() / batch["step_trained_tokens"])
+        scale = self._averaged_over() / float(batch["step_trained_tokens"])
+        return loss_sum * scale
 
     def _averaged_over(self) -> int:
         """What the gradient will be divided by on its way: ranks, and passes.
@@ -120,9 +121,9 @@ class SftModule(pl.LightningModule):
         """Adds up the step's loss; after its last pass all ranks share it, and stop at a NaN."""
         if not bool(torch.isfinite(loss_sum)):
             raise UserError(
-                f"the loss is {loss_sum.item()} at step {batch['step'] + 1}, pass {batch['place'] + 1} "
-                f"of rank {self.global_rank}, rows {batch['rows']} of the chosen rows; lower "
-                "train.learning_rate, set train.precision=float32, or look at these rows"
+                f"the loss is {loss_sum.item()} at step {batch['step'] + 1}, "
+                f"pass {batch['place'] + 1} of rank {self.global_rank}, "
+                f"rows {batch['rows']} of the chosen rows; lower train.learning_rate, set train.precision=float32, or look at these rows"
             )
         self._loss_sum = loss_sum if self._loss_sum is None else self._loss_sum + loss_sum
         if batch["place"] + 1 < self.passes_per_step:
@@ -148,7 +149,7 @@ class SftModule(pl.LightningModule):
         full = getattr(norm, "full_tensor", None)
         self.gradient_norm = float(full() if full else norm)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW with s1's groups and schedule."""
         settings = self.settings
         optimizer = torch.optim.AdamW(
@@ -167,7 +168,7 @@ class SftModule(pl.LightningModule):
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_fraction: float) -> float:
-    """Of the peak, at the 0-based step: linear warm-up from 0, then cosine to 0 (as s1's trainer)."""
+    """Of the peak, at a 0-based step: linear warm-up from 0, then cosine to 0 (as s1)."""
     warmup = math.ceil(num_steps * warmup_fraction)
     if step < warmup:
         return step / warmup
@@ -181,7 +182,8 @@ def parameter_groups(module: torch.nn.Module, weight_decay: float) -> list[dict[
     s1 trained with transformers' Trainer, which leaves out parameters whose name says `bias` or
     `norm`; so do we.
     """
-    decayed, plain = [], []
+    decayed: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             (plain if "bias" in name or "norm" in name else decayed).append(parameter)
@@ -205,7 +207,7 @@ def add_adapters(causal_lm: Any, settings: TrainSettings) -> Any:
     lora = settings.lora
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
         lora_dropout=lora.dropout,
         target_modules=list(lora.target_modules),
         task_type="CAUSAL_LM",

@@ -2,8 +2,8 @@
 
 DeepSpeed's and Lightning's bfloat16 convert a module's buffers with its weights. Rounded to
 8 bits, the inverse frequencies of rotary embeddings are off by up to 0.4%: at position 20,000 that
-is dozens of radians, and the model is no longer the one that `from_pretrained` gives. The loss hardly
-shows it on short samples. So they are computed anew when training starts.
+is dozens of radians, and the model is no longer the one that `from_pretrained` gives. On short
+samples the loss hardly shows it. So they are computed anew when training starts.
 """
 
 from __future__ import annotations

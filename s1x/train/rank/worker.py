@@ -106,7 +106,7 @@ def _train_rank(job: Job, rank: int) -> None:
 def build_trainer(job: Job, module: Any, first_step: int, passes_per_step: int) -> pl.Trainer:
     """Lightning's trainer with our log and checkpoints, silent otherwise."""
     import lightning.pytorch as pl
-    from lightning.pytorch.plugins.environments import LightningEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
     from s1x.model.architecture import Architecture
     from s1x.model.load import load_config

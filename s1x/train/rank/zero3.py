@@ -54,10 +54,9 @@ def load_sharded(source: Source, config: dict[str, Any]) -> Any:
         UserError: the model has no safetensors files, or their names are not its parameters' names.
     """
     import deepspeed
-    from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    from s1x.model.load import checkpoint_files, load_config
+    from s1x.model.load import checkpoint_files, empty_causal_lm
 
     if source.gguf_file:
         raise UserError("sharded training reads safetensors, not GGUF; use train=single_device")
@@ -67,9 +66,7 @@ def load_sharded(source: Source, config: dict[str, Any]) -> Any:
         deepspeed.zero.Init(config_dict_or_path=config, remote_device=remote),
         no_init_weights(),
     ):
-        model = AutoModelForCausalLM.from_config(
-            load_config(source), dtype=source.dtype, attn_implementation=source.attention
-        )
+        model = empty_causal_lm(source)
     model.tie_weights()
     copy_partitions(model, files)
     return model
@@ -113,4 +110,5 @@ def gather(parameter: Any) -> torch.Tensor | None:
     with deepspeed.zero.GatheredParameters([parameter]):
         if torch.distributed.get_rank() != 0:
             return None
-        return parameter.detach().to("cpu", copy=True)
+        whole: torch.Tensor = parameter.detach().to("cpu", copy=True)
+        return whole
