@@ -142,7 +142,8 @@ class DomainDraw(Step):
             return Drops(len(rows))
         lists = _Lists(rows, self.length_bias, self.num_domains)
         chosen = dict.fromkeys(self._trusted_rows(rows)[:size])
-        rows.context.note(f"domain_draw: {len(chosen)} rows of trusted sources taken first")
+        if self.trusted:
+            rows.context.note(f"domain_draw: {len(chosen)} rows of trusted sources taken first")
         rng = rows.random()
         self._draw(rows, lists, chosen, size, rng)
         if len(chosen) < size:

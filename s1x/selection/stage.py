@@ -17,6 +17,7 @@ from s1x.selection.table import PoolTable
 
 if TYPE_CHECKING:
     from s1x.benchmark.problem import Problem
+    from s1x.model.model import Model
     from s1x.selection.table import Numbers
 
 POOL_STEP = "pool"
@@ -42,7 +43,7 @@ def run(
     benchmarks: Mapping[str, Sequence[Problem]],
     seed: int,
     folder: Path,
-    tokenizer_source: str | TokenCounter | None = None,
+    tokenizer_source: str | Model | TokenCounter | None = None,
 ) -> dict[str, Any]:
     """Chooses rows of a pool and writes them down with the funnel, the card and the pictures.
 
@@ -53,7 +54,8 @@ def run(
         seed: of every draw. Same seed, same pool, same rows, on any machine.
         folder: gets chosen.parquet, s1k.parquet, dropped.parquet, funnel.json, README.md, pictures
             and costs.json.
-        tokenizer_source: model folder or hub id whose tokenizer counts traces that have no count.
+        tokenizer_source: model, model folder or hub id whose tokenizer counts the traces that have
+            no count; or a function from texts to counts.
 
     Returns:
         What funnel.json holds.

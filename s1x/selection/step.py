@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from s1x.benchmark.problem import Problem
+    from s1x.model.model import Model
     from s1x.selection.table import Numbers, PoolTable
 
 TokenCounter = Callable[[list[str]], list[int]]
@@ -47,7 +48,7 @@ class Context:
     size: int | None
     """`selection.size`: rows to choose; None keeps all that are left."""
     benchmarks: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
-    tokenizer_source: str | TokenCounter | None = None
+    tokenizer_source: str | Model | TokenCounter | None = None
     notes: list[str] = field(default_factory=list)
     """Sentences for the dataset card: what a step had to decide."""
 

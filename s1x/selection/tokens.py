@@ -11,6 +11,7 @@ from s1x.console import progress
 from s1x.errors import UserError
 
 if TYPE_CHECKING:
+    from s1x.model.model import Model
     from s1x.selection.step import Rows, TokenCounter
     from s1x.selection.table import Numbers
 
@@ -42,15 +43,15 @@ def trace_tokens(rows: Rows) -> Numbers:
         rows.context.note(
             f"trace_tokens: counted with the tokenizer for {unknown.size} rows that did not say"
         )
-    known_now: Numbers = pc.fill_null(rows.column("trace_tokens"), 0).to_numpy().astype(np.int64)
-    return known_now
+    counts: Numbers = pc.fill_null(rows.column("trace_tokens"), 0).to_numpy().astype(np.int64)
+    return counts
 
 
-def token_counter(source: str | TokenCounter | None) -> TokenCounter:
+def token_counter(source: str | Model | TokenCounter | None) -> TokenCounter:
     """A function from texts to token counts.
 
     Args:
-        source: a model folder or hub id whose tokenizer counts, or such a function itself.
+        source: a model, a model folder or a hub id whose tokenizer counts, or such a function.
 
     Raises:
         UserError: none is given, or it cannot be loaded.
@@ -62,6 +63,12 @@ def token_counter(source: str | TokenCounter | None) -> TokenCounter:
             "the pool has no trace_tokens and no tokenizer is given to count them; "
             "map pool.columns.trace_tokens, or choose a model"
         )
+    from s1x.model.model import Model
+
+    if isinstance(source, Model):
+        if source.gguf_file:
+            return _counter(source)
+        source = source.source()
     tokenizer: Any
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     path = Path(source) / "tokenizer.json"
@@ -76,19 +83,28 @@ def token_counter(source: str | TokenCounter | None) -> TokenCounter:
             return [len(e) for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
         return count
-    return _transformers_counter(source)
+    return _counter(source)
 
 
-def _transformers_counter(source: str) -> TokenCounter:
-    from transformers import AutoTokenizer
+def _counter(source: str | Model) -> TokenCounter:
+    """By transformers: of a hub id, or of what a GGUF file holds."""
+    from s1x.model.load import load_tokenizer
 
+    tokenizer: Any
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        if isinstance(source, str):
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        else:
+            tokenizer = load_tokenizer(source)
+    except UserError:
+        raise
     except Exception as error:
+        name, reason = getattr(source, "name", source), str(error).splitlines()[0]
         raise UserError(
-            f"the tokenizer of {source} cannot be loaded ({str(error).splitlines()[0]}), "
-            "and the pool "
-            "has no trace_tokens; map pool.columns.trace_tokens or choose another model"
+            f"the tokenizer of {name} cannot be loaded ({reason}), and the pool lacks trace_tokens; "
+            "map pool.columns.trace_tokens or choose another model"
         ) from None
 
     def count(texts: list[str]) -> list[int]:
