@@ -74,7 +74,7 @@ def open_parquet(path: Path) -> Any:
         return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except pa.ArrowInvalid:
         raise SettingError(
-            "path", "a Parquet file", str(path), "use pool=jsonl for JSON lines"
+            "pool.path", "a Parquet file", str(path), "use pool=jsonl for JSON lines"
         ) from None
 
 

@@ -68,7 +68,7 @@ def check_mapping(columns: Mapping[str, str]) -> None:
             "columns",
             f"a mapping from our names ({known}, is_correct_<solver>, answer_<solver>) to yours",
             name,
-            "write columns.<our name>=<your name>",
+            "write +pool.columns.<our name>=<your name>",
         )
 
 
@@ -87,7 +87,9 @@ def resolve(columns: Mapping[str, str], found: Sequence[str], where: str) -> dic
     for ours, theirs in columns.items():
         if theirs not in found and theirs.split(".")[0] not in found:
             have = ", ".join(found)
-            raise SettingError(f"columns.{ours}", f"a column of {where} (it has {have})", theirs)
+            raise SettingError(
+                f"pool.columns.{ours}", f"a column of {where} (it has {have})", theirs
+            )
         chosen[ours] = theirs
     taken = set(chosen.values())
     for name in found:
@@ -101,7 +103,7 @@ def resolve(columns: Mapping[str, str], found: Sequence[str], where: str) -> dic
     if "question" not in chosen:
         have = ", ".join(found)
         raise SettingError(
-            "columns.question", f"the column of {where} that holds it", None, f"it has {have}"
+            "pool.columns.question", f"the column of {where} that holds it", None, f"it has {have}"
         )
     return chosen
 

@@ -27,12 +27,12 @@ def find(path: str, endings: Sequence[str]) -> list[Path]:
             f for f in place.iterdir() if f.is_file() and f.name.endswith(tuple(endings))
         )
         if not files:
-            raise SettingError("path", f"a folder with {' or '.join(endings)} files", path)
+            raise SettingError("pool.path", f"a folder with {' or '.join(endings)} files", path)
         return files
     files = [Path(f) for f in sorted(glob.glob(str(place), recursive=True)) if Path(f).is_file()]
     if not files:
         raise SettingError(
-            "path", "a file, a folder or a glob that exists", path, f"looked in {Path.cwd()}"
+            "pool.path", "a file, a folder or a glob that exists", path, f"looked in {Path.cwd()}"
         )
     return files
 

@@ -110,7 +110,7 @@ def load(dataset: str, config_name: str | None, split: str, revision: str | None
         return datasets.load_dataset(dataset, config_name, split=split, revision=revision)
     except ValueError as error:
         raise SettingError(
-            "split", f"one that {dataset} has ({_first_line(error)})", split
+            "pool.split", f"one that {dataset} has ({_first_line(error)})", split
         ) from None
     except Exception as error:
         raise unreachable(dataset, error) from None

@@ -1,6 +1,6 @@
 """`pool=jsonl`: your questions and traces, one JSON object a line.
 
-    python run.py +experiment=s1k pool=jsonl pool.path=my.jsonl pool.columns.reasoning_trace=cot
+    python run.py +experiment=s1k pool=jsonl pool.path=my.jsonl +pool.columns.reasoning_trace=cot
 
 A line that is not JSON, or whose values cannot be read, is reported with file and line and counted
 in the funnel; more than `max_bad_fraction` of them stop the run.

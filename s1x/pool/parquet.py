@@ -1,6 +1,8 @@
 """`pool=parquet`: your questions and traces in Parquet files.
 
-python run.py +experiment=s1k pool=parquet pool.path=my_pool/ pool.columns.attempt=response
+    python run.py +experiment=s1k pool=parquet pool.path=my_pool/ +pool.columns.attempt=response
+
+Files are streamed: memory does not grow with them.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class PoolWriter:
             raise UserError(f"pool: {about.get('name', 'it')} has no rows; check pool.path")
         if self.num_bad > max_bad_fraction * rows_read or not self.num_rows:
             raise SettingError(
-                "max_bad_fraction",
+                "pool.max_bad_fraction",
                 f"{self.num_bad / rows_read:.3g} or more for this pool ({self.num_bad} of "
                 f"{rows_read} rows cannot be read; the first: {self._first_bad})",
                 max_bad_fraction,

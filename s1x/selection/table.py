@@ -96,7 +96,7 @@ class PoolTable:
                 have = ", ".join(self.names)
                 raise UserError(
                     f"the pool has no column {name}; map it with "
-                    f"pool.columns.{name}=<your column>, "
+                    f"+pool.columns.{name}=<your column>, "
                     f"make it with stages=[annotate], or leave the step out (the pool has {have})"
                 )
 

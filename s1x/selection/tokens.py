@@ -61,7 +61,7 @@ def token_counter(source: str | Model | TokenCounter | None) -> TokenCounter:
     if source is None:
         raise UserError(
             "the pool has no trace_tokens and no tokenizer is given to count them; "
-            "map pool.columns.trace_tokens, or choose a model"
+            "map it by +pool.columns.trace_tokens=..., or choose a model"
         )
     from s1x.model.model import Model
 
@@ -103,8 +103,8 @@ def _counter(source: str | Model) -> TokenCounter:
     except Exception as error:
         name, reason = getattr(source, "name", source), str(error).splitlines()[0]
         raise UserError(
-            f"the tokenizer of {name} cannot be loaded ({reason}), and the pool lacks trace_tokens; "
-            "map pool.columns.trace_tokens or choose another model"
+            f"the tokenizer of {name} cannot be loaded ({reason}), and the pool has no counts; "
+            "map it by +pool.columns.trace_tokens=... or choose another model"
         ) from None
 
     def count(texts: list[str]) -> list[int]:

@@ -181,7 +181,7 @@ def test_solved_by_any_all_or_so_many(apply: Any, options: dict[str, Any], left:
 
 def test_solver_that_is_not_there_is_named(apply: Any) -> None:
     with pytest.raises(
-        UserError, match=r"no column is_correct_d; map it with pool.columns.is_correct_d"
+        UserError, match=r"no column is_correct_d; map it with \+pool.columns.is_correct_d"
     ):
         apply(VERDICTS, {"step": "solved", "solvers": ["d"]})
     with pytest.raises(UserError, match="no column is_correct_<solver>"):
