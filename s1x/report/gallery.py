@@ -208,7 +208,7 @@ def _wait_words(summary: Summary) -> str:
     return (
         f"Waits change accuracy by {best - start:+.1f} points at most here ({setting}), by +6.7 "
         "for s1-32B on AIME24 (Wait x 4), by -0.4 to +0.4 on MATH500 and by +2 to +3 on GPQA "
-        "Diamond. What is gained here comes from a flaw: the teacher's traces take near misses for "
+        "Diamond. What may be gained here comes from a flaw: the teacher's traces take near misses for "
         "hits, and a recheck mends that; it is no evidence about large models."
     )
 
@@ -265,7 +265,7 @@ _INTRODUCTION = """# Figures
 
 Each of the paper's figures, redrawn by a sweep at laptop scale and set beside what the paper
 published. A model of about a million parameters answers procedural puzzles: this shows the
-mechanism and tests the tool, and is no evidence about large models. The gain from “Wait” comes
+mechanism and tests the tool, and is no evidence about large models. Any gain from “Wait” comes
 from a flaw that was designed into the teacher, and the base model can already search.
 
 `make figures` writes this page anew."""

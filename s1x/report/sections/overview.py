@@ -9,7 +9,7 @@ from s1x.report.inputs import Inputs, Series
 from s1x.report.tables import Table
 
 PUZZLES = (
-    "The questions are procedural puzzles and the model has about a million parameters. The gain "
+    "The questions are procedural puzzles and the model has about a million parameters. Any gain "
     "from “Wait” here comes from a flaw that was designed into the teacher: its traces sometimes "
     "take a near miss for a hit, and a forced recheck mends that. The base model can already "
     "search; fine-tuning elicits the format. The world shows the mechanism and tests the tool; it "
