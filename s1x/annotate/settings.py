@@ -54,7 +54,7 @@ class Annotate(Option):
 
     tasks: list[str] = setting(factory=lambda: list(TASKS), doc="of " + ", ".join(TASKS))
     teacher: Endpoint = setting(factory=Endpoint, doc="writes reasoning traces and attempts")
-    solvers: dict[str, Endpoint] = setting(
+    solvers: dict[str, Any] = setting(
         factory=dict, doc="{name: endpoint}: attempts whose verdicts tell difficulty"
     )
     judge: Endpoint = setting(factory=Endpoint, doc="compares attempts with solutions")
@@ -114,6 +114,21 @@ class Annotate(Option):
         if "domain" in self.tasks:
             found.append(("classifier", self.classifier))
         return found
+
+    def described(self) -> dict[str, Any]:
+        """What the result depends on, for fingerprints: no addresses, prices, pauses or caps."""
+        models = {
+            name: {
+                k: getattr(e, k) for k in ("model", "temperature", "top_p", "max_tokens", "prompt")
+            }
+            for name, e in self.used()
+        }
+        return {
+            "tasks": list(self.tasks),
+            "models": models,
+            "replace": self.replace,
+            "max_replies": self.max_replies,
+        }
 
 
 def _endpoint(value: Any, name: str) -> Endpoint:
