@@ -120,6 +120,12 @@ class KeyValueRows:
         self.length[[a, b]] = self.length[[b, a]]
         self.last_use[[a, b]] = self.last_use[[b, a]]
 
+    def drop(self, row: int, last: int) -> None:
+        """Puts row `last` in the place of `row`, whose content nobody will want again."""
+        if row != last:
+            self.copy(last, row, int(self.length[last]))
+        self.length[last] = 0
+
     def reorder(self, order: list[int]) -> None:
         """Puts the first rows into a new order: row i becomes what row `order[i]` was."""
         count, most = len(order), int(self.length[: len(order)].max())

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from s1x.model.model import Model
 
 _ATTENTION = "s1x_rows"
-#: a prefix with more new tokens than this is computed by a pass of its own
-_FEED_TOKENS = 6
+#: a prefix with at most so many new tokens is fed along with the others, token by token, unless
+#: there are so many such tokens that a pass of their own costs less
+_FEED_TOKENS, _PASS_TOKENS = 6, 48
 #: rows of one call of attention, and the steps after which rows may be sorted by length again:
 #: a call reads as many tokens of each row as its longest row has
 _CHUNK_ROWS, _SORT_STEPS = 32, 24
@@ -233,14 +234,21 @@ class TransformersEngine(LiveEngine):
     # -- computing --------------------------------------------------------------------------------
 
     def _prefill(self, first: int) -> None:
-        """Computes all pending tokens but the last of rows with many of them."""
+        """Computes all pending tokens but the last, where a pass of their own pays."""
         rows = range(first, len(self.active))
-        many = [row for row in rows if len(self.active[row].pending) > _FEED_TOKENS + 1]
-        while many:
-            width = min(len(self.active[many[0]].pending) - 1, self.settings.prefill_tokens)
-            group = many[: max(1, self.settings.prefill_tokens // width)]
+        most = self.settings.prefill_tokens
+
+        def new(row: int) -> int:
+            return len(self.active[row].pending) - 1
+
+        few = [new(row) for row in rows if 0 < new(row) <= _FEED_TOKENS]
+        spared = _FEED_TOKENS if sum(few) < _PASS_TOKENS else 0
+        while many := [row for row in rows if new(row) > spared]:
+            longest = max(map(new, many))
+            width = min(longest, most)
+            alike = [row for row in many if longest <= _FEED_TOKENS or 2 * new(row) >= width]
+            group = alike[: max(1, most // width)]
             self._forward(group[0], group[-1] + 1, width)
-            many = [row for row in many if len(self.active[row].pending) > _FEED_TOKENS + 1]
 
     def _decode(self) -> None:
         if not self.active:
@@ -253,7 +261,11 @@ class TransformersEngine(LiveEngine):
             sequence = self.active[row]
             if not sequence.pending and self._write(sequence, chosen[row]):
                 last = len(self.active) - 1
-                self._swap(row, last)
+                if sequence.request.may_go_on:
+                    self.rows.swap(row, last)
+                else:
+                    self.rows.drop(row, last)
+                self.active[row] = self.active[last]
                 self.active.pop()
                 if not sequence.done.done():
                     sequence.done.set_result(None)

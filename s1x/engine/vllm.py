@@ -312,6 +312,7 @@ class VllmEngine(LiveEngine):
     def close(self) -> None:
         """Ends vLLM's processes."""
         self.engine.shutdown()
+        del self.engine  # its destructor needs modules that the interpreter's end takes away
 
 
 def _tokens(ids: Sequence[int]) -> Any:

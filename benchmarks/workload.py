@@ -1,0 +1,165 @@
+"""What the inference benchmarks share: a model that costs what it should, prompts, a stop watch.
+
+The model is random: its greedy traces neither end early nor repeat themselves at once, and only its
+size matters for speed. "small" has 4 layers of width 256; give `--model FOLDER` for a real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from s1x.benchmark.problem import Problem
+from s1x.budget.budget_forcing import BudgetForcing
+from s1x.budget.chat import Chat, ChatFormat
+from s1x.budget.policy import Policy
+from s1x.engine.engine import Engine, LiveEngine, Sampling
+from s1x.engine.live import close_engine, live_engine, run_in_loop
+from s1x.engine.streams import Streams
+from s1x.engine.transformers import Transformers
+from s1x.engine.vllm import Vllm
+from s1x.evaluate.schedule import answer_all
+from s1x.model.load import load_tokenizer
+from s1x.model.model import Model
+from s1x.trace_store import TraceStore
+
+
+@dataclass
+class Run:
+    """What one way of working cost and gave.
+
+    CPU seconds are this process's, which is all there is to the transformers engine on a CPU; on a
+    machine that does other things too they say more than wall time.
+    """
+
+    wall_seconds: float
+    cpu_seconds: float
+    generated_tokens: int
+    traces: list[list[int]]
+
+
+def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParser:
+    """The options of every benchmark here."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
+    parser.add_argument("--model", type=Path, help="a model folder; default: a random small one")
+    parser.add_argument("--prompts", type=int, default=num_prompts)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="repetitions; the best of each counts"
+    )
+    return parser
+
+
+def make_model(folder: Path | None, context_tokens: int = 1024) -> Model:
+    """The model to run: the folder's, or a random one written to a temporary folder."""
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="s1x-benchmark-"))
+        write_random_model(folder, context_tokens)
+    return Model(name="m", path=str(folder), dtype="float32", context_tokens=context_tokens)
+
+
+def write_random_model(folder: Path, context_tokens: int) -> None:
+    """Four layers of width 256 under the puzzle world's tokenizer."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from s1x.puzzles.tokenizer import build_tokenizer, save_tokenizer
+
+    save_tokenizer(folder)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(build_tokenizer()),
+        hidden_size=256,
+        num_hidden_layers=4,
+        intermediate_size=1024,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context_tokens,
+        tie_word_embeddings=False,
+        initializer_range=0.15,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+
+
+def start(options: argparse.Namespace, model: Model) -> LiveEngine:
+    """The engine, loaded and warm."""
+    engine: Engine
+    if options.engine == "vllm":
+        engine = Vllm(max_num_seqs=options.batch)
+    else:
+        engine = Transformers(batch_size=options.batch)
+    live = live_engine(engine, model)
+    evaluate(live, model, problems(2, seed=99), [BudgetForcing(max_thinking_tokens=8)])
+    return live
+
+
+def problems(count: int, seed: int = 0) -> list[Problem]:
+    """Prompts of mixed lengths, 20 to 60 words."""
+    rng = random.Random(seed)
+    return [
+        Problem(
+            f"{seed}-{i}", " ".join(str(rng.randrange(200)) for _ in range(20 + i % 41)), "", ""
+        )
+        for i in range(count)
+    ]
+
+
+def evaluate(
+    live: LiveEngine,
+    model: Model,
+    questions: Sequence[Problem],
+    points: Sequence[Policy],
+    store: Path | None = None,
+    endless: bool = False,
+) -> Run:
+    """All points of all questions in one pass, over an empty store unless one is given.
+
+    Args:
+        endless: the model's own end of thinking is ignored, so that every limit is used up.
+    """
+    tokenizer = load_tokenizer(model)
+    form = ChatFormat.of(model, tokenizer)
+    if endless:
+        form = replace(form, thinking_stops=((len(tokenizer) + 1,),), answer_stops=())
+    chats = {p.problem_id: Chat(form, form.encode(p.question)) for p in questions}
+    forget(live)
+    before = replace(live.usage)
+    with TraceStore(store, "m") as traces:
+        streams = Streams(live, traces, Sampling())
+        begun, cpu_begun = time.perf_counter(), time.process_time()
+        rows = run_in_loop(
+            answer_all(questions, points, 1, lambda _, p: chats[p.problem_id], streams)
+        )
+        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
+    used = live.usage.since(before)
+    return Run(seconds, cpu, used.generated_tokens, [row.trace.token_ids for row in rows])
+
+
+def forget(live: LiveEngine) -> None:
+    """Empties the engine's own cache, so that no run profits from the one before."""
+    if hasattr(live, "rows"):
+        live.rows.length[:] = 0
+    elif hasattr(live, "engine"):
+        run_in_loop(_reset(live))
+
+
+async def _reset(live: LiveEngine) -> None:
+    await asyncio.sleep(0.1)
+    await live.engine.reset_prefix_cache()  # type: ignore[attr-defined]
+
+
+def best(runs: Sequence[Run]) -> Run:
+    """The quickest."""
+    return min(runs, key=lambda run: run.wall_seconds)
+
+
+def finish() -> None:
+    """Ends the engine."""
+    close_engine()
