@@ -208,8 +208,8 @@ def _wait_words(summary: Summary) -> str:
     return (
         f"Waits change accuracy by {best - start:+.1f} points at most here ({setting}), by +6.7 "
         "for s1-32B on AIME24 (Wait x 4), by -0.4 to +0.4 on MATH500 and by +2 to +3 on GPQA "
-        "Diamond. What may be gained here comes from a flaw: the teacher's traces take near misses for "
-        "hits, and a recheck mends that; it is no evidence about large models."
+        "Diamond. What may be gained here comes from a flaw: the teacher's traces take near misses "
+        "for hits, and a recheck mends that; it is no evidence about large models."
     )
 
 
