@@ -27,9 +27,12 @@ CONF = ROOT / "conf"
 
 #: swappable groups, each a folder of conf/ and a package of s1x/ (DESIGN: the pieces that swap)
 GROUPS = ("pool", "selection", "model", "train", "engine", "budget", "benchmark", "tracker")
-PACKAGES = (*GROUPS[:-1], "report")
+PACKAGES = (*GROUPS[:-1], "report", "annotate")
 
-STAGES = ("plan", "pretrain", "annotate", "select", "train", "evaluate", "report")
+#: settings of no group, each a node of its own
+PARTS = ("sampling", "evaluate", "report", "prices", "store", "annotate")
+
+STAGES = ("plan", "store", "pretrain", "annotate", "select", "train", "evaluate", "report")
 
 
 @option("sampling", "sampling")
@@ -90,6 +93,20 @@ class EvaluateSettings(Option):
                 raise SettingError("models", "a list of base and fine_tuned", list(self.models))
         if not self.models:
             raise SettingError("models", "base, fine_tuned or both", [], "name one model at least")
+
+
+@option("store", "store")
+@dataclasses.dataclass(frozen=True)
+class StoreSettings(Option):
+    """What `stages=[store]` removes from the trace store; without settings it only shows it."""
+
+    remove_models: list[str] = setting(
+        factory=list, doc="models to remove, by the folder names shown (or their beginnings)"
+    )
+    unused_days: float | None = setting(
+        None, "also removes models that have not changed for so many days", at_least=0
+    )
+    merge: bool = setting(False, "puts all files of a model into one, each stream once")
 
 
 @option("root", "root")
@@ -296,6 +313,8 @@ class Config:
     evaluate: EvaluateSettings
     report: ReportSettings
     prices: Prices
+    store: StoreSettings
+    annotate: Any
     pool: Any
     selection: Any
     model: Any
@@ -313,7 +332,7 @@ def load(cfg: DictConfig) -> Config:
         UserError: the first thing that is wrong, with its key, value and remedy.
     """
     root_names = [field.name for field in dataclasses.fields(Root)]
-    known = [*root_names, *GROUPS, "sampling", "evaluate", "report", "prices", "pretrain"]
+    known = [*root_names, *GROUPS, *PARTS, "pretrain"]
     for key in cfg:
         if key not in known:
             raise UserError(f"{key} is not a setting; {_nearest(str(key), known)}")
@@ -323,9 +342,5 @@ def load(cfg: DictConfig) -> Config:
         settings = Root(**values)
     except SettingError as error:
         raise error from None
-    parts = {
-        name: build(cfg[name], name)
-        for name in ("sampling", "evaluate", "report", "prices", *GROUPS)
-        if name != "benchmark"
-    }
+    parts = {name: build(cfg[name], name) for name in (*PARTS, *GROUPS) if name != "benchmark"}
     return Config(root=settings, benchmarks=build_benchmarks(cfg.benchmark), **parts)

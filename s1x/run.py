@@ -30,7 +30,15 @@ from s1x.model.model import Model
 
 RUN_FILE = "run.json"
 #: raised when a stage's output changes its meaning, so that old artifacts are not taken for new
-VERSIONS = {"pretrain": 1, "pool": 1, "select": 1, "train": 1, "evaluate": 1, "report": 1}
+VERSIONS = {
+    "pretrain": 1,
+    "pool": 1,
+    "annotate": 1,
+    "select": 1,
+    "train": 1,
+    "evaluate": 1,
+    "report": 1,
+}
 
 
 def run(
@@ -62,6 +70,7 @@ class Run:
     label: str = ""
     sweep: str = ""
     done: list[dict[str, Any]] = field(default_factory=list)
+    annotated: Artifact | None = None
     selection: Artifact | None = None
     training: Artifact | None = None
     evaluations: list[Artifact] = field(default_factory=list)
@@ -128,16 +137,40 @@ class Run:
         inputs = self._node("pretrain")
         self._artifact("pretrain", inputs, lambda f: pretrain(settings, f, say), "base model")
 
+    def store(self) -> None:
+        """Shows the trace store, and makes it smaller where `store` says so."""
+        from s1x.trace_store import describe, prune
+
+        settings, place = self.config.store, self.output / "traces"
+        if settings.remove_models or settings.unused_days is not None or settings.merge:
+            freed = prune(place, settings.remove_models, settings.unused_days, settings.merge)
+            print(f"freed {freed / 2**20:.1f} MiB")
+        for traces in describe(place):
+            name = traces.description.get("model", "")
+            print(
+                f"{traces.model}  {name}  {traces.num_streams:,} streams, "
+                f"{traces.num_tokens:,} tokens, {traces.num_bytes / 2**20:.1f} MiB"
+            )
+
     def annotate(self) -> None:
-        """The columns that models make: traces, attempts, verdicts, domains."""
-        raise UserError("stages=[annotate] is not built yet; give a pool that has its columns")
+        """The pool again, with the columns that models make: traces, verdicts, domains."""
+        from s1x.annotate import run as run_annotation
+
+        settings, pool = self.config.annotate, self.pool()
+        place = self.output / "answers"
+        self.annotated = self._artifact(
+            "annotate",
+            self._annotation_inputs(),
+            lambda folder: run_annotation(pool.folder, settings, folder, place),
+            "annotated pool",
+        )
 
     def select(self) -> None:
         """The chosen rows, from the pool by the recipe."""
         from s1x.selection import run as run_selection
 
         config = self.config
-        pool = self.pool()
+        pool = self._annotated() or self.pool()
 
         def build(folder: Path) -> None:
             run_selection(
@@ -276,7 +309,7 @@ class Run:
                 self.evaluations.append(self._found("evaluate", inputs))
 
     def _found(self, stage: str, inputs: Mapping[str, Any]) -> Artifact:
-        folder = self.artifacts.folder(stage, inputs)
+        folder = self.artifacts.folder(stage, {"version": VERSIONS[stage], **inputs})
         if not folder.exists():
             raise UserError(
                 f"stages={self.config.root.stages} needs what {stage} makes, which does not exist "
@@ -292,13 +325,27 @@ class Run:
         assert isinstance(values, dict)
         return {str(k): v for k, v in values.items()}
 
+    def _annotated(self) -> Artifact | None:
+        """The annotated pool, where this run or an earlier one with these settings made it."""
+        if self.annotated is None and self.config.annotate.used():
+            inputs = {"version": VERSIONS["annotate"], **self._annotation_inputs()}
+            folder = self.artifacts.folder("annotate", inputs)
+            if folder.exists():
+                self.annotated = Artifact("annotate", folder.name, folder, True, 0.0)
+        return self.annotated
+
+    def _annotation_inputs(self) -> dict[str, Any]:
+        return {**self._pool_inputs(), "annotate": self.config.annotate.described()}
+
     def _pool_inputs(self) -> dict[str, Any]:
         return {"pool": self.config.pool.fingerprint()}
 
     def _selection_inputs(self) -> dict[str, Any]:
         against = {n: problems_hash(p) for n, p in self.decontaminate_against().items()}
+        annotated = self._annotated()
         return {
             **self._pool_inputs(),
+            "annotated": annotated.fingerprint if annotated else None,
             "recipe": self._node("selection"),
             "tokenizer": self.config.model.fingerprint(),
             "decontaminate": against,
@@ -383,6 +430,7 @@ class Run:
             "job": self.label or None,
             "run_folder": str(self.folder),
             "tokenizers": self._tokenizers(),
+            "cost_folders": [str(self.annotated.folder)] if self.annotated else [],
             "fingerprints": {item["label"]: item["fingerprint"] for item in self.done},
             "stages": list(self.done),
         }
