@@ -90,8 +90,8 @@ def test_any_text_is_read_and_the_form_is_stable(text: str) -> None:
 )
 def test_a_megabyte_of_anything_is_read_in_linear_time(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     found = extract(text, ["boxed", "Final Answer:", "Answer:", "last_number"])
     if found is not None:
         normal_form(found.text)
-    assert time.perf_counter() - start < 6
+    assert time.process_time() - start < 6

@@ -276,9 +276,9 @@ def fuzz(count: int, time_limit_seconds: float, trap: Path, monkeypatch) -> list
     for other in ("exact", "choice"):
         made = make_grader(other)
         for pair in pairs:
-            start = time.monotonic()
+            start = time.process_time()  # in this process: a busy machine is no fault of theirs
             made.grade(*pair)
-            assert time.monotonic() - start < 1
+            assert time.process_time() - start < 1
     assert max(took) < time_limit_seconds + 1
     assert not trap.exists()
     return grades
