@@ -186,13 +186,18 @@ def _schema(cls: type[Option]) -> type:
 
 
 def _writable(schema: type[Option]) -> DictConfig:
-    """The schema as a node that YAML may change (OmegaConf makes frozen classes read-only)."""
+    """The schema as a node that YAML may change (OmegaConf makes frozen classes read-only).
+
+    Mappings such as `columns` take new keys from the command line too.
+    """
     node: DictConfig = OmegaConf.structured(schema)
     pending: list[Any] = [node]
     while pending:
         found = pending.pop()
         if isinstance(found, DictConfig) and not found._is_none() and not found._is_missing():
             OmegaConf.set_readonly(found, None)
+            if not dataclasses.is_dataclass(found._metadata.object_type):
+                OmegaConf.set_struct(found, False)  # a mapping whose keys are the user's
             pending += [found._get_node(key) for key in found]
     return node
 

@@ -222,7 +222,7 @@ class Run:
                         benchmark=benchmark,  # noqa: B023
                         problems=problems,  # noqa: B023
                         engine=config.engine,
-                        sampling=config.sampling,
+                        sampling=benchmark.sampling(config.sampling),  # noqa: B023
                         seed=config.root.seed,
                         store_folder=self.output / "traces",
                         folder=folder,
@@ -364,7 +364,7 @@ class Run:
         self, model: Model, role: str, prompt_format: str, name: str, problems: list[Problem]
     ) -> dict[str, Any]:
         trained = self.training.fingerprint if self.training and role == "fine_tuned" else None
-        direct = prompt_format == "direct"
+        direct, benchmark = prompt_format == "direct", self.config.benchmarks[name]
         return {
             "model": trained or model.fingerprint(),
             "role": role,
@@ -373,9 +373,9 @@ class Run:
             "curve": None if direct else self.curve(),
             "benchmark": name,
             "problems": problems_hash(problems),
-            "grader": getattr(self.config.benchmarks[name], "grader", None),
+            "grader": [benchmark.grader, dict(benchmark.grader_settings)],
             "engine": self._node("engine"),
-            "sampling": self._node("sampling"),
+            "sampling": dataclasses.asdict(benchmark.sampling(self.config.sampling)),
             "seed": self.config.root.seed,
         }
 

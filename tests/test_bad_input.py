@@ -48,7 +48,7 @@ def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
         (["pool=jsonl"], ["pool.path"]),
         (["model.path=./conf"], ["model.path", "config.json"]),
         (["selection.size=70000"], ["70000"]),
-        (["pool=hub", "pool.path=nobody/nothing"], ["nobody/nothing"]),
+        (["pool=hub", "pool.dataset=nobody/nothing"], ["nobody/nothing"]),
         (["report.runs=nowhere/*", "stages=[report]"], ["report.runs", "nowhere"]),
         (["seed"], ["seed"]),
     ],

@@ -23,7 +23,7 @@ PACKAGE = {"tracker": "report"}
 NEEDED = {
     ("pool", "jsonl"): ["pool.path=README.md"],
     ("pool", "parquet"): ["pool.path=README.md"],
-    ("pool", "hub"): ["pool.path=some/pool"],
+    ("pool", "hub"): ["pool.dataset=some/pool"],
     ("benchmark", "jsonl"): ["benchmark.path=README.md"],
     ("engine", "openai"): ["engine.base_url=http://127.0.0.1:1/v1"],
 }

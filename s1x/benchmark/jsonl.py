@@ -10,8 +10,11 @@ from typing import Any
 
 from s1x.benchmark.benchmark import Benchmark, lettered
 from s1x.benchmark.problem import Problem
-from s1x.errors import UserError
+from s1x.errors import SettingError, UserError
 from s1x.option import option, setting
+
+#: what is read of a row; the last four may be missing
+NAMES = ("question", "answer", "id", "domain", "level", "choices")
 
 
 @option("benchmark", "jsonl")
@@ -24,13 +27,23 @@ class Jsonl(Benchmark):
     """
 
     path: str = setting(doc="JSONL file, UTF-8", remedy="give benchmark.path=<file>.jsonl")
-    question_column: str = setting("question", "column of the question")
-    answer_column: str = setting("answer", "column of the reference answer")
-    id_column: str | None = setting("id", "column of ids; rows without it: their line's number")
-    domain_column: str | None = setting("domain", "column of the field; missing: domain_name")
-    level_column: str | None = setting("level", "column of the difficulty; may be missing")
-    choices_column: str | None = setting("choices", "column of the list of choices; may be missing")
+    columns: dict[str, Any] = setting(
+        factory=dict,
+        doc="{our name: the file's column} where they differ; null: not read. Names: "
+        + ", ".join(NAMES),
+    )
     domain_name: str = setting("unknown", "field of the rows that name none")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.columns:
+            if name not in NAMES:
+                raise SettingError("columns", "keyed by " + ", ".join(NAMES), name)
+
+    def column(self, name: str) -> str | None:
+        """The file's column for one of our names; None: not to be read."""
+        found = self.columns.get(name, name)
+        return None if found is None else str(found)
 
     def source(self) -> str:
         """The file's name."""
@@ -45,7 +58,7 @@ class Jsonl(Benchmark):
             if first != number:
                 raise UserError(
                     f"{self.path} line {number}: the id {problem.problem_id!r} is that of line "
-                    f"{first} too; ids must be unique (benchmark.id_column=null numbers the lines)"
+                    f"{first} too; ids must be unique (benchmark.columns.id=null numbers the lines)"
                 )
             problems.append(problem)
             if self.limit is not None and len(problems) == self.limit:
@@ -53,42 +66,45 @@ class Jsonl(Benchmark):
         return problems
 
     def _problem(self, number: int, row: dict[str, Any]) -> Problem:
-        def optional(column: str | None) -> str | None:
+        def optional(name: str) -> str | None:
+            column = self.column(name)
             value = row.get(column) if column else None
             return None if value is None or value == "" else _text(value)
 
-        question = self._needed(number, row, self.question_column, "question_column")
-        answer = self._needed(number, row, self.answer_column, "answer_column")
-        choices = row.get(self.choices_column) if self.choices_column else None
+        question = self._needed(number, row, "question")
+        answer = self._needed(number, row, "answer")
+        choices_column = self.column("choices")
+        choices = row.get(choices_column) if choices_column else None
         if choices:
             choices = self._choices(number, choices)
-            answer = self._letter(number, row[self.answer_column], choices)
+            answer = self._letter(number, row[str(self.column("answer"))], choices)
             question = f"{question}\n\n{lettered(choices)}"
         return Problem(
-            problem_id=optional(self.id_column) or str(number),
+            problem_id=optional("id") or str(number),
             question=question,
             answer=answer,
-            domain=optional(self.domain_column) or self.domain_name,
-            level=optional(self.level_column),
+            domain=optional("domain") or self.domain_name,
+            level=optional("level"),
             choices=choices or None,
             metadata={"line": number},
         )
 
-    def _needed(self, number: int, row: dict[str, Any], column: str, setting_name: str) -> str:
-        value = row.get(column)
+    def _needed(self, number: int, row: dict[str, Any], name: str) -> str:
+        column = self.column(name)
+        value = row.get(column) if column else None
         if value is None or _text(value).strip() == "":
             has = ", ".join(map(str, row)) or "nothing"
             raise UserError(
                 f"{self.path} line {number}: no field {column!r} (it has {has}); "
-                f"name the column with benchmark.{setting_name}=..."
+                f"name the column with benchmark.columns.{name}=..."
             )
         return _text(value)
 
     def _choices(self, number: int, choices: Any) -> tuple[str, ...]:
         if not isinstance(choices, list) or not 2 <= len(choices) <= 26:
             raise UserError(
-                f"{self.path} line {number}: field {self.choices_column!r} must be a list of 2 to "
-                "26 choices; benchmark.choices_column=null ignores it"
+                f"{self.path} line {number}: field {self.column('choices')!r} must be a list of 2 to "
+                "26 choices; benchmark.columns.choices=null ignores it"
             )
         return tuple(map(_text, choices))
 
@@ -102,7 +118,7 @@ class Jsonl(Benchmark):
         if text in choices:
             return letters[choices.index(text)]
         raise UserError(
-            f"{self.path} line {number}: field {self.answer_column!r} is {text!r}, which is "
+            f"{self.path} line {number}: field {self.column('answer')!r} is {text!r}, which is "
             f"neither a letter {letters[0]} to {letters[-1]} nor one of the choices"
         )
 

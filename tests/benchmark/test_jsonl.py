@@ -25,10 +25,7 @@ def test_columns_are_mapped_and_ids_default_to_line_numbers(tmp_path: Path) -> N
     )
     benchmark = Jsonl(
         path=path,
-        question_column="q",
-        answer_column="a",
-        domain_column="f",
-        level_column="lv",
+        columns={"question": "q", "answer": "a", "domain": "f", "level": "lv"},
         domain_name="other",
         instruction="Put it in a box.",
     )
@@ -60,7 +57,7 @@ def test_choices_are_written_out(tmp_path: Path, answer: Any, letter: str) -> No
         (['{"question": '], ["line 1", "not JSON"]),
         (["[1, 2]"], ["line 1", "not a JSON object"]),
         ([{"question": "q", "answer": "1"}, {"question": "q"}], ["line 2", "'answer'"]),
-        ([{"answer": "1"}], ["line 1", "'question'", "benchmark.question_column"]),
+        ([{"answer": "1"}], ["line 1", "'question'", "benchmark.columns.question"]),
         ([{"question": "q", "answer": None}], ["line 1", "'answer'"]),
         ([{"question": "  ", "answer": "1"}], ["line 1", "'question'"]),
         ([{"id": 1, "question": "q", "answer": "1"}] * 2, ["line 2", "'1'", "line 1", "unique"]),
@@ -101,11 +98,11 @@ def test_real_files(shared_data: Path) -> None:
     assert len(problems) == 1319
     assert problems[0].problem_id == "gsm8k-test-0"
     assert problems[0].answer == "18"
-    mcq = Jsonl(path=str(shared_data / "mcq_sample.jsonl"), domain_column="subject").load()
+    mcq = Jsonl(path=str(shared_data / "mcq_sample.jsonl"), columns={"domain": "subject"}).load()
     assert len(mcq) == 500
     assert len({p.domain for p in mcq}) == 18
     assert all(len(p.choices or ()) == 4 and p.answer in "ABCD" for p in mcq)
-    aime = Jsonl(path=str(shared_data / "aime24.jsonl"), question_column="problem").load()
+    aime = Jsonl(path=str(shared_data / "aime24.jsonl"), columns={"question": "problem"}).load()
     assert len(aime) == 30
 
 
