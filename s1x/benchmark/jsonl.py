@@ -103,8 +103,8 @@ class Jsonl(Benchmark):
     def _choices(self, number: int, choices: Any) -> tuple[str, ...]:
         if not isinstance(choices, list) or not 2 <= len(choices) <= 26:
             raise UserError(
-                f"{self.path} line {number}: field {self.column('choices')!r} must be a list of 2 to "
-                "26 choices; benchmark.columns.choices=null ignores it"
+                f"{self.path} line {number}: field {self.column('choices')!r} must be a list of "
+                "2 to 26 choices; benchmark.columns.choices=null ignores it"
             )
         return tuple(map(_text, choices))
 
