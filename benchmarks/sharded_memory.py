@@ -78,15 +78,16 @@ def main() -> None:
     shape = Architecture.of_config(config)
     expected = training_memory(settings, shape, options.ranks, options.tokens, on_cpu=True)
     width = 2 if options.precision == "bfloat16" else 4
-    print(f"parameters {shape.parameters:,}; whole weights {width * shape.parameters / GIB:.2f} GiB")
+    print(
+        f"parameters {shape.parameters:,}; whole weights {width * shape.parameters / GIB:.2f} GiB"
+    )
     print("| rank | peak after loading, GiB | peak, GiB | plan, GiB | plan / measured |")
     print("|---|---|---|---|---|")
     loads, peaks = result["load_peak_memory_bytes_by_rank"], result["peak_memory_bytes_by_rank"]
     for rank, (load, peak) in enumerate(zip(loads, peaks, strict=True)):
         ratio = expected.total / peak
-        print(
-            f"| {rank} | {load / GIB:.2f} | {peak / GIB:.2f} | {expected.total / GIB:.2f} | {ratio:.2f} |"
-        )
+        cells = [f"{load / GIB:.2f}", f"{peak / GIB:.2f}", f"{expected.total / GIB:.2f}"]
+        print(f"| {rank} | {' | '.join(cells)} | {ratio:.2f} |")
     print({name: round(value / GIB, 2) for name, value in vars(expected).items()})
 
 

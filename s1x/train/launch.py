@@ -171,9 +171,24 @@ def run_node(job_path: Path, node_rank: int, address: str) -> int:
         command = [sys.executable, "-m", "s1x.train.rank.worker", str(job_path)]
         ranks.append(_start(command, logs / f"rank{rank}.log", extra))
     try:
-        return int(any(_wait(ranks, lambda: None)))
+        codes = _wait(ranks, lambda: None)
+        _say_who_was_killed(logs, node_rank * count, codes)
+        return int(any(codes))
     finally:
         _end(ranks)
+
+
+def _say_who_was_killed(logs: Path, first_rank: int, codes: Sequence[int]) -> None:
+    """Notes ranks that a signal ended: they could not say why, and come before their partners."""
+    for local, code in enumerate(codes):
+        path = logs / f"rank{first_rank + local}.error.json"
+        if code >= 0 or path.exists():
+            continue
+        why = f"it was ended by {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL:
+            why += ", most likely because this machine ran out of main memory"
+        error = {"rank": first_rank + local, "kind": "bug", "message": why, "time": 0.0}
+        path.write_text(json.dumps(error))
 
 
 def main() -> int:

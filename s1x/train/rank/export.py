@@ -36,7 +36,6 @@ def export(
     module: SftModule,
     tokenizer: PreTrainedTokenizerBase,
     samples: SampleSet,
-    fit_seconds: float,
     first_step: int,
 ) -> None:
     """Writes `model/` and `result.json` from rank 0; every rank must call it."""
@@ -54,7 +53,7 @@ def export(
     write_shards(whole_parameters(job, module.causal_lm), partial, dtype, trainer.is_global_zero)
     if not trainer.is_global_zero:
         return
-    result = _result(job, samples, fit_seconds, first_step, peaks)
+    result = _result(job, samples, module.fit_cpu_seconds, first_step, peaks)
     result["rotary_float32"] = rotary_is_float32(module.causal_lm)
     _write_rest(job, module, tokenizer, partial, result)
     shutil.rmtree(job.folder / MODEL_FOLDER, ignore_errors=True)
@@ -174,7 +173,7 @@ def _write_rest(
 
 
 def _result(
-    job: Job, samples: SampleSet, fit_seconds: float, first_step: int, peaks: dict[str, list[int]]
+    job: Job, samples: SampleSet, cpu_seconds: float, first_step: int, peaks: dict[str, list[int]]
 ) -> dict[str, Any]:
     """What training was: counts, losses, times, memory. Losses and tokens from the whole log."""
     rows = read_log(job.folder / LOG_CSV)
@@ -192,7 +191,7 @@ def _result(
         "first_loss": losses[0] if losses else None,
         "final_loss": sum(tail) / len(tail) if tail else None,
         "training_seconds": seconds,
-        "fit_seconds_this_process": fit_seconds,
+        "fit_cpu_seconds": cpu_seconds,
         "tokens_per_second": tokens / seconds if seconds else None,
         "mfu": _mean([float(row["mfu"]) for row in rows if row["mfu"]]),
         "padding_share": _mean([float(row["padding_share"]) for row in rows]),

@@ -9,6 +9,7 @@ a token of a short trace weighed more.)
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -52,6 +53,7 @@ class SftModule(pl.LightningModule):
         self.step_loss = float("nan")
         self.gradient_norm = float("nan")
         self.load_peak_bytes = 0
+        self.fit_cpu_seconds = 0.0
         self._loss_sum: torch.Tensor | None = None
 
     @property
@@ -81,6 +83,11 @@ class SftModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Puts the rotary frequencies back to float32, after the strategy had its way."""
         restore_rotary(self.causal_lm)
+        self.fit_cpu_seconds = -time.process_time()
+
+    def on_train_end(self) -> None:
+        """Notes the processor's time that the steps took on this rank."""
+        self.fit_cpu_seconds += time.process_time()
 
     def training_step(self, batch: Pass, batch_idx: int) -> torch.Tensor:
         """The scaled loss of one pass.
@@ -120,10 +127,10 @@ class SftModule(pl.LightningModule):
     def _watch(self, loss_sum: torch.Tensor, batch: Pass) -> None:
         """Adds up the step's loss; after its last pass all ranks share it, and stop at a NaN."""
         if not bool(torch.isfinite(loss_sum)):
+            place = f"step {batch['step'] + 1}, pass {batch['place'] + 1} of rank {self.global_rank}"
             raise UserError(
-                f"the loss is {loss_sum.item()} at step {batch['step'] + 1}, "
-                f"pass {batch['place'] + 1} of rank {self.global_rank}, "
-                f"rows {batch['rows']} of the chosen rows; lower train.learning_rate, set train.precision=float32, or look at these rows"
+                f"the loss is {loss_sum.item()} at {place}, rows {batch['rows']} of the chosen "
+                "rows; lower train.learning_rate, set train.precision=float32, or look at them"
             )
         self._loss_sum = loss_sum if self._loss_sum is None else self._loss_sum + loss_sum
         if batch["place"] + 1 < self.passes_per_step:

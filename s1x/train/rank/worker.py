@@ -97,10 +97,8 @@ def _train_rank(job: Job, rank: int) -> None:
     source = Source.of(job.model, settings.load_dtype(), settings.attention_name())
     module = SftModule(settings, source, len(steps), passes.passes_per_step, job.seed)
     trainer = build_trainer(job, module, first_step, passes.passes_per_step)
-    start = time.perf_counter()
     trainer.fit(module, passes, ckpt_path=checkpoint)
-    seconds = time.perf_counter() - start
-    export(job, trainer, module, tokenizer, samples, seconds, first_step)
+    export(job, trainer, module, tokenizer, samples, first_step)
 
 
 def build_trainer(job: Job, module: Any, first_step: int, passes_per_step: int) -> pl.Trainer:
