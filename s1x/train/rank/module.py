@@ -127,9 +127,9 @@ class SftModule(pl.LightningModule):
     def _watch(self, loss_sum: torch.Tensor, batch: Pass) -> None:
         """Adds up the step's loss; after its last pass all ranks share it, and stop at a NaN."""
         if not bool(torch.isfinite(loss_sum)):
-            place = f"step {batch['step'] + 1}, pass {batch['place'] + 1} of rank {self.global_rank}"
+            at = f"step {batch['step'] + 1}, pass {batch['place'] + 1} of rank {self.global_rank}"
             raise UserError(
-                f"the loss is {loss_sum.item()} at {place}, rows {batch['rows']} of the chosen "
+                f"the loss is {loss_sum.item()} at {at}, rows {batch['rows']} of the chosen "
                 "rows; lower train.learning_rate, set train.precision=float32, or look at them"
             )
         self._loss_sum = loss_sum if self._loss_sum is None else self._loss_sum + loss_sum
