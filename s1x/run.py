@@ -179,7 +179,7 @@ class Run:
                 self.decontaminate_against(),
                 config.root.seed,
                 folder,
-                config.model.source(),
+                config.model,
             )
 
         label = f"selection {self.choice('selection')}"
