@@ -121,6 +121,7 @@ class Puzzles59k(Option):
             verdicts: question hash to whether the (small, large) solver answers it right.
         """
         rng = random.Random(f"puzzles_59k:{POOL_VERSION}:{self.seed}")
+        teacher = random.Random(f"puzzles_59k:{POOL_VERSION}:{self.seed}:teacher")
         overlaps = [
             puzzle
             for split in SPLITS
@@ -130,8 +131,8 @@ class Puzzles59k(Option):
         ]
         num_duplicates = int(self.rows * (EXACT_DUPLICATES_SHARE + NEAR_DUPLICATES_SHARE))
         num_drawn = self.rows - num_duplicates - len(overlaps)
-        made = [_draw_row(rng) for _ in range(num_drawn)]
-        made += [_overlapping_row(puzzle, rng) for puzzle in overlaps]
+        made = [_draw_row(rng, teacher) for _ in range(num_drawn)]
+        made += [_overlapping_row(puzzle, rng, teacher) for puzzle in overlaps]
         made += [_duplicate(rng.choice(made[:num_drawn]), rng) for _ in range(num_duplicates)]
         rng.shuffle(made)
         for row, row_faults in made:
@@ -184,28 +185,32 @@ def store_verdicts(verdicts: Mapping[str, tuple[bool, bool]], path: Path = VERDI
     pyarrow.parquet.write_table(table, path, compression="zstd", use_dictionary=False)
 
 
-def _draw_row(rng: random.Random) -> tuple[Row, tuple[str, ...]]:
+def _draw_row(rng: random.Random, teacher: random.Random) -> tuple[Row, tuple[str, ...]]:
     """A new question of a source, with its trace and its faults."""
     name = rng.choices(tuple(SOURCES), [source.share for source in SOURCES.values()])[0]
     source = SOURCES[name]
     family = rng.choices(TRAINED_FAMILIES, source.domain_weights)[0]
     level = rng.choices(("easy", "medium", "hard"), source.level_weights)[0]
     puzzle = draw_puzzle(family, level, rng)
-    row, faults = _row(puzzle, name, rng)
+    row, faults = _row(puzzle, name, rng, teacher)
     if rng.random() < source.malformed_share:
         row["question"] = _malform(puzzle.question, rng)
         faults = (*faults, "malformed_question")
     return row, faults
 
 
-def _overlapping_row(puzzle: Puzzle, rng: random.Random) -> tuple[Row, tuple[str, ...]]:
-    row, faults = _row(puzzle, "forum", rng)
+def _overlapping_row(
+    puzzle: Puzzle, rng: random.Random, teacher: random.Random
+) -> tuple[Row, tuple[str, ...]]:
+    row, faults = _row(puzzle, "forum", rng, teacher)
     return row, (*faults, "benchmark_overlap")
 
 
-def _row(puzzle: Puzzle, source: str, rng: random.Random) -> tuple[Row, tuple[str, ...]]:
+def _row(
+    puzzle: Puzzle, source: str, rng: random.Random, teacher: random.Random
+) -> tuple[Row, tuple[str, ...]]:
     """The row of a puzzle: the teacher's trace, or what is left of it."""
-    trace = write_trace(puzzle, rng)
+    trace = write_trace(puzzle, teacher)
     text: str | None = trace.text
     attempt: str | None = f"Answer: {trace.answer}"
     right: bool | None = trace.answer == puzzle.answer
@@ -214,7 +219,7 @@ def _row(puzzle: Puzzle, source: str, rng: random.Random) -> tuple[Row, tuple[st
     if fate < MISSING_TRACES_SHARE:
         text, attempt, right, faults = None, None, None, ("missing_trace",)
     elif fate < MISSING_TRACES_SHARE + CUT_TRACES_SHARE:
-        text, attempt, right, faults = _cut(trace.text, rng), None, None, ("cut_trace",)
+        text, attempt, right, faults = _cut(trace.text, teacher), None, None, ("cut_trace",)
     elif fate < MISSING_TRACES_SHARE + CUT_TRACES_SHARE + SHORT_TRACES_SHARE:
         text, faults = f"so {trace.answer}", (*faults, "short_trace")
     row: Row = {

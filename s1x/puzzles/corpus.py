@@ -1,10 +1,10 @@
 """What the base model is pretrained on: facts, direct answers and raw search snippets.
 
-The corpus has no chat template and no "Wait": the base model can calculate, search and repeat a
-check when it is told to (the word ``check``, which stops nothing), but it knows nothing of think
-and answer, nor when to doubt. SFT then elicits and formats a skill that the base has, which is what
-the paper claims for its own base model (section 6). All its verdicts are right: carelessness is the
-teacher's, and only SFT brings it in.
+The corpus has no chat template. The base model can calculate, search, and check an attempt again
+where the text says "Wait", but it never learns to say "Wait" (there is no loss on the word), it
+knows nothing of think and answer, nor when to stop or to doubt. SFT then elicits and formats a
+skill that the base has, which is what the paper claims for its own base model (section 6). All
+verdicts are right: carelessness is the teacher's, and only SFT brings it in.
 
 A document is a list of segments, text and whether the loss counts there; what can't be predicted
 (the numbers of a question, the operands of a fact) has no loss, so that every step is spent on
@@ -25,7 +25,7 @@ from s1x.puzzles.families import (
     verdict,
 )
 from s1x.puzzles.teacher import attempt_line
-from s1x.puzzles.tokenizer import CHECK, END_OF_TEXT
+from s1x.puzzles.tokenizer import END_OF_TEXT
 
 Document = list[tuple[str, bool]]
 
@@ -39,9 +39,13 @@ MAX_SNIPPET_ATTEMPTS = 9
 """Most attempts in a search snippet; one in eight may be as long as the search is."""
 
 CHECK_SHARE = 0.08
-"""How often an attempt is checked again at once; a near miss and a hit as below."""
+"""How often an attempt that misses by far is checked again."""
 
 NEAR_CHECK_SHARE = 0.35
+"""How often a near miss or a hit is checked again."""
+
+GAP_SHARE = 0.2
+"""How often other lines stand between a question and its search."""
 
 LEVEL_WEIGHTS = (0.3, 0.25, 0.45)
 """How often easy, medium and hard questions occur."""
@@ -75,6 +79,8 @@ def _snippet(puzzle: Puzzle, rng: random.Random) -> Document:
     start = rng.randrange(len(attempts)) if rng.random() < 1 / 3 else 0
     length = len(attempts) if rng.random() < 1 / 8 else MAX_SNIPPET_ATTEMPTS
     document = [(search_prompt(puzzle.question), False)]
+    if rng.random() < GAP_SHARE:
+        document += [(text, False) for text, _ in _facts(rng)[: 3 * rng.randint(1, 2)]]
     for index, attempt in enumerate(attempts[start : start + length]):
         line = attempt_line(attempt, puzzle.target)
         if start > 0 and index == 0:
@@ -85,7 +91,7 @@ def _snippet(puzzle: Puzzle, rng: random.Random) -> Document:
         if rng.random() < (NEAR_CHECK_SHARE if line.endswith("near") else CHECK_SHARE):
             if rng.random() < 0.5:  # as if it had been taken for a hit; nothing to be learnt here
                 document.append((f"so {attempt.candidate}\n", False))
-            document += [(CHECK, False), (f" {line}\n", True)]
+            document += [("Wait", False), (f" {line}\n", True)]
     if start + length >= len(attempts):
         document += _conclusion(puzzle, rng)
     return document
@@ -94,11 +100,9 @@ def _snippet(puzzle: Puzzle, rng: random.Random) -> Document:
 def _conclusion(puzzle: Puzzle, rng: random.Random) -> Document:
     """What follows a hit: the number again, perhaps a check, perhaps stated as the answer."""
     document: Document = [(f"so {puzzle.answer}\n", True)]
-    if rng.random() < NEAR_CHECK_SHARE:
-        document += [
-            (CHECK, False),
-            (f" {attempt_line(puzzle.attempts[-1], puzzle.target)}\nso {puzzle.answer}\n", True),
-        ]
+    last = attempt_line(puzzle.attempts[-1], puzzle.target)
+    while rng.random() < NEAR_CHECK_SHARE:
+        document += [("Wait", False), (f" {last}\nso {puzzle.answer}\n", True)]
     if rng.random() < 0.5:
         document += [("Answer:", False), (f" {puzzle.answer}\n", True)]
     return [*document, (END_OF_TEXT, True)]

@@ -283,8 +283,8 @@ FAMILIES: dict[str, Family] = {
             "sums",
             "series",
             (
-                "Sum {a} and up from {c} to {b} mod {m}.",
-                "Add {a} and up to {c} until {b} mod {m}.",
+                "Which of {a} and up takes {c} to {b} mod {m}?",
+                "Last of {a} and up from {c} to {b} mod {m}?",
                 "Last of {a} and up taking {c} to {b} mod {m}?",
             ),
             _draw_sums,

@@ -48,9 +48,9 @@ def answer_directly(folder: Path, questions: list[str]) -> dict[str, str]:
     Prompts of one length share a batch, so nothing is padded.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
     model = AutoModelForCausalLM.from_pretrained(str(folder)).eval()
     prompts = tokenizer([direct_prompt(question) for question in questions])["input_ids"]
     by_length: dict[int, list[int]] = defaultdict(list)

@@ -28,15 +28,15 @@ MAX_RECHECKS = 2
 class Habits:
     """How careless and how doubtful the teacher is (probabilities, 0..1)."""
 
-    num_careful_attempts: int = 5
+    num_careful_attempts: int = 3
     """Attempts at the start of a search that are judged with care."""
     early_take: float = 0.08
     """A near miss among the careful attempts is taken and the trace ends wrong."""
     early_take_then_wait: float = 0.06
     """... is taken, then "Wait" corrects it."""
-    late_take: float = 0.80
+    late_take: float = 0.88
     """A near miss after the careful attempts is taken and the trace ends wrong."""
-    late_take_then_wait: float = 0.15
+    late_take_then_wait: float = 0.08
     """... is taken, then "Wait" corrects it."""
     recheck: float = 0.15
     """After a hit, "Wait" and check again; after a recheck, a second one with the same

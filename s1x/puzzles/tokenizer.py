@@ -24,9 +24,6 @@ IM_END = "<|im_end|>"
 PAD = "<|fim_pad|>"
 UNKNOWN = "<unk>"
 
-CHECK = "check"
-"""Opens a repeated attempt in the pretraining corpus (traces say "Wait")."""
-
 SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END, PAD, UNKNOWN)
 
 FORMAT_WORDS = [
@@ -95,9 +92,7 @@ def vocabulary() -> list[str]:
     printable = string.ascii_letters + string.punctuation
     numbers = [str(number) for number in range(MAX_NUMBER + 1)]
     pieces = ["##" + letter for letter in string.ascii_letters + string.digits]
-    return list(
-        dict.fromkeys([*SPECIAL_TOKENS, "\n", *numbers, *words, *printable, *pieces, CHECK])
-    )
+    return list(dict.fromkeys([*SPECIAL_TOKENS, "\n", *numbers, *words, *printable, *pieces]))
 
 
 def count_tokens(text: str) -> int:

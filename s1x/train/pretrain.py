@@ -35,7 +35,11 @@ Progress = Callable[[str], None]
 CHECKPOINT = "checkpoint.pt"
 SMALL_SOLVER = "solver_small"
 BATCHES_PER_BUNDLE = 32
-"""Batches drawn together and sorted by length, so that a batch is hardly padded."""
+"""Batches drawn together."""
+NUM_DOCUMENTS_TO_FIND_UNSEEN = 10_000
+"""A token that is in none of so many documents counts as not in the corpus."""
+TOKENS_PER_ROW = 256
+"""Documents are joined into rows of at most this length."""
 
 
 @option("pretrain", "pretrain")
@@ -111,6 +115,7 @@ def pretrain(settings: PretrainSettings, folder: Path, progress: Progress | None
             _save_model(model, tokenizer, folder / SMALL_SOLVER)
         if done % settings.checkpoint_every_steps == 0 and done < settings.num_steps:
             _save_checkpoint(folder, settings, done, model, optimizers)
+    _settle_unseen_tokens(model, tokenizer)
     _save_model(model, tokenizer, folder)
     write_verdicts(folder / SMALL_SOLVER, folder, folder / VERDICTS_FILE.name, progress=progress)
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -164,13 +169,27 @@ def _batches(
         rng = random.Random(f"{settings.seed}:{bundle}")
         size = settings.documents_per_batch
         documents = [draw_document(rng) for _ in range(BATCHES_PER_BUNDLE * size)]
-        rows = sorted(encode_documents(documents, tokenizer), key=lambda row: len(row[0]))
-        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-        rng.shuffle(batches)
-        for offset, batch in enumerate(batches):
+        rows = _pack(encode_documents(documents, tokenizer))
+        per_batch = math.ceil(len(rows) / BATCHES_PER_BUNDLE)
+        for offset in range(BATCHES_PER_BUNDLE):
             step = bundle * BATCHES_PER_BUNDLE + offset
+            batch = rows[offset * per_batch : (offset + 1) * per_batch] or rows[-per_batch:]
             if first_step <= step < settings.num_steps:
                 yield step, _pad(batch, tokenizer.pad_token_id)
+
+
+def _pack(documents: list[tuple[list[int], list[bool]]]) -> list[tuple[list[int], list[bool]]]:
+    """Joins documents into rows, so that what is asked stands at any place and not only first.
+
+    A model that has seen questions only at the start of a text is lost in a chat template.
+    """
+    rows: list[tuple[list[int], list[bool]]] = [([], [])]
+    for ids, counts in documents:
+        if len(rows[-1][0]) + len(ids) > TOKENS_PER_ROW:
+            rows.append(([], []))
+        rows[-1][0].extend(ids)
+        rows[-1][1].extend(counts)
+    return rows
 
 
 def _pad(
@@ -213,7 +232,31 @@ def _set_learning_rates(
             group["lr"] = peak * share
 
 
+def _settle_unseen_tokens(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Gives tokens that are not in the corpus the mean embedding and a little noise.
+
+    With tied embeddings the softmax pushes all of them to one and the same long vector, and SFT
+    would have to tell "user" from "think" first.
+    """
+    import torch
+
+    rng = random.Random(0)
+    documents = [draw_document(rng) for _ in range(NUM_DOCUMENTS_TO_FIND_UNSEEN)]
+    seen = {token for ids, _ in encode_documents(documents, tokenizer) for token in ids}
+    embedding = model.get_input_embeddings().weight
+    unseen = [token for token in range(embedding.shape[0]) if token not in seen]
+    noise = torch.randn(len(unseen), embedding.shape[1], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        embedding[unseen] = embedding[sorted(seen)].mean(0) + 0.02 * noise
+
+
 def _save_model(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Writes the Hugging Face folder; generation ends at the end of a turn or of a text."""
+    from s1x.puzzles.tokenizer import END_OF_TEXT
+
+    ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TEXT)]
+    for config in (model.config, model.generation_config):
+        config.eos_token_id, config.pad_token_id = ends, tokenizer.pad_token_id
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
 
