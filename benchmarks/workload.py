@@ -51,6 +51,7 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     parser.add_argument("--model", type=Path, help="a model folder; default: a random small one")
     parser.add_argument("--prompts", type=int, default=num_prompts)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--no-sessions", action="store_true", help="vLLM: plain requests only")
     parser.add_argument(
         "--rounds", type=int, default=1, help="repetitions; the best of each counts"
     )
@@ -92,7 +93,7 @@ def start(options: argparse.Namespace, model: Model) -> LiveEngine:
     """The engine, loaded and warm."""
     engine: Engine
     if options.engine == "vllm":
-        engine = Vllm(max_num_seqs=options.batch)
+        engine = Vllm(max_num_seqs=options.batch, sessions=not options.no_sessions)
     else:
         engine = Transformers(batch_size=options.batch)
     live = live_engine(engine, model)
@@ -127,7 +128,7 @@ def evaluate(
     tokenizer = load_tokenizer(model)
     form = ChatFormat.of(model, tokenizer)
     if endless:
-        form = replace(form, thinking_stops=((len(tokenizer) + 1,),), answer_stops=())
+        form = replace(form, thinking_stops=((len(tokenizer) + 1,) * 2,), answer_stops=())
     chats = {p.problem_id: Chat(form, form.encode(p.question)) for p in questions}
     forget(live)
     before = replace(live.usage)

@@ -40,9 +40,9 @@ _YIELDS = 6
 class Transformers(Engine):
     """Runs the model with transformers, batched, on the GPU where there is one."""
 
-    batch_size: int = setting(256, "sequences in flight at most", at_least=1)
+    batch_size: int = setting(128, "sequences in flight at most", at_least=1)
     cache_gib: float = setting(
-        1.0, "memory for keys and values; fewer sequences fly where it is short", above=0
+        0.5, "memory for keys and values; fewer sequences fly where it is short", above=0
     )
     prefill_tokens: int = setting(4096, "prefix tokens computed in one pass at most", at_least=16)
     device: str | None = setting(None, "cpu or cuda; null: cuda where there is one")
@@ -83,6 +83,7 @@ class _Sequence:
     done: asyncio.Future[None]
     pending: list[int] = field(default_factory=list)
     written: list[int] = field(default_factory=list)
+    last_ids: frozenset[int] = frozenset()
 
 
 class TransformersEngine(LiveEngine):
@@ -136,7 +137,8 @@ class TransformersEngine(LiveEngine):
         assert request.prefix_ids, "a prefix has one token at least"
         assert total <= self.context_tokens, (total, self.context_tokens)
         loop = asyncio.get_running_loop()
-        sequence = _Sequence(request, on_tokens, loop.create_future())
+        last_ids = frozenset(stop[-1] for stop in request.stop)
+        sequence = _Sequence(request, on_tokens, loop.create_future(), last_ids=last_ids)
         self.queue.append(sequence)
         if self._driver is None or self._driver.done():
             self._driver = loop.create_task(self._drive())
@@ -292,7 +294,7 @@ class TransformersEngine(LiveEngine):
             not wanted
             or sequence.done.done()
             or len(written) >= request.max_tokens
-            or ends_with_stop(written, request.stop)
+            or (token in sequence.last_ids and ends_with_stop(written, request.stop))
         )
 
     def _forward(self, first: int, last: int, width: int) -> torch.Tensor | None:
