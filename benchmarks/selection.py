@@ -167,7 +167,7 @@ def measure_selection(folder: Path, num_rows: int) -> dict[str, Any]:
 
 
 def naive(texts: Sequence[str], tests: Sequence[str]) -> set[int]:
-    """s1's way: every n-gram joined into a string, dicts from n-gram to texts, dict against dict."""
+    """s1's way: every n-gram joined into a string, dicts from n-gram to texts."""
 
     def lookup(documents: Sequence[str]) -> dict[str, set[int]]:
         found: dict[str, set[int]] = collections.defaultdict(set)

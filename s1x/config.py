@@ -338,9 +338,9 @@ def load(cfg: DictConfig) -> Config:
     """
     root_names = [field.name for field in dataclasses.fields(Root)]
     known = [*root_names, *GROUPS, *PARTS, "pretrain"]
-    for key in cfg:
+    for key in map(str, cfg):
         if key not in known:
-            raise UserError(f"{key} is not a setting; {_nearest(str(key), known)}")
+            raise UserError(f"{key} is not a setting; {_nearest(key, known)}")
     root = {name: cfg[name] for name in root_names}
     values = _plain(OmegaConf.create(root), "config")
     try:

@@ -74,9 +74,16 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     key.write_bytes(os.urandom(1024))
     key.chmod(0o600)
     daemons = [
-        ["munged", "--foreground", "--force", f"--key-file={key}",
-         f"--socket={folder}/munge.socket", f"--pid-file={folder}/munged.pid",
-         f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed"],
+        [
+            "munged",
+            "--foreground",
+            "--force",
+            f"--key-file={key}",
+            f"--socket={folder}/munge.socket",
+            f"--pid-file={folder}/munged.pid",
+            f"--log-file={folder}/munged.log",
+            f"--seed-file={folder}/munged.seed",
+        ],
         ["slurmctld", "-D", "-c"],
         ["slurmd", "-D", "-c", "-N", host],
     ]

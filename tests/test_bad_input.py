@@ -1,4 +1,4 @@
-"""A user's mistakes end with status 2 and a line that names key, value and remedy; never a trace."""
+"""A user's mistakes end with status 2 and a line that names key, value and remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
     assert len(message.strip().splitlines()) <= 3, message
     for word in words:
         assert word in message, f"{word!r} is not in: {message}"
-    left = [p for p in (tmp_path / "out").rglob("*.partial")] if (tmp_path / "out").exists() else []
+    left = list((tmp_path / "out").rglob("*.partial")) if (tmp_path / "out").exists() else []
     assert left == []
 
 

@@ -73,7 +73,8 @@ def test_an_option_has_the_same_name_in_conf_and_package(group: str) -> None:
 
 
 def test_option_modules_import_nothing_heavy() -> None:
-    heavy = "torch transformers vllm deepspeed wandb datasets pyarrow lightning matplotlib".split()
+    heavy = ["torch", "transformers", "vllm", "deepspeed", "wandb", "datasets", "pyarrow"]
+    heavy += ["lightning", "matplotlib"]
     code = (
         "import sys, s1x.config as c; c.register(); "
         f"print([m for m in {heavy!r} if m in sys.modules])"

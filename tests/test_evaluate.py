@@ -30,7 +30,7 @@ from s1x.rows import schema
 from s1x.trace_store import describe
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "engine")]
-from tiny_model import write_tiny_model
+from tiny_model import write_tiny_model  # noqa: E402
 
 CURVE = {"max_thinking_tokens": [4, 16, 48], "num_waits": [0, 2]}
 SMALL = {"max_answer_tokens": 8, "answer_reserve_tokens": 8}

@@ -23,7 +23,7 @@ class Model(Option):
     """
 
     name: str = setting(doc="short name, used in rows, reports and file names")
-    path: str = setting(doc="folder, hub id, or package:<module>/<path> for one that a package ships")
+    path: str = setting(doc="folder, hub id, or package:<module>/<path> for a shipped one")
     revision: str | None = setting(None, "commit or tag on the hub")
     gguf_file: str | None = setting(None, "name of a GGUF file in `path`")
     dtype: str = setting("bfloat16", "of weights when running", choices=["bfloat16", "float32"])
@@ -62,7 +62,6 @@ class Model(Option):
                 f"{self.gguf_file or 'config.json'}; give a folder that save_pretrained wrote"
             )
         return str(folder) if looks_local else self.path
-
 
     def fingerprint(self) -> str:
         """Hash of the weights' files (or of hub id and revision) and of the chat format."""

@@ -114,7 +114,7 @@ class Plan:
         lines += [
             f"training tokens       {self.train_tokens:,.0f}",
             f"training FLOPs        {self.train_flops:.3g} (model FLOPs)",
-            f"training time         {_hours(self.train_seconds)} at {self.mfu:.0%} MFU",
+            f"training time         {_hours(self.train_seconds)} {self._speed()}",
             f"training GPU-hours    {_known(self.gpu_hours, '.1f')}",
             f"training cost         {_known(self.usd, ',.0f', 'USD ')}",
             f"disk                  {self.disk_bytes / gib:.1f} GiB"
@@ -125,6 +125,11 @@ class Plan:
             took = "unknown" if seconds is None else _hours(seconds)
             lines.append(f"evaluate {evaluation.name:<12} {tokens} tokens, {took}")
         return lines + [f"problem: {problem}" for problem in self.problems]
+
+    def _speed(self) -> str:
+        if self.device.name == "cpu":
+            return "at the speed measured on two cores"
+        return f"at {self.mfu:.0%} MFU"
 
     def refuse(self) -> None:
         """Raises what cannot work.
@@ -241,11 +246,11 @@ def _problems(
         return found
     per_node = plan.num_ranks // train.num_nodes
     there = len(machine.gpu_memory_bytes)
-    place = f"each of {train.num_nodes} nodes, this one" if train.num_nodes > 1 else "this machine"
+    nodes = f" on each of {train.num_nodes} nodes" if train.num_nodes > 1 else ""
     if not on_cpu and there < per_node and not machine.in_slurm:
         found.append(
-            f"training needs {per_node} GPU{'s' if per_node > 1 else ''} on {place}, which has "
-            f"{there}; run it where they are (docs/training.md), or use scale=laptop"
+            f"training needs {per_node} GPU{'s' if per_node > 1 else ''}{nodes} and this machine "
+            f"has {there}; run it where they are (docs/training.md), or use scale=laptop"
         )
     if plan.memory.host * per_node > machine.memory_bytes and there >= per_node:
         found.append(

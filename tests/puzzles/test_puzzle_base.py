@@ -59,7 +59,7 @@ def test_it_calculates_held_out_searches() -> None:
     assert right / total > 0.95
 
 
-@pytest.mark.parametrize(("split", "low", "high"), [("easy", 0.03, 0.4), ("hard", 0.0, 0.15)])
+@pytest.mark.parametrize(("split", "low", "high"), [("easy", 0.15, 0.4), ("hard", 0.0, 0.2)])
 def test_it_seldom_answers_directly(split: str, low: float, high: float) -> None:
     puzzles = held_out_puzzles(split, 300)
     answers = answer_directly(SHIPPED, [puzzle.question for puzzle in puzzles])
@@ -85,6 +85,8 @@ def test_a_killed_pretraining_ends_as_an_uninterrupted_one(
     from safetensors.torch import load_file
 
     monkeypatch.setattr("s1x.puzzles.solvers.Puzzles59k", lambda: Puzzles59k(rows=1000))
+    monkeypatch.setattr(module, "NUM_DOCUMENTS_TO_FIND_UNSEEN", 200)
+    monkeypatch.setattr(module, "BATCHES_PER_BUNDLE", 4)
     pretrain(TINY, tmp_path / "whole")
 
     class KilledError(Exception):
