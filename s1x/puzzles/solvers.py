@@ -51,7 +51,7 @@ def answer_directly(folder: Path, questions: list[str]) -> dict[str, str]:
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
-    model = AutoModelForCausalLM.from_pretrained(str(folder)).eval()
+    model = AutoModelForCausalLM.from_pretrained(str(folder))  # in evaluation mode
     prompts = tokenizer([direct_prompt(question) for question in questions])["input_ids"]
     by_length: dict[int, list[int]] = defaultdict(list)
     for place, ids in enumerate(prompts):

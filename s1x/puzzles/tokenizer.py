@@ -108,9 +108,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
     vocab = {token: index for index, token in enumerate(vocabulary())}
     tokenizer = Tokenizer(
-        models.WordPiece(vocab, unk_token=UNKNOWN, max_input_chars_per_word=10_000)  # type: ignore[call-arg]
+        models.WordPiece(vocab, unk_token=UNKNOWN, max_input_chars_per_word=10_000)
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed"),
             pre_tokenizers.Split(Regex(_PIECE), "isolated"),
@@ -118,14 +118,14 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
     tidy = [(" \n", "\n"), ("\n ", "\n"), (f"{IM_START} ", IM_START), (f" {IM_END}", IM_END)]
     tidy += [(f" {mark}", mark) for mark in (",", ".", "?", ":", ";")]
-    tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Sequence(
         [
             decoders.WordPiece(prefix="##", cleanup=False),
             decoders.Fuse(),
             *(decoders.Replace(wide, tight) for wide, tight in tidy),
         ]
     )
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token=IM_END,
         pad_token=PAD,

@@ -48,7 +48,7 @@ class PretrainSettings(Option):
     """Settings of the pretraining of ``puzzle_base``."""
 
     seed: int = setting(0, "of the weights and of the corpus", at_least=0)
-    num_steps: int = setting(5000, "optimizer steps", at_least=1)
+    num_steps: int = setting(6000, "optimizer steps", at_least=1)
     documents_per_batch: int = setting(64, "documents a step, about 2,700 tokens", at_least=1)
     matrix_learning_rate: float = setting(
         6e-3, "of Muon, for the blocks' matrices (update RMS matched to AdamW's)", above=0
@@ -135,9 +135,8 @@ def build_model(settings: PretrainSettings, vocab_size: int) -> Qwen2ForCausalLM
         num_key_value_heads=settings.num_heads // 2,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
-        attn_implementation="sdpa",
     )
-    return Qwen2ForCausalLM(config)
+    return Qwen2ForCausalLM(config)  # type: ignore[no-untyped-call]
 
 
 def encode_documents(
@@ -243,7 +242,7 @@ def _settle_unseen_tokens(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenize
     rng = random.Random(0)
     documents = [draw_document(rng) for _ in range(NUM_DOCUMENTS_TO_FIND_UNSEEN)]
     seen = {token for ids, _ in encode_documents(documents, tokenizer) for token in ids}
-    embedding = model.get_input_embeddings().weight
+    embedding: torch.Tensor = model.model.embed_tokens.weight
     unseen = [token for token in range(embedding.shape[0]) if token not in seen]
     noise = torch.randn(len(unseen), embedding.shape[1], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
