@@ -80,6 +80,7 @@ class Run:
         self.output = Path(root.output).expanduser()
         self.artifacts = Artifacts(self.output, root.force, say)
         self.stages = [stage for stage in STAGES if stage in root.stages]
+        self._problems: dict[str, list[Problem]] | None = None
 
     def execute(self) -> dict[str, Any] | None:
         """Every stage in turn, then the table and the report's path."""
@@ -119,6 +120,11 @@ class Run:
         """
         from s1x.plan import plan_run
 
+        running = set(self.stages) - {"plan", "store", "pretrain"}
+        if running & {"select", "train", "evaluate"}:
+            self.config.model.source()
+        if "evaluate" in running:
+            self.problems()
         plan = plan_run(self.config, self.stages)
         if "plan" in self.stages:
             print("\n".join(plan.table()))
@@ -205,7 +211,7 @@ class Run:
         from s1x.evaluate import run as run_evaluation
 
         config = self.config
-        loaded = {n: load_problems(n, benchmark) for n, benchmark in config.benchmarks.items()}
+        loaded = self.problems()
         for model, role, prompt_format in self._models():
             for name, benchmark in config.benchmarks.items():
                 problems = loaded[name]
@@ -261,6 +267,13 @@ class Run:
             "pool", self._pool_inputs(), lambda f: write_pool(config.pool, f), self.choice("pool")
         )
 
+    def problems(self) -> dict[str, list[Problem]]:
+        """The problems of every benchmark that is evaluated, read once and before anything else."""
+        if self._problems is None:
+            benchmarks = self.config.benchmarks
+            self._problems = {name: load_problems(name, b) for name, b in benchmarks.items()}
+        return self._problems
+
     def decontaminate_against(self) -> dict[str, list[Problem]]:
         """The benchmarks whose questions may not be trained on, whatever is evaluated."""
         named = benchmarks_named(self.config.root.decontaminate)
@@ -302,8 +315,7 @@ class Run:
         """For a run that reports only: the artifacts that the same settings have made before."""
         if "fine_tuned" in self.config.evaluate.models:
             self._trained()
-        for name, benchmark in self.config.benchmarks.items():
-            problems = load_problems(name, benchmark)
+        for name, problems in self.problems().items():
             for model, role, prompt_format in self._models():
                 inputs = self._evaluation_inputs(model, role, prompt_format, name, problems)
                 self.evaluations.append(self._found("evaluate", inputs))
