@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from s1x.train.settings import Lora, TrainSettings
 
 #: bytes of libraries, context and communication buffers: on a GPU, in a CPU process
-GPU_BASE, CPU_BASE = 2.0 * 2**30, 0.75 * 2**30
+GPU_BASE, CPU_BASE = 2.0 * 2**30, 0.45 * 2**30
 #: parameters whose float32 gradients exist at once while DeepSpeed steps
 SUB_GROUP = 1_000_000_000
 #: bytes of logits held by the chunked loss: a chunk, its float32 copy, its gradient
@@ -57,7 +57,7 @@ def training_memory(
     share = 1.0 / num_ranks if settings.sharded else 1.0
     low = 2.0 if settings.precision == "bfloat16" else 4.0
     states = _states(settings, shape, share, low)
-    gathered = _gathered(settings, shape, low)
+    gathered = _gathered(settings, shape, share, low)
     moved = 0.0
     if settings.offloaded:
         moved = sum(states)
@@ -84,20 +84,20 @@ def _states(
     return low * n * share, low * trained * share, 12.0 * trained * share + fp32_gradients
 
 
-def _gathered(settings: TrainSettings, shape: Architecture, low: float) -> float:
-    """Bytes of whole layers that a sharding rank holds for a moment, and of message buffers."""
+def _gathered(settings: TrainSettings, shape: Architecture, share: float, low: float) -> float:
+    """Bytes of whole layers that a sharding rank holds for a moment, and of message buffers.
+
+    A bucket of gradients is there three times while it is reduced: as it was collected, flattened
+    for the message, and as this rank's part of the result.
+    """
     if not settings.sharded:
         return 0.0
-    largest = max(shape.layer_parameters, shape.embedding_parameters)
-    bucket = getattr(settings, "bucket_parameters", largest)
     n = shape.parameters
-    live = (
-        min(n, max(5 * bucket, 2 * largest))
-        if hasattr(settings, "bucket_parameters")
-        else 2 * largest
-    )
-    reduced = min(n, max(bucket, largest))
-    return low * (live + reduced)
+    largest = max(shape.layer_parameters, shape.embedding_parameters)
+    bucket = getattr(settings, "bucket_parameters", None)
+    live = min(n, 2 * largest if bucket is None else max(5 * bucket, 2 * largest))
+    reduced = min(n, max(bucket or 0, largest))
+    return low * (live + (2 + share) * reduced)
 
 
 def activation_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:

@@ -163,6 +163,7 @@ class SftModule(pl.LightningModule):
             parameter_groups(self, settings.weight_decay),
             lr=settings.learning_rate,
             betas=(settings.beta1, settings.beta2),
+            fused=True,  # no copies of the states while it steps
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
