@@ -115,7 +115,13 @@ class SweepReport(Callback):
         from s1x.sweep import report_sweep
 
         global _sweep_status
-        _sweep_status = report_sweep(config, Path(config.hydra.sweep.dir))
+        _sweep_status = 1  # Hydra turns what a callback raises into a warning
+        try:
+            _sweep_status = report_sweep(config, Path(config.hydra.sweep.dir))
+        except UserError as error:
+            say("Error: " + explain(error))
+        except Exception:
+            traceback.print_exc()
 
 
 if __name__ == "__main__":

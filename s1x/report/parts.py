@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from s1x.report.charts import Chart
 from s1x.report.tables import Table
+
+
+def file_name(key: str) -> str:
+    """A key as a file's name: a sweep's job is named by overrides, which may hold `=` and `/`."""
+    return re.sub(r"[^\w.+-]+", "_", key)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x.report.charts import Bars, Chart, Frames, Histogram, Line, Lines, Part
+from s1x.report.parts import file_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ def save(charts: list[Chart], folder: Path) -> list[Path]:
             FigureCanvasAgg(figure)
             _draw(figure, chart)
             for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                path = folder / f"{chart.key}.{ending}"
+                path = folder / f"{file_name(chart.key)}.{ending}"
                 figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata)
                 figure.set_layout_engine(None)  # the second file needs no second layout
                 written.append(path)

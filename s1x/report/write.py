@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s1x.report.inputs import Inputs, read
-from s1x.report.parts import Section
+from s1x.report.parts import Section, file_name
 from s1x.report.summary import console_table, summary
 
 __all__ = ["console_table", "run"]
@@ -95,4 +95,4 @@ def _write_tables(sections: Iterable[Section], folder: Path) -> None:
     tables.mkdir(exist_ok=True)
     for section in sections:
         for table in section.tables():
-            (tables / f"{table.key}.csv").write_text(table.to_csv(), encoding="utf-8")
+            (tables / f"{file_name(table.key)}.csv").write_text(table.to_csv(), encoding="utf-8")
