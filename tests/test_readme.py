@@ -33,7 +33,7 @@ def write_examples(folder: Path) -> list[str]:
 
 
 def test_a_policy_a_recipe_and_a_benchmark_as_the_readme_adds_them(tmp_path: Path) -> None:
-    assert len(write_examples(tmp_path)) == 4
+    assert len(write_examples(tmp_path)) == 5
     text = (ROOT / "README.md").read_text()
     command = text[text.index("PYTHONPATH=. python run.py") :].split("\n\n")[0]
     words = command.replace("\\\n", " ").split()[3:]
