@@ -312,7 +312,8 @@ class VllmEngine(LiveEngine):
     def close(self) -> None:
         """Ends vLLM's processes."""
         self.engine.shutdown()
-        del self.engine  # its destructor needs modules that the interpreter's end takes away
+        # its destructor would do so again, when the interpreter has taken its modules away
+        self.engine.shutdown = lambda: None
 
 
 def _tokens(ids: Sequence[int]) -> Any:
