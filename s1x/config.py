@@ -126,6 +126,9 @@ class Root(Option):
     curve: dict[str, list[Any]] = setting(
         factory=dict, doc="{dial of the budget policy: values}, charted in one pass"
     )
+    max_problems: int | None = setting(
+        None, "only the first so many problems of every benchmark", at_least=1
+    )
     gpu: str = setting("cpu", "device that the scale is meant for, for the plan")
     mean_sample_tokens: float = setting(
         100.0, "expected tokens of a training sample, for the plan", above=0

@@ -271,7 +271,8 @@ class Run:
         """The problems of every benchmark that is evaluated, read once and before anything else."""
         if self._problems is None:
             benchmarks = self.config.benchmarks
-            self._problems = {name: load_problems(name, b) for name, b in benchmarks.items()}
+            most = self.config.root.max_problems
+            self._problems = {n: load_problems(n, b)[:most] for n, b in benchmarks.items()}
         return self._problems
 
     def decontaminate_against(self) -> dict[str, list[Problem]]:
