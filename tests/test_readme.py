@@ -51,4 +51,7 @@ def test_a_policy_a_recipe_and_a_benchmark_as_the_readme_adds_them(tmp_path: Pat
     assert curve["benchmark"] == "sums"
     assert curve["policy"].endswith("ThinkTwice") or "think_twice" in curve["policy"]
     assert curve["points"][0]["setting"] == "nudged by Wait"
-    assert summary["funnel"][-1]["rows_out"] == 100
+    assert [step["step"] for step in summary["funnel"]][-4:] == [
+        *("missing", "wrong_attempts", "duplicates", "domain_draw"),
+    ]
+    assert summary["funnel"][-1]["rows_out"] == 200, "scale=quick sets the size"
