@@ -229,20 +229,24 @@ def build(node: DictConfig, key: str) -> Any:
 
 def _construct(values: dict[str, Any], key: str) -> Any:
     values = dict(values)
-    cls = _class(values.pop("_target_"), key)
+    cls: Any = _class(values.pop("_target_"), key)
     if dataclasses.is_dataclass(cls):
         names = [f.name for f in dataclasses.fields(cls)]
         for name in values:
             if name not in names:
                 hint = _nearest(name, names) or f"it has {', '.join(names)}"
-                raise UserError(f"{key}.{name} is not a setting of {cls.__name__}; {hint}")
+                raise UserError(f"{key}.{name} is not a setting of {_name(cls)}; {hint}")
         for name, kind in _nested(cls).items():
             if isinstance(values.get(name), dict):
                 values[name] = _make(kind, values[name], f"{key}.{name}")
     return _make(cls, values, key)
 
 
-def _nested(cls: type) -> dict[str, type]:
+def _name(cls: Any) -> str:
+    return str(getattr(cls, "__name__", cls))
+
+
+def _nested(cls: Any) -> dict[str, Any]:
     """Fields that are options themselves."""
     hints = typing.get_type_hints(cls)
     return {
@@ -288,7 +292,7 @@ def build_benchmarks(node: DictConfig) -> dict[str, Any]:
     if "_target_" in node:
         path = OmegaConf.select(node, "path", throw_on_missing=False)
         return {Path(str(path)).stem if path else "benchmark": build(node, "benchmark")}
-    return {str(name): build(node[name], f"benchmark.{name}") for name in node}
+    return {name: build(node[name], f"benchmark.{name}") for name in map(str, node)}
 
 
 def benchmarks_named(names: Sequence[str]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[[int],
         unit: what a step is ("problems", "rows").
     """
     if sys.stderr.isatty():
-        with _bar(title, total) as advance:
-            yield advance
+        with _bar(title, total) as bar:
+            yield bar
         return
     start = last = time.monotonic()
     done = 0

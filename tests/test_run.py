@@ -27,6 +27,7 @@ def start(output: Path, *overrides: str, **kwargs: Any) -> subprocess.Popen[str]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # some shells ignore it
         **kwargs,
     )
 
