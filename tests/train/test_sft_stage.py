@@ -156,6 +156,7 @@ def test_a_dead_rank_is_told_with_its_log(
 
 
 def test_other_formats_and_adapters_train(tiny_model: Model, chosen: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
     lora = Lora(rank=4, target_modules=["q_proj", "v_proj"])
     settings = recipe(format="step_conditional", lora=lora, epochs=1, activation_checkpointing=True)
     train_here(settings, tiny_model, chosen, tmp_path)
