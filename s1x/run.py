@@ -26,6 +26,7 @@ from s1x.config import STAGES, Config, benchmarks_named, load
 from s1x.config import build as build_option
 from s1x.console import duration, say
 from s1x.errors import UserError
+from s1x.latest import finish_report
 from s1x.model.model import Model
 
 RUN_FILE = "run.json"
@@ -490,29 +491,6 @@ def load_problems(name: str, benchmark: Any) -> list[Problem]:
 def problems_hash(problems: Sequence[Problem]) -> str:
     """Fingerprint of what is asked and what is right."""
     return fingerprint({"problems": [[p.problem_id, p.question, p.answer] for p in problems]})
-
-
-def finish_report(folder: Path, output: Path, done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Says in the summary what this run did, points `latest` to the report, prints the table."""
-    from s1x.report import console_table
-
-    path = folder / "summary.json"
-    summary: dict[str, Any] = json.loads(path.read_text())
-    summary["stages"] = list(done)
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(summary, indent=1, ensure_ascii=False))
-    beside.replace(path)
-    point_latest(output / "latest", folder)
-    print(console_table(summary))
-    print(f"Report: {folder / 'report.html'}")
-    return summary
-
-
-def point_latest(link: Path, folder: Path) -> None:
-    """Makes `link` a symbolic link to the folder, in one step for whoever reads it."""
-    beside = link.with_name(f"{link.name}.{os.getpid()}")
-    beside.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
-    beside.replace(link)
 
 
 def _stage(

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from s1x.artifact import Artifacts
 from s1x.console import say
 from s1x.errors import UserError
-from s1x.run import RUN_FILE, VERSIONS, finish_report
+from s1x.latest import finish_report
+from s1x.run import RUN_FILE, VERSIONS
 
 FAILED_FILE = "failed.txt"
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x.errors import SettingError, UserError
-from s1x.option import Option, option, setting
+from s1x.option import option, setting
 from s1x.pool import columns as names
 from s1x.pool.arrow import write_batches
 from s1x.pool.files import FORMAT, hashes
+from s1x.pool.mapped import MappedPool
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,23 +23,13 @@ if TYPE_CHECKING:
 
 @option("pool", "hub")
 @dataclass(frozen=True)
-class Hub(Option):
+class Hub(MappedPool):
     """A pool on the hub, memory-mapped by `datasets`; `columns` maps our names to its own."""
 
     dataset: str = setting(doc="hub id or local folder", remedy="set pool.dataset=<owner/name>")
     config_name: str | None = setting(None, "configuration of the data set")
     split: str = setting("train", "split of the data set")
     revision: str | None = setting(None, "commit or tag; None: the newest")
-    columns: dict[str, str] = setting(factory=dict, doc="{our name: the data set's name}")
-    max_rows: int | None = setting(None, "read only so many rows", at_least=1)
-    max_bad_fraction: float = setting(
-        0.05, "share of unreadable rows that is put up with", at_least=0, at_most=1
-    )
-    license: str | None = setting(None, "licence of the data, for the dataset card")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        names.check_mapping(self.columns)
 
     def fingerprint(self) -> dict[str, Any]:
         """The data set's commit (or the hashes of a local folder) and the settings that matter.
@@ -52,9 +43,7 @@ class Hub(Option):
             "dataset": version(self.dataset, self.revision),
             "config_name": self.config_name,
             "split": self.split,
-            "columns": dict(self.columns),
-            "max_rows": self.max_rows,
-            "max_bad_fraction": self.max_bad_fraction,
+            **self.reading(),
         }
 
     def write(self, folder: Path) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from s1x.errors import UserError
-from s1x.option import Option, option, setting
+from s1x.option import option, setting
 from s1x.pool import columns as names
 from s1x.pool.files import FORMAT, find, hashes
+from s1x.pool.mapped import MappedPool
 from s1x.pool.values import UnreadableError, convert
 from s1x.pool.writer import ROWS_PER_GROUP, PoolWriter
 
@@ -32,7 +33,7 @@ LOOK_AHEAD = 1000
 
 @option("pool", "jsonl")
 @dataclass(frozen=True)
-class Jsonl(Option):
+class Jsonl(MappedPool):
     """A pool in JSON lines (also .gz); `columns` maps our names to the file's.
 
     A name that is not mapped is looked for under our own name, then under those of well-known data
@@ -41,16 +42,6 @@ class Jsonl(Option):
     """
 
     path: str = setting(doc="a file, a folder or a glob", remedy="set pool.path=<file.jsonl>")
-    columns: dict[str, str] = setting(factory=dict, doc="{our name: the file's name}")
-    max_rows: int | None = setting(None, "read only so many lines", at_least=1)
-    max_bad_fraction: float = setting(
-        0.05, "share of unreadable rows that is put up with", at_least=0, at_most=1
-    )
-    license: str | None = setting(None, "licence of the data, for the dataset card")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        names.check_mapping(self.columns)
 
     def fingerprint(self) -> dict[str, Any]:
         """Content hash of the files and the settings that change what is read."""
@@ -58,9 +49,7 @@ class Jsonl(Option):
             "pool": "jsonl",
             "format": FORMAT,
             "files": hashes(find(self.path, ENDINGS)),
-            "columns": dict(self.columns),
-            "max_rows": self.max_rows,
-            "max_bad_fraction": self.max_bad_fraction,
+            **self.reading(),
         }
 
     def write(self, folder: Path) -> dict[str, Any]:

@@ -11,28 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s1x.option import Option, option, setting
+from s1x.option import option, setting
 from s1x.pool import columns as names
 from s1x.pool.arrow import open_parquet, read_parquet, write_batches
 from s1x.pool.files import FORMAT, find, hashes
+from s1x.pool.mapped import MappedPool
 
 
 @option("pool", "parquet")
 @dataclass(frozen=True)
-class Parquet(Option):
+class Parquet(MappedPool):
     """A pool in Parquet files of one schema; `columns` maps our names to the files'."""
 
     path: str = setting(doc="a file, a folder or a glob", remedy="set pool.path=<file.parquet>")
-    columns: dict[str, str] = setting(factory=dict, doc="{our name: the file's name}")
-    max_rows: int | None = setting(None, "read only so many rows", at_least=1)
-    max_bad_fraction: float = setting(
-        0.05, "share of unreadable rows that is put up with", at_least=0, at_most=1
-    )
-    license: str | None = setting(None, "licence of the data, for the dataset card")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        names.check_mapping(self.columns)
 
     def fingerprint(self) -> dict[str, Any]:
         """Content hash of the files and the settings that change what is read."""
@@ -40,9 +31,7 @@ class Parquet(Option):
             "pool": "parquet",
             "format": FORMAT,
             "files": hashes(find(self.path, (".parquet",))),
-            "columns": dict(self.columns),
-            "max_rows": self.max_rows,
-            "max_bad_fraction": self.max_bad_fraction,
+            **self.reading(),
         }
 
     def write(self, folder: Path) -> dict[str, Any]:
