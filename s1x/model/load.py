@@ -52,14 +52,14 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     Raises:
         UserError: it cannot be read, or the pad token is not in its vocabulary.
     """
+    from transformers import AutoTokenizer
+
     source = model.source()
     arguments = {"revision": model.revision} if model.revision else {}
     if model.gguf_file:
         arguments["gguf_file"] = model.gguf_file
     with _HubErrors(source):
-        tokenizer: PreTrainedTokenizerBase = _tokenizer_class(source, arguments).from_pretrained(
-            source, **arguments
-        )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **arguments)
     if model.chat_template:
         tokenizer.chat_template = model.chat_template
     if model.pad_token:
@@ -72,19 +72,6 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     if tokenizer.chat_template is None:
         raise UserError(f"the tokenizer of {source} has no chat template; give model.chat_template")
     return tokenizer
-
-
-def _tokenizer_class(source: str, arguments: dict[str, Any]) -> Any:
-    """The class that reads tokenizer.json as it stands, where that file says all there is.
-
-    `AutoTokenizer` puts its own Qwen2 tokenizer over any tokenizer.json beside a Qwen2 model.
-    """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-    from transformers.models.auto.tokenization_auto import get_tokenizer_config
-
-    named = get_tokenizer_config(source, **arguments).get("tokenizer_class")
-    plain = named in ("TokenizersBackend", "PreTrainedTokenizerFast")
-    return PreTrainedTokenizerFast if plain else AutoTokenizer
 
 
 def load_config(source: Source) -> Any:

@@ -48,9 +48,9 @@ def answer_directly(folder: Path, questions: list[str]) -> dict[str, str]:
     Prompts of one length share a batch, so nothing is padded.
     """
     import torch
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
     model = AutoModelForCausalLM.from_pretrained(str(folder))  # in evaluation mode
     prompts = tokenizer([direct_prompt(question) for question in questions])["input_ids"]
     by_length: dict[int, list[int]] = defaultdict(list)
@@ -64,5 +64,5 @@ def answer_directly(folder: Path, questions: list[str]) -> dict[str, str]:
                 ids_BT = torch.tensor([prompts[place] for place in batch])
                 logits_BV = model(input_ids=ids_BT, logits_to_keep=1).logits[:, -1]
                 for place, token_id in zip(batch, logits_BV.argmax(-1).tolist(), strict=True):
-                    answers[questions[place]] = tokenizer.decode([token_id])
+                    answers[questions[place]] = str(tokenizer.decode(token_id))
     return answers

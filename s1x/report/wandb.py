@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def build_report(
         UserError: wandb-workspaces is not installed.
     """
     try:
-        import wandb_workspaces.reports.v2 as wr
+        wr: Any = import_module("wandb_workspaces.reports.v2")
     except ImportError:
         raise UserError(
             "tracker.report needs the package wandb-workspaces, which is not installed; "

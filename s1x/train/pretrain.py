@@ -2,7 +2,7 @@
 
     python run.py +experiment=puzzle_base            # about half an hour on one core
 
-The model is a Qwen2 of 0.85M parameters, so that transformers and vLLM load it like its big
+The model is a Llama of 0.85M parameters, so that transformers and vLLM load it like its big
 relatives. Muon updates the matrices, AdamW the rest. Batches are a function of (seed, step): a run
 that was killed goes on from its last checkpoint and ends with the model that an uninterrupted run
 gives.
@@ -28,7 +28,7 @@ from s1x.puzzles.corpus import Document, draw_document
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 Progress = Callable[[str], None]
 
@@ -122,11 +122,11 @@ def pretrain(settings: PretrainSettings, folder: Path, progress: Progress | None
     return folder
 
 
-def build_model(settings: PretrainSettings, vocab_size: int) -> Qwen2ForCausalLM:
-    """The untrained model: Qwen2 with tied embeddings."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+def build_model(settings: PretrainSettings, vocab_size: int) -> LlamaForCausalLM:
+    """The untrained model: Llama with tied embeddings."""
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = Qwen2Config(
+    config = LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=settings.hidden_size,
         intermediate_size=settings.intermediate_size,
@@ -136,7 +136,7 @@ def build_model(settings: PretrainSettings, vocab_size: int) -> Qwen2ForCausalLM
         max_position_embeddings=1024,
         tie_word_embeddings=True,
     )
-    return Qwen2ForCausalLM(config)  # type: ignore[no-untyped-call]
+    return LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
 
 
 def encode_documents(
@@ -203,7 +203,7 @@ def _pad(
     return ids_BT, counts_BT
 
 
-def _optimizers(model: Qwen2ForCausalLM, settings: PretrainSettings) -> list[torch.optim.Optimizer]:
+def _optimizers(model: LlamaForCausalLM, settings: PretrainSettings) -> list[torch.optim.Optimizer]:
     import torch
 
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
@@ -231,7 +231,7 @@ def _set_learning_rates(
             group["lr"] = peak * share
 
 
-def _settle_unseen_tokens(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+def _settle_unseen_tokens(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Gives tokens that are not in the corpus the mean embedding and a little noise.
 
     With tied embeddings the softmax pushes all of them to one and the same long vector, and SFT
@@ -249,7 +249,7 @@ def _settle_unseen_tokens(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenize
         embedding[unseen] = embedding[sorted(seen)].mean(0) + 0.02 * noise
 
 
-def _save_model(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def _save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Writes the Hugging Face folder; generation ends at the end of a turn or of a text."""
     from s1x.puzzles.tokenizer import END_OF_TEXT
 
@@ -264,7 +264,7 @@ def _save_checkpoint(
     folder: Path,
     settings: PretrainSettings,
     step: int,
-    model: Qwen2ForCausalLM,
+    model: LlamaForCausalLM,
     optimizers: list[torch.optim.Optimizer],
 ) -> None:
     """Writes beside, then renames: a checkpoint that exists is whole."""
@@ -284,7 +284,7 @@ def _save_checkpoint(
 def _resume(
     folder: Path,
     settings: PretrainSettings,
-    model: Qwen2ForCausalLM,
+    model: LlamaForCausalLM,
     optimizers: list[torch.optim.Optimizer],
 ) -> int:
     """Loads the checkpoint of a killed run with these settings; returns the step to go on from."""

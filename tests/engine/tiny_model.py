@@ -11,7 +11,7 @@ from s1x.model.model import Model
 def write_tiny_model(folder: Path, seed: int = 0) -> Model:
     """Saves the model; its greedy traces do not repeat themselves at once."""
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     from s1x.puzzles.tokenizer import save_tokenizer
 
@@ -19,7 +19,7 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Model:
     save_tokenizer(folder)
     vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     torch.manual_seed(seed)
-    config = Qwen2Config(
+    config = LlamaConfig(
         vocab_size=len(vocabulary) + 3,  # padded, as real ones are
         hidden_size=64,
         num_hidden_layers=2,
@@ -30,7 +30,7 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Model:
         tie_word_embeddings=True,
         initializer_range=0.25,
     )
-    network = Qwen2ForCausalLM(config)
+    network = LlamaForCausalLM(config)
     with torch.no_grad():
         network.lm_head.weight[-3:] *= 9  # ids that are no tokens, and tempting
     network.save_pretrained(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_qwen import rows, write_model, write_rows
+from tiny_llama import rows, write_model, write_rows
 
 from s1x.model.model import Model
 

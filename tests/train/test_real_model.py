@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tiny_qwen import write_rows
+from tiny_llama import write_rows
 
 from s1x.model.model import Model
 from s1x.train import run

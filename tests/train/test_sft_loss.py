@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_qwen import rows, tiny_config, tiny_tokenizer
+from tiny_llama import rows, tiny_config, tiny_tokenizer
 
 from s1x.model.model import Model
 from s1x.train.rank import loss as loss_module
@@ -24,11 +24,11 @@ def samples(tiny_model: Model) -> list[Sample]:
 
 
 def make_net(attention: str = NAME, logits: str = "full") -> LossModel:
-    from transformers import Qwen2ForCausalLM
+    from transformers import LlamaForCausalLM
 
     register()
     torch.manual_seed(0)
-    model = Qwen2ForCausalLM(tiny_config())
+    model = LlamaForCausalLM(tiny_config())
     model.set_attn_implementation(attention)
     put_loss_in_head(model, logits, chunk_tokens=7)
     return LossModel(model)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_qwen import rows, tiny_tokenizer, write_rows
+from tiny_llama import rows, tiny_tokenizer, write_rows
 
 from s1x.budget import formats
 from s1x.errors import UserError

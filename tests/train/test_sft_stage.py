@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_qwen import rows, write_rows
+from tiny_llama import rows, write_rows
 
 from s1x.errors import UserError
 from s1x.model.model import Model

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_qwen import rows, write_model, write_rows
+from tiny_llama import rows, write_model, write_rows
 
 from s1x.model.model import Model
 from s1x.train import run

@@ -1,4 +1,4 @@
-"""A tiny Qwen2 with a byte-level tokenizer, and rows to train it on."""
+"""A tiny Llama with a byte-level tokenizer, and rows to train it on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tiny_tokenizer() -> Any:
 
 
 def tiny_config(**changes: Any) -> Any:
-    from transformers import Qwen2Config
+    from transformers import LlamaConfig
 
     numbers = {
         "vocab_size": 264,
@@ -44,18 +44,18 @@ def tiny_config(**changes: Any) -> Any:
         "num_key_value_heads": 2,
         "max_position_embeddings": 512,
         "tie_word_embeddings": True,
-        "use_sliding_window": False,
+        "attention_bias": True,
     }
-    return Qwen2Config(**{**numbers, **changes})
+    return LlamaConfig(**{**numbers, **changes})
 
 
 def write_model(folder: Path, **changes: Any) -> Path:
     """A random model with these changes to the configuration, as a folder."""
     import torch
-    from transformers import Qwen2ForCausalLM
+    from transformers import LlamaForCausalLM
 
     torch.manual_seed(0)
-    Qwen2ForCausalLM(tiny_config(**changes)).save_pretrained(folder)
+    LlamaForCausalLM(tiny_config(**changes)).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
 
