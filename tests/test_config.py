@@ -114,3 +114,14 @@ def test_settings_of_the_command_line_reach_the_option() -> None:
 def test_a_policy_from_outside_the_package_works_by_target(tmp_path: Path) -> None:
     cfg = OmegaConf.create({"_target_": "s1x.budget.budget_forcing.BudgetForcing", "num_waits": 1})
     assert build(cfg, "budget").num_waits == 1
+
+
+def test_help_lists_every_group_and_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s1x.app import main
+
+    monkeypatch.setattr("sys.argv", ["run.py", "--help"])
+    assert main() == 0
+    words = set(capsys.readouterr().out.replace(",", " ").split())
+    assert {path.stem for path in CONF.glob("*/*.yaml")} <= words
