@@ -74,6 +74,7 @@ def _train_rank(job: Job, rank: int) -> None:
         settings.format,
         settings.max_sequence_tokens,
         settings.overflow,
+        settings.step_tokens,
     )
     padded = settings.batching == "padded"
     steps = plan_steps(
