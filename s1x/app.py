@@ -32,6 +32,8 @@ QUIET = {
 }
 #: set by the sweep's callback, which runs inside Hydra's own call
 _sweep_status = 0
+#: the sweep that runs now
+_sweep: DictConfig | None = None
 #: a single run's failure: Hydra would print a line of its own before handing it on
 _failures: list[Exception] = []
 
@@ -64,6 +66,12 @@ def main() -> int:
             return 1
         say("Error: " + explain(error))
         return 2
+    except Exception:
+        if _sweep is None:
+            raise
+        traceback.print_exc()  # a launcher gives up where a job is killed; the others count
+        _report_sweep(_sweep)
+        return 1
     return _sweep_status
 
 
@@ -79,7 +87,8 @@ def _choices(values: Any) -> str:
 
 
 def _train_format(target: str) -> str:
-    return str(getattr(hydra.utils.get_class(target), "train_format", "plain"))
+    policy: Any = hydra.utils.get_class(target)
+    return str(getattr(policy, "train_format", "plain"))  # a user's class may be no Policy
 
 
 register_resolvers()  # at import: a job that a launcher starts elsewhere imports this module only
@@ -93,10 +102,13 @@ def _job(cfg: DictConfig) -> None:
     folder = Path(hydra_cfg.runtime.output_dir)
     multirun = hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN"
     overrides = list(hydra_cfg.overrides.task)
+    failed = folder / "failed.txt"
     try:
         if multirun:
+            failed.write_text("it never ended: killed, or out of time\n")
             sweep = Path(hydra_cfg.sweep.dir).name
             run(cfg, folder, overrides, hydra_cfg.job.override_dirname, sweep)
+            failed.unlink()
         else:
             run(cfg, folder, overrides)
     except Exception as error:
@@ -105,25 +117,35 @@ def _job(cfg: DictConfig) -> None:
             return
         if not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
             traceback.print_exc()
-        (folder / "failed.txt").write_text(explain(error) + "\n")
+        failed.write_text(explain(error) + "\n")
         say(f"Job {hydra_cfg.job.num} failed: {explain(error)}")
 
 
 class SweepReport(Callback):
     """When the last job of a sweep has ended: one report over all of them."""
 
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Remembers the sweep, for a launcher that raises instead of ending it."""
+        global _sweep
+        _sweep = config
+
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Writes the report; a failed job is named and sets the exit status to 1."""
-        from s1x.sweep import report_sweep
+        global _sweep, _sweep_status
+        _sweep, _sweep_status = None, _report_sweep(config)
 
-        global _sweep_status
-        _sweep_status = 1  # Hydra turns what a callback raises into a warning
-        try:
-            _sweep_status = report_sweep(config, Path(config.hydra.sweep.dir))
-        except UserError as error:
-            say("Error: " + explain(error))
-        except Exception:
-            traceback.print_exc()
+
+def _report_sweep(config: DictConfig) -> int:
+    """The sweep's report and its exit status; Hydra would turn what is raised into a warning."""
+    from s1x.sweep import report_sweep
+
+    try:
+        return report_sweep(config, Path(config.hydra.sweep.dir))
+    except UserError as error:
+        say("Error: " + explain(error))
+    except Exception:
+        traceback.print_exc()
+    return 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 LOG_EVERY_SECONDS = 10.0
 #: share done from which the time left is told
@@ -29,6 +30,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@lru_cache
+def say_once(text: str) -> None:
+    """One line for the user, the first time only: a sweep's jobs share most of what they say."""
+    say(text)
 
 
 @contextmanager

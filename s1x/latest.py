@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 
-def finish_report(folder: Path, output: Path, done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Says in the summary what this run did, points `latest` to the report, prints the table."""
+def finish_report(
+    folder: Path, output: Path, done: Sequence[Mapping[str, Any]], sweep: bool = False
+) -> dict[str, Any]:
+    """Says in the summary what this run did, points `latest` to the report, prints the table.
+
+    A sweep's jobs print their own points only: the sweep's report says the rest once.
+    """
     from s1x.report import console_table
 
     path = folder / "summary.json"
@@ -20,8 +25,11 @@ def finish_report(folder: Path, output: Path, done: Sequence[Mapping[str, Any]])
     beside.write_text(json.dumps(summary, indent=1, ensure_ascii=False))
     beside.replace(path)
     point_latest(output / "latest", folder)
-    print(console_table(summary))
-    print(f"Report: {folder / 'report.html'}")
+    if sweep:
+        print(console_table(summary, brief=True), flush=True)
+    else:
+        print(console_table(summary))
+        print(f"Report: {folder / 'report.html'}")
     return summary
 
 

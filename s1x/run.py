@@ -24,7 +24,7 @@ from s1x.artifact import Artifact, Artifacts, fingerprint
 from s1x.benchmark.problem import Problem
 from s1x.config import STAGES, Config, benchmarks_named, load
 from s1x.config import build as build_option
-from s1x.console import duration, say
+from s1x.console import duration, say, say_once
 from s1x.errors import UserError
 from s1x.latest import finish_report
 from s1x.model.model import Model
@@ -79,7 +79,7 @@ class Run:
     def __post_init__(self) -> None:
         root = self.config.root
         self.output = Path(root.output).expanduser()
-        self.artifacts = Artifacts(self.output, root.force, say)
+        self.artifacts = Artifacts(self.output, root.force, say_once if self.sweep else say)
         self.stages = [stage for stage in STAGES if stage in root.stages]
         self._problems: dict[str, list[Problem]] | None = None
 
@@ -89,7 +89,8 @@ class Run:
         start = time.perf_counter()
         if self.stages != ["plan"]:
             stages = " → ".join(self.stages)
-            say(f"s1x {root.name}: scale {root.scale_name}, seed {root.seed}, {stages}")
+            tell = say_once if self.sweep else say
+            tell(f"s1x {root.name}: scale {root.scale_name}, seed {root.seed}, {stages}")
         if self.config.report.runs and self.stages == ["report"]:
             from s1x.sweep import report_on
 
@@ -257,7 +258,7 @@ class Run:
             run_report(context, folders, selection, training, folder)
 
         artifact = self._artifact("report", inputs, build)
-        return finish_report(artifact.folder, self.output, self.done)
+        return finish_report(artifact.folder, self.output, self.done, bool(self.sweep))
 
     # -- what the stages read ---------------------------------------------------------------------
 
@@ -434,6 +435,7 @@ class Run:
             "scale": root.scale_name,
             "seed": root.seed,
             "command": "python run.py " + shlex.join(self.overrides),
+            "overrides": self.overrides,
             "choices": {
                 group: self.choice(group)
                 for group in ("pool", "selection", "model", "train", "engine", "budget")

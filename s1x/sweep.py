@@ -25,7 +25,7 @@ def report_sweep(config: DictConfig, folder: Path) -> int:
     Returns:
         The exit status: 0, or 1 if a job failed (each failed job is named with its reason).
     """
-    failed = sorted(folder.glob(f"*/{FAILED_FILE}"))
+    failed = sorted(folder.glob(f"*/{FAILED_FILE}"), key=lambda path: _natural(path.parent))
     for path in failed:
         say(f"Job {path.parent.name} failed: {path.read_text().strip()}")
     if list(folder.glob(f"*/{RUN_FILE}")):
@@ -57,7 +57,10 @@ def report_on(pattern: str, output: Path, title: str | None = None) -> dict[str,
     inputs = {
         "version": VERSIONS["report"],
         "title": title,
-        "runs": [[run["context"]["label"], *(p.name for p in run["evaluations"])] for run in runs],
+        "runs": [
+            [label, *(p.name for p in run["evaluations"])]
+            for run, label in zip(runs, _labels(runs), strict=True)
+        ],
     }
     context = many(runs, title)
     artifact = artifacts.get(
@@ -70,6 +73,7 @@ def report_on(pattern: str, output: Path, title: str | None = None) -> dict[str,
 def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]:
     """The context of a report over several runs: what they share, and each with its label."""
     contexts = [run["context"] for run in runs]
+    labels = _labels(runs)
     first = contexts[0]
     shared = {
         key: first[key]
@@ -79,20 +83,38 @@ def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]
     tokenizers = {k: v for context in contexts for k, v in context.get("tokenizers", {}).items()}
     entries = [
         {
-            "label": context["label"],
+            "label": label,
             "evaluations": run["evaluations"],
             "selection": run["selection"],
             "training": run["training"],
             "settings": {"scale": context["scale"], "seed": context["seed"], **context["choices"]},
         }
-        for run, context in zip(runs, contexts, strict=True)
+        for run, context, label in zip(runs, contexts, labels, strict=True)
     ]
     return {**shared, "title": title, "runs": entries, "tokenizers": tokenizers}
 
 
+def _labels(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What tells each run from the others: the overrides that not all have, else its name.
+
+    Runs that are told apart by nothing on their command lines get their folders' names.
+    """
+    given = [list(run["context"].get("overrides") or []) for run in runs]
+    shared = set(given[0]).intersection(*given[1:]) if given else set()
+    unspoken = ("hydra", "output=", "stages=", "force=", "+sweep=", "tracker")
+    labels = []
+    for overrides, run in zip(given, runs, strict=True):
+        own = [o for o in overrides if o not in shared and not o.startswith(unspoken)]
+        labels.append(", ".join(sorted(own)) or str(run["context"]["name"]))
+    return [
+        f"{label}, {run['folder'].name}" if labels.count(label) > 1 else label
+        for label, run in zip(labels, runs, strict=True)
+    ]
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """A run's `run.json` with its artifacts' places as paths."""
-    run: dict[str, Any] = json.loads((folder / RUN_FILE).read_text())
+    run: dict[str, Any] = json.loads((folder / RUN_FILE).read_text()) | {"folder": folder}
     for key in ("selection", "training"):
         run[key] = _place(folder, run[key]) if run[key] else None
     run["evaluations"] = [_place(folder, item) for item in run["evaluations"]]

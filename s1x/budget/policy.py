@@ -125,11 +125,13 @@ class Policy(Option):
     """Base of every budget policy: the settings all of them have, and what each must say.
 
     `dials` names the settings that make the policy's curve, in their order (`s1x.budget.points`);
-    `dial_values` are their values where the settings' `curve` gives none.
+    `dial_values` are their values where the settings' `curve` gives none. `train_format` is the
+    `train.format` that its models need: `+sweep=budget_policy` trains them in it.
     """
 
     dials: ClassVar[tuple[str, ...]] = ()
     dial_values: ClassVar[dict[str, tuple[object, ...]]] = {}
+    train_format: ClassVar[str] = "plain"
 
     max_answer_tokens: int = setting(
         1024, "tokens of an answer at most, what the context still holds permitting", at_least=1

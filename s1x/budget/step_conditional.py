@@ -23,6 +23,7 @@ class StepConditional(Policy):
     """
 
     dials = ("max_steps",)
+    train_format: ClassVar[str] = "step_conditional"
     dial_values: ClassVar[dict[str, tuple[object, ...]]] = {"max_steps": (16, 32, 64, 128, 256)}
 
     max_steps: int | None = setting(None, "steps told; null: none are", at_least=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from s1x.budget import formats
 from s1x.budget.chat import Chat
@@ -17,6 +18,7 @@ class TokenConditional(Policy):
     """Tells the limit in the prompt; for models trained with `train.format=token_conditional`."""
 
     dials = ("max_thinking_tokens",)
+    train_format: ClassVar[str] = "token_conditional"
 
     max_thinking_tokens: int | None = setting(
         None, "the limit that is told; null: none is", at_least=0

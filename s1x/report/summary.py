@@ -97,12 +97,13 @@ def _point(point: Mapping[str, Any]) -> dict[str, Any]:
     return made | {k: v for k, v in point.items() if k not in rest}
 
 
-def console_table(summary: Mapping[str, Any], width: int = 78) -> str:
+def console_table(summary: Mapping[str, Any], width: int = 78, brief: bool = False) -> str:
     """The main curve as a table of plain text, with the base model beside it where it was measured.
 
     Args:
         summary: what `run` returned, or a summary.json that was read.
         width: columns of the terminal; the bars use what the numbers leave.
+        brief: only the points, for a job whose sweep ends in a table of its own.
     """
     if summary.get("main_curve") is None:
         return "No curve was measured."
@@ -118,7 +119,10 @@ def console_table(summary: Mapping[str, Any], width: int = 78) -> str:
         + (f"{'base %':>9}" if same else ""),
     ]
     lines += [_line(point, same, width) for point in main["points"]]
+    if brief:
+        return "\n".join(lines[2:])
     lines.append(_metrics(main))
+    lines += [f"{other['name']}: {_metrics(other)}" for other in curves if _rival(other, main)]
     lines += [
         f"Base model answering directly: {_number(p['accuracy_percent'])}%"
         for c in base
@@ -126,6 +130,12 @@ def console_table(summary: Mapping[str, Any], width: int = 78) -> str:
         for p in c["points"]
     ]
     return "\n".join(lines)
+
+
+def _rival(curve: Mapping[str, Any], main: Mapping[str, Any]) -> bool:
+    """Whether it is another run's or policy's curve of the same kind as the main one."""
+    kind = ("benchmark", "model_role", "prompt_format")
+    return curve is not main and all(curve[name] == main[name] for name in kind)
 
 
 def _line(point: Mapping[str, Any], same: Mapping[str, Mapping[str, Any]], width: int) -> str:
@@ -144,11 +154,12 @@ def _line(point: Mapping[str, Any], same: Mapping[str, Mapping[str, Any]], width
 
 
 def _metrics(curve: Mapping[str, Any]) -> str:
-    control = _number(curve["control_percent"]["value"], 0)
+    control = curve["control_percent"]["value"]
+    kept = "—" if control is None else f"{control:.0f}%"
     scaling = curve["scaling_per_doubling"]["value"]
     slope = "—" if scaling is None else f"{scaling:+.1f}"
     best = _number(curve["performance_percent"]["value"])
-    return f"Control {control}%, Scaling {slope} points per doubling, Performance {best}%"
+    return f"Control {kept}, Scaling {slope} points per doubling, Performance {best}%"
 
 
 def _number(value: float | None, digits: int = 1) -> str:

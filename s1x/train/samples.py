@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from s1x.budget import formats
 from s1x.errors import UserError
 from s1x.model.chat import encode, prompt_text
 
@@ -184,19 +185,24 @@ def _short_pieces(
 
 
 def in_format(
-    tokenizer: PreTrainedTokenizerBase, name: str, question: str, trace: str
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    question: str,
+    trace: str,
+    step_tokens: int = formats.STEP_TOKENS,
 ) -> tuple[str, str]:
-    """Question and trace as the format writes them (`plain` leaves them as they are)."""
+    """Question and trace as the format writes them (`plain` leaves them as they are).
+
+    `step_tokens` is the longest step of `step_conditional`, its header included.
+    """
     if name == "plain":
         return question, trace
-    from s1x.budget import formats
-
     if name == "token_conditional":
         limit = told_limit(len(encode(tokenizer, trace)))
         return formats.told(question, formats.token_instruction(limit)), trace
     assert name == "step_conditional", name
     header_tokens = len(encode(tokenizer, formats.step_header(100)))
-    steps = cut_into_steps(tokenizer, trace, formats.STEP_TOKENS - header_tokens)
+    steps = cut_into_steps(tokenizer, trace, step_tokens - header_tokens)
     lefts = range(len(steps), 0, -1)
     headed = [formats.step_header(left) + step for left, step in zip(lefts, steps, strict=True)]
     return formats.told(question, formats.step_instruction(len(steps))), "\n".join(headed)
@@ -209,6 +215,7 @@ def build_samples(
     format_name: str = "plain",
     max_sequence_tokens: int = 32_768,
     overflow: str = "error",
+    step_tokens: int = formats.STEP_TOKENS,
 ) -> SampleSet:
     """Tokenizes rows; samples that are too long are refused, dropped or cut, and counted.
 
@@ -219,7 +226,11 @@ def build_samples(
     samples, too_long = [], 0
     for index, row in enumerate(rows):
         question, trace = in_format(
-            tokenizer, format_name, row["question"], row["reasoning_trace"].rstrip("\n")
+            tokenizer,
+            format_name,
+            row["question"],
+            row["reasoning_trace"].rstrip("\n"),
+            step_tokens,
         )
         prompt = encode(tokenizer, prompt_text(tokenizer, question))
         turn = assistant_pieces(tokenizer, model, trace, row["attempt"])
@@ -266,6 +277,7 @@ def shared_samples(job: Job) -> SampleSet:
                 settings.format,
                 settings.max_sequence_tokens,
                 settings.overflow,
+                settings.step_tokens,
             ).write(path)
     return SampleSet.read(path)
 

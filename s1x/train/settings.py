@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from s1x.budget.formats import STEP_TOKENS
 from s1x.errors import SettingError, UserError
 from s1x.option import Option, setting
 
@@ -48,6 +49,9 @@ class TrainSettings(Option):
 
     format: str = setting(
         "plain", "of the samples: as they are, or told a limit in tokens or steps", choices=FORMATS
+    )
+    step_tokens: int = setting(
+        STEP_TOKENS, "longest step of format=step_conditional, its header included", at_least=16
     )
     epochs: int = setting(5, "passes over the chosen rows", at_least=1)
     max_steps: int | None = setting(None, "stop after so many optimizer steps", at_least=1)
