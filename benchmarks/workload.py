@@ -50,7 +50,7 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
     parser.add_argument("--model", type=Path, help="a model folder; default: a random small one")
     parser.add_argument("--prompts", type=int, default=num_prompts)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, help="sequences in flight; default: the engine's own")
     parser.add_argument("--no-sessions", action="store_true", help="vLLM: plain requests only")
     parser.add_argument(
         "--rounds", type=int, default=1, help="repetitions; the best of each counts"
@@ -93,9 +93,11 @@ def start(options: argparse.Namespace, model: Model) -> LiveEngine:
     """The engine, loaded and warm."""
     engine: Engine
     if options.engine == "vllm":
-        engine = Vllm(max_num_seqs=options.batch, sessions=not options.no_sessions)
+        engine = Vllm(sessions=not options.no_sessions)
+        engine = replace(engine, max_num_seqs=options.batch or engine.max_num_seqs)
     else:
-        engine = Transformers(batch_size=options.batch)
+        engine = Transformers()
+        engine = replace(engine, batch_size=options.batch or engine.batch_size)
     live = live_engine(engine, model)
     evaluate(live, model, problems(2, seed=99), [BudgetForcing(max_thinking_tokens=8)])
     return live
@@ -112,6 +114,14 @@ def problems(count: int, seed: int = 0) -> list[Problem]:
     ]
 
 
+def make_chats(model: Model, questions: Sequence[Problem], endless: bool = False) -> list[Chat]:
+    """The questions' bare texts as prompts; `endless`: nothing ends thinking or an answer."""
+    form = ChatFormat.of(model, load_tokenizer(model))
+    if endless:
+        form = replace(form, thinking_stops=(), answer_stops=())
+    return [Chat(form, form.encode(p.question)) for p in questions]
+
+
 def evaluate(
     live: LiveEngine,
     model: Model,
@@ -119,24 +129,24 @@ def evaluate(
     points: Sequence[Policy],
     store: Path | None = None,
     endless: bool = False,
+    chats: Sequence[Chat] | None = None,
 ) -> Run:
     """All points of all questions in one pass, over an empty store unless one is given.
 
     Args:
         endless: the model's own end of thinking is ignored, so that every limit is used up.
+        chats: prompts to use in place of the questions' bare texts.
     """
-    tokenizer = load_tokenizer(model)
-    form = ChatFormat.of(model, tokenizer)
-    if endless:
-        form = replace(form, thinking_stops=((len(tokenizer) + 1,) * 2,), answer_stops=())
-    chats = {p.problem_id: Chat(form, form.encode(p.question)) for p in questions}
+    if chats is None:
+        chats = make_chats(model, questions, endless)
+    by_id = {p.problem_id: chat for p, chat in zip(questions, chats, strict=True)}
     forget(live)
     before = replace(live.usage)
     with TraceStore(store, "m") as traces:
         streams = Streams(live, traces, Sampling())
         begun, cpu_begun = time.perf_counter(), time.process_time()
         rows = run_in_loop(
-            answer_all(questions, points, 1, lambda _, p: chats[p.problem_id], streams)
+            answer_all(questions, points, 1, lambda _, p: by_id[p.problem_id], streams)
         )
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
     used = live.usage.since(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from test_engine_transformers import ask, prompts
 
 from s1x.engine.engine import LiveEngine, Request, Sampling
-from s1x.engine.live import run_in_loop
+from s1x.engine.live import close_engine, run_in_loop
 from s1x.engine.transformers import Transformers
 from s1x.engine.vllm import Vllm
 from s1x.model.model import Model
@@ -82,24 +83,31 @@ def test_samples_are_seeded(engines: tuple[LiveEngine, LiveEngine]) -> None:
     assert one == again != other
 
 
-def test_a_whole_curve_is_equal(tiny_model: Model, tmp_path_factory: Any) -> None:
+def test_a_whole_curve_of_the_embedded_model_is_equal(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     from s1x import evaluate
-    from s1x.benchmark.problem import Problem
+    from s1x.benchmark.puzzles import Puzzles
     from s1x.budget.budget_forcing import BudgetForcing
 
+    model = Model(
+        name="puzzle-base",
+        path="package:s1x/model/puzzle_base",
+        dtype="float32",
+        context_tokens=512,
+    )
     traces = []
     for engine in (Vllm(max_num_seqs=16, enforce_eager=True), Transformers(batch_size=16)):
-        folder = tmp_path_factory.mktemp("out")
+        folder = tmp_path / type(engine).__name__
+        folder.mkdir()
         evaluate.run(
-            model=tiny_model,
+            model=model,
             model_role="base",
             prompt_format="thinking",
             policy=BudgetForcing(max_answer_tokens=8, answer_reserve_tokens=8),
             curve={"max_thinking_tokens": [4, 16, 64], "num_waits": [0, 2]},
-            benchmark_name="b",
-            problems=[Problem(f"p{i}", f"solve {i} x = 5 mod 7", "1", "d") for i in range(8)],
+            benchmark_name="puzzles_hard",
+            problems=Puzzles(split="hard", num_problems=24).load(),
             engine=engine,
             sampling=SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=1),
             seed=0,
@@ -107,5 +115,7 @@ def test_a_whole_curve_is_equal(tiny_model: Model, tmp_path_factory: Any) -> Non
             folder=folder,
             benchmark=None,
         )
+        close_engine()
         traces.append(pq.read_table(folder / "rows.parquet")["token_ids"].to_pylist())
+    assert len(traces[0]) == 24 * 4
     assert traces[0] == traces[1]
