@@ -15,6 +15,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,14 +196,21 @@ class Run:
 
     def train(self) -> None:
         """The fine-tuned model, as a Hugging Face folder."""
+        from s1x.plan import check_samples
         from s1x.train import run as run_training
 
         config = self.config
         selection = self._selected()
 
         def build(folder: Path) -> None:
-            chosen = selection.folder / "chosen.parquet"
-            run_training(config.train, config.model, chosen, config.root.seed, folder)
+            run_training(
+                config.train,
+                config.model,
+                selection.folder / "chosen.parquet",
+                config.root.seed,
+                folder,
+                check=partial(check_samples, config),
+            )
 
         inputs = self._training_inputs(selection)
         self.training = self._artifact("train", inputs, build, "fine-tuned model")

@@ -282,6 +282,8 @@ def _what_to_try(plan: Plan, train: TrainSettings) -> str:
     memory, has = plan.memory, plan.device.memory_bytes
     fixed = memory.total - memory.weights - memory.gradients - memory.optimizer
     tries = []
+    if train.pass_tokens > train.max_sequence_tokens:
+        tries.append(f"train.micro_batch_tokens={train.max_sequence_tokens}")
     if not train.activation_checkpointing:
         tries.append("train.activation_checkpointing=true")
     if train.logits == "full":
@@ -296,7 +298,7 @@ def _what_to_try(plan: Plan, train: TrainSettings) -> str:
     if train.sharded and not train.offloaded:
         tries.append("train=deepspeed_zero3_offload")
     room = has - (memory.total - memory.activations)
-    if room > 0:
+    if room > 0 and train.pass_tokens == train.max_sequence_tokens:
         tokens = int(train.max_sequence_tokens * room / memory.activations) // 1024 * 1024
         if tokens >= 1024:
             tries.append(f"train.max_sequence_tokens={tokens}")

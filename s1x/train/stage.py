@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from s1x.train.settings import TrainSettings
 
 OnStep = Callable[[dict[str, str]], None]
+Check = Callable[[list[int]], None]
 
 
 def run(
@@ -26,6 +27,7 @@ def run(
     seed: int,
     folder: Path,
     on_step: OnStep | None = None,
+    check: Check | None = None,
 ) -> dict[str, Any]:
     """Trains in processes of its own, and goes on from the last checkpoint found in the folder.
 
@@ -36,6 +38,7 @@ def run(
         seed: of the order of samples.
         folder: gets model/, train.json, log.csv, costs.json, logs/; checkpoints/ while it runs.
         on_step: called with each new row of the log, for trackers.
+        check: called with the samples' lengths in tokens before processes start; may refuse.
 
     Returns:
         What `train.json` holds.
@@ -52,8 +55,10 @@ def run(
     start = time.perf_counter()
     if not (folder / RESULT).exists():
         job = Job(settings, model, chosen, seed, folder, settings.ranks_per_node())
-        num_samples = len(shared_samples(job).samples)  # what is wrong with them is told now
-        with console.progress("train", _num_steps(settings, num_samples), "steps") as advance:
+        lengths = shared_samples(job).lengths()  # what is wrong with the samples is told now
+        if check:
+            check(lengths)
+        with console.progress("train", _num_steps(settings, len(lengths)), "steps") as advance:
             train_in_processes(job, _Follower(folder / LOG_CSV, advance, on_step))
     return _finish(folder, model, time.perf_counter() - start)
 
