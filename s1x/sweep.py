@@ -87,7 +87,9 @@ def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]
         }
         for run, context in zip(runs, contexts, strict=True)
     ]
-    return {**shared, "title": title, "runs": entries, "tokenizers": tokenizers}
+    folders = [folder for context in contexts for folder in context.get("cost_folders", [])]
+    more = {"tokenizers": tokenizers, "cost_folders": list(dict.fromkeys(folders))}
+    return {**shared, "title": title, "runs": entries, **more}
 
 
 def read_run(folder: Path) -> dict[str, Any]:
