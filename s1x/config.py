@@ -301,19 +301,41 @@ def benchmarks_named(names: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: a name that conf/benchmark does not have.
     """
+    for name in names:
+        _check_option("benchmark", name, "decontaminate")
+    return build_benchmarks(_composed(f"benchmark=[{','.join(names)}]").benchmark) if names else {}
+
+
+def model_named(name: str, key: str) -> Any:
+    """The option of the group model with this name, whatever the run trains.
+
+    Raises:
+        UserError: a name that conf/model does not have; `key` says where it stands.
+    """
+    _check_option("model", name, key)
+    return build(_composed(f"model={name}").model, "model")
+
+
+def _composed(override: str) -> DictConfig:
     import hydra
 
-    if not names:
-        return {}
-    known = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))
-    for name in names:
-        if name not in known:
-            raise UserError(
-                f"decontaminate names {name}, which is no benchmark; "
-                + (_nearest(name, known) or f"there are {', '.join(known)}")
-            )
-    cfg = hydra.compose("config", overrides=[f"benchmark=[{','.join(names)}]"])
-    return build_benchmarks(cfg.benchmark)
+    return hydra.compose("config", overrides=[override])
+
+
+def options_of(group: str) -> list[str]:
+    """The options of a group, the user's own (--config-dir) included; only while a job runs."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    return list(GlobalHydra.instance().config_loader().get_group_options(group))
+
+
+def _check_option(group: str, name: str, key: str) -> None:
+    known = options_of(group)
+    if name not in known:
+        raise UserError(
+            f"{key} names {name}, which is no option of {group}; "
+            + (_nearest(name, known) or f"there are {', '.join(known)}")
+        )
 
 
 @dataclasses.dataclass(frozen=True)

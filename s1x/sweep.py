@@ -91,7 +91,9 @@ def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]
         }
         for run, context, label in zip(runs, contexts, labels, strict=True)
     ]
-    return {**shared, "title": title, "runs": entries, "tokenizers": tokenizers}
+    folders = [folder for context in contexts for folder in context.get("cost_folders", [])]
+    more = {"tokenizers": tokenizers, "cost_folders": list(dict.fromkeys(folders))}
+    return {**shared, "title": title, "runs": entries, **more}
 
 
 def _labels(runs: Sequence[Mapping[str, Any]]) -> list[str]:

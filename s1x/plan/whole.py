@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s1x.hub import cached_commit
 from s1x.plan.machine import Machine
 from s1x.plan.make import Evaluation, Plan, Work, make_plan, missing
 
@@ -39,7 +40,7 @@ def plan_run(config: Config, stages: Collection[str], machine: Machine | None = 
     problems = list(plan.problems) if "train" in running else []
     if "evaluate" in running:
         problems += missing(machine, getattr(config.engine, "needs", ()), ())
-    if "select" in running and pool_on_hub and not machine.hub_reachable:
+    if running & {"select", "annotate"} and pool_on_hub and not machine.hub_reachable:
         problems.append(
             f"pool.dataset {config.pool.dataset} is on the hub, which cannot be reached from here; "
             "use pool=parquet or pool=jsonl with pool.path, or connect this machine"
@@ -75,7 +76,9 @@ def _make_plan(
 
 def _on_hub(pool: Any) -> bool:
     dataset = getattr(pool, "dataset", None)
-    return dataset is not None and not Path(str(dataset)).expanduser().exists()
+    if dataset is None or Path(str(dataset)).expanduser().exists():
+        return False
+    return cached_commit(str(dataset), getattr(pool, "revision", None)) is None
 
 
 def _evaluation(config: Config, name: str, benchmark: Any) -> Evaluation:
