@@ -3,18 +3,15 @@
     python benchmarks/wait_rounds.py --engine vllm [--prompts 64] [--segment 50] [--cap 512]
 
 Rounds are how s1's evaluation works: all prompts think, then all get their Wait, and so on; the
-slowest holds the rest. Both sides have the engine's prefix cache and write the same tokens. A
-random model has no end of thinking, so the rarest tokens that together come once in `--segment`
-tokens are taken for one: segments are of mixed lengths, with the long tail that traces have.
+slowest holds the rest. Both sides have the prefix cache and write the same tokens. Rounds are
+measured in blocks of ours (32 tokens on the CPU) and in vLLM's own, which is what s1's users get.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import workload
 
@@ -24,25 +21,9 @@ from s1x.budget.policy import TokenIds
 from s1x.console import say
 from s1x.engine.engine import LiveEngine, Request
 from s1x.engine.live import run_in_loop
-from s1x.model.model import Model
 
 NUM_WAITS, ANSWER_TOKENS = 4, 16
 WAIT = "Wait"
-
-
-def chats_that_end(live: LiveEngine, model: Model, count: int, segment: int) -> list[Chat]:
-    """Prompts whose thinking ends about every `segment` tokens."""
-    endless = workload.make_chats(model, workload.problems(count), endless=True)
-    point = BudgetForcing(max_thinking_tokens=256, max_answer_tokens=1, answer_reserve_tokens=1)
-    run = workload.evaluate(live, model, workload.problems(count), [point], chats=endless)
-    seen = Counter(token for trace in run.traces for token in trace)
-    ends, times = [], 0
-    for token, often in sorted(seen.items(), key=lambda item: (item[1], item[0])):
-        if times + often <= seen.total() / segment:
-            ends.append((token,))
-            times += often
-    form = replace(endless[0].format, thinking_stops=tuple(ends))
-    return [replace(chat, format=form) for chat in endless]
 
 
 def in_rounds(live: LiveEngine, chats: Sequence[Chat], cap: int) -> workload.Run:
@@ -104,7 +85,7 @@ def main() -> None:
     model = workload.make_model(options.model)
     live = workload.start(options, model)
     questions = workload.problems(options.prompts)
-    chats = chats_that_end(live, model, options.prompts, options.segment)
+    chats = workload.ending_chats(live, model, options.prompts, options.segment)
     point = BudgetForcing(
         max_thinking_tokens=options.cap,
         num_waits=NUM_WAITS,
@@ -116,17 +97,25 @@ def main() -> None:
     for _ in range(options.rounds):
         free.append(workload.evaluate(live, model, questions, [point], chats=chats))
         barred.append(in_rounds(live, chats, options.cap))
-    ours, rounds = workload.best(free), workload.best(barred)
-    same = sum(a == b for a, b in zip(ours.traces, rounds.traces, strict=True))
-    longest = max(map(len, ours.traces))
-    say(f"engine {options.engine}, {options.prompts} prompts, Wait x {NUM_WAITS}")
-    say(f"traces of {min(map(len, ours.traces))} to {longest} tokens")
-    say(f"rounds:     {rounds.wall_seconds:.1f} s, {rounds.generated_tokens} tokens")
-    say(f"no barrier: {ours.wall_seconds:.1f} s, {ours.generated_tokens} tokens")
-    say(f"wall time {rounds.wall_seconds / ours.wall_seconds:.2f} times less")
-    say(f"CPU time of this process {rounds.cpu_seconds / ours.cpu_seconds:.2f} times less")
-    say(f"equal traces: {same} of {len(ours.traces)}")
+    found = {"rounds": workload.best(barred)}
+    if options.engine == "vllm":
+        workload.finish()
+        live = workload.start(options, model, workload.DEFAULT_BLOCK_TOKENS)
+        barred = [in_rounds(live, chats, options.cap) for _ in range(options.rounds)]
+        found["rounds, vLLM's own blocks"] = workload.best(barred)
     workload.finish()
+    ours = workload.best(free)
+    lengths = sorted(map(len, ours.traces))
+    middle = lengths[len(lengths) // 2]
+    say(f"engine {options.engine}, {options.prompts} prompts, Wait x {NUM_WAITS}")
+    say(f"traces of {lengths[0]} to {lengths[-1]} tokens, median {middle}")
+    say(f"no barrier: {ours.wall_seconds:.1f} s, {ours.generated_tokens} tokens")
+    for name, run in found.items():
+        same = sum(a == b for a, b in zip(ours.traces, run.traces, strict=True))
+        say(f"{name}: {run.wall_seconds:.1f} s, {run.generated_tokens} tokens")
+        say(f"  wall time {run.wall_seconds / ours.wall_seconds:.2f} times less")
+        say(f"  CPU time of this process {run.cpu_seconds / ours.cpu_seconds:.2f} times less")
+        say(f"  equal traces: {same} of {len(ours.traces)}")
 
 
 if __name__ == "__main__":

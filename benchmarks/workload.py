@@ -11,6 +11,7 @@ import asyncio
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,7 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     parser.add_argument("--model", type=Path, help="a model folder; default: a random small one")
     parser.add_argument("--prompts", type=int, default=num_prompts)
     parser.add_argument("--batch", type=int, help="sequences in flight; default: the engine's own")
+    parser.add_argument("--block-tokens", type=int, help="vLLM: of a block of the prefix cache")
     parser.add_argument("--no-sessions", action="store_true", help="vLLM: plain requests only")
     parser.add_argument(
         "--rounds", type=int, default=1, help="repetitions; the best of each counts"
@@ -89,11 +91,12 @@ def write_random_model(folder: Path, context_tokens: int) -> None:
     Qwen2ForCausalLM(config).save_pretrained(folder)
 
 
-def start(options: argparse.Namespace, model: Model) -> LiveEngine:
-    """The engine, loaded and warm."""
+def start(options: argparse.Namespace, model: Model, block_tokens: int | None = None) -> LiveEngine:
+    """The engine, loaded and warm; `block_tokens`: of vLLM's prefix cache."""
     engine: Engine
     if options.engine == "vllm":
-        engine = Vllm(sessions=not options.no_sessions)
+        blocks = block_tokens or options.block_tokens
+        engine = Vllm(sessions=not options.no_sessions, block_tokens=blocks)
         engine = replace(engine, max_num_seqs=options.batch or engine.max_num_seqs)
     else:
         engine = Transformers()
@@ -101,6 +104,10 @@ def start(options: argparse.Namespace, model: Model) -> LiveEngine:
     live = live_engine(engine, model)
     evaluate(live, model, problems(2, seed=99), [BudgetForcing(max_thinking_tokens=8)])
     return live
+
+
+#: tokens of a block of the prefix cache where nobody sets them: vLLM 0.32's CPU build
+DEFAULT_BLOCK_TOKENS = 128
 
 
 def problems(count: int, seed: int = 0) -> list[Problem]:
@@ -120,6 +127,25 @@ def make_chats(model: Model, questions: Sequence[Problem], endless: bool = False
     if endless:
         form = replace(form, thinking_stops=(), answer_stops=())
     return [Chat(form, form.encode(p.question)) for p in questions]
+
+
+def ending_chats(live: LiveEngine, model: Model, count: int, mean_tokens: int) -> list[Chat]:
+    """Prompts whose thinking ends by itself, about every `mean_tokens` tokens.
+
+    A random model has no end of thinking, so its rarest tokens are taken for one: lengths get the
+    long tail that reasoning traces have.
+    """
+    questions, endless = problems(count), make_chats(model, problems(count), endless=True)
+    point = BudgetForcing(max_thinking_tokens=256, max_answer_tokens=1, answer_reserve_tokens=1)
+    run = evaluate(live, model, questions, [point], chats=endless)
+    seen = Counter(token for trace in run.traces for token in trace)
+    ends, times = [], 0
+    for token, often in sorted(seen.items(), key=lambda item: (item[1], item[0])):
+        if times + often <= seen.total() / mean_tokens:
+            ends.append((token,))
+            times += often
+    form = replace(endless[0].format, thinking_stops=tuple(ends))
+    return [replace(chat, format=form) for chat in endless]
 
 
 def evaluate(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ class Vllm(Engine):
             engine = AsyncLLM.from_engine_args(arguments)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(
-                f"vLLM cannot start {model.path} ({_first_line(error)}); "
+                f"vLLM cannot start {model.path} ({_reason(error)}); "
                 "see its messages above, or use engine=transformers"
             ) from error
         devices = self.tensor_parallel_size * self.data_parallel_size
@@ -343,5 +344,10 @@ def _useless_ids(model: Model) -> list[int]:
     return useless
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _reason(error: BaseException) -> str:
+    """Why vLLM did not start, in a line."""
+    text = str(error).strip()
+    killed = re.search(r"Failed core proc\(s\):.*: -(\d+)", text)
+    if killed:
+        return f"its process was killed by signal {killed[1]}, as when memory runs out"
+    return (text.splitlines() or [type(error).__name__])[0]

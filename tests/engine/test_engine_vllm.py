@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from test_engine_transformers import ask, prompts
 from s1x.engine.engine import LiveEngine, Request, Sampling
 from s1x.engine.live import close_engine, run_in_loop
 from s1x.engine.transformers import Transformers
-from s1x.engine.vllm import Vllm
+from s1x.engine.vllm import Vllm, _reason
 from s1x.model.model import Model
 
 pytestmark = pytest.mark.vllm
@@ -51,9 +52,10 @@ def test_segments_forks_stops_and_bans_are_equal(engines: tuple[LiveEngine, Live
         one = await ask(engine, Request(prefix, 60, ((stop,),)))
         kept = one[:-1] if one[-1] == stop else one
         two = await ask(engine, Request((*prefix, *kept, 9, 10), 25))
+        answer = await ask(engine, Request((*prefix, *kept, 9, 10, *two, 12), 9, may_go_on=False))
         fork = await ask(engine, Request((*prefix, *kept[:7], 11), 9, may_go_on=False))
         banned = await ask(engine, Request((*prefix, *kept), 5, ban_first=(stop,)))
-        return one, two, fork, banned
+        return one, two, answer, fork, banned
 
     async def all_(engine: Any) -> list[tuple[Any, ...]]:
         return list(
@@ -74,6 +76,28 @@ def test_a_reader_that_has_enough_ends_the_request(
     for go_on in (True, False):
         got = run_in_loop(ask(engines[0], Request(prefix, 200, may_go_on=go_on), keep=4))
         assert got[:4] == whole[:4]
+
+
+def test_tokens_come_singly_where_somebody_may_have_enough(
+    engines: tuple[LiveEngine, LiveEngine],
+) -> None:
+    async def pieces(request: Request) -> list[int]:
+        sizes: list[int] = []
+        await engines[0].generate(request, lambda ids: bool(sizes.append(len(ids)) or True))
+        return sizes
+
+    (prefix,) = prompts(1, seed=15)
+    for go_on in (True, False):
+        request = Request(prefix, 40, may_go_on=go_on)
+        assert len(run_in_loop(pieces(request))) <= 4
+        assert len(run_in_loop(pieces(replace(request, may_end_early=True)))) > 20
+
+
+def test_a_killed_engine_is_told_from_a_refused_model() -> None:
+    refused = RuntimeError("no such file\nand more")
+    killed = RuntimeError("Engine core ... Failed core proc(s): {'EngineCore_DP0': -9}")
+    assert _reason(refused) == "no such file"
+    assert "killed by signal 9" in _reason(killed)
 
 
 def test_samples_are_seeded(engines: tuple[LiveEngine, LiveEngine]) -> None:
