@@ -73,14 +73,14 @@ def main() -> None:
     from s1x.plan.memory import training_memory
     from s1x.train import run
     from s1x.train.deepspeed_zero3 import DeepspeedZero3
+    from s1x.train.job import read_log
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lengths = [options.tokens - 40] * 2 * options.ranks
         sizes = (options.hidden, options.layers, options.vocabulary)
-        write = multiprocessing.get_context("spawn").Pool(1)  # its memory goes with it
-        config = write.apply(write_inputs, (folder, *sizes, lengths))
-        write.terminate()
+        with multiprocessing.get_context("spawn").Pool(1) as pool:  # its memory goes with it
+            config = pool.apply(write_inputs, (folder, *sizes, lengths))
         settings = DeepspeedZero3(
             devices_per_node=options.ranks,
             device="cpu",
@@ -95,6 +95,7 @@ def main() -> None:
         (folder / "out").mkdir()
         model = Model(name="random", path=str(folder / "model"))
         result = run(settings, model, folder / "rows.parquet", 0, folder / "out")
+        by_step = [row["peak_memory_gib"] for row in read_log(folder / "out" / "log.csv")]
     shape = Architecture.of_config(config)
     expected = training_memory(settings, shape, options.ranks, options.tokens, on_cpu=True)
     width = 2 if options.precision == "bfloat16" else 4
@@ -108,6 +109,7 @@ def main() -> None:
         ratio = expected.total / peak
         cells = [f"{load / GIB:.2f}", f"{peak / GIB:.2f}", f"{expected.total / GIB:.2f}"]
         print(f"| {rank} | {' | '.join(cells)} | {ratio:.2f} |")
+    print("peak of rank 0 after each step, GiB:", ", ".join(by_step))
     print({name: round(value / GIB, 2) for name, value in vars(expected).items()})
 
 
