@@ -5,7 +5,8 @@
 
 Writes a random Qwen2 of the given size, loads and trains it for two steps under
 train=deepspeed_zero3 on two ranks, and prints the peaks (anonymous memory of the processes: files
-mapped into memory are not counted, they can be dropped at any time). `--bucket` is
+mapped into memory are not counted, they can be dropped at any time). Freed memory goes back to the
+system at once (MALLOC_MMAP_THRESHOLD_): glibc would keep about a GiB of it. `--bucket` is
 train.bucket_parameters: a rank may gather five times as many parameters at once, so a model
 smaller than that is gathered whole however it is sharded.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +77,7 @@ def main() -> None:
     from s1x.train.deepspeed_zero3 import DeepspeedZero3
     from s1x.train.job import read_log
 
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1000000")  # for the ranks
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lengths = [options.tokens - 40] * 2 * options.ranks
