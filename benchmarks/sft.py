@@ -61,7 +61,10 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
     tokenizer.save_pretrained(folder / "model")
     with TRACES.open(encoding="utf-8") as file:
         traces = [json.loads(line) for line in file]
-    kept = [t for t in traces if t["attempt"] and len(t["thinking"]) < 3.2 * options.tokens]
+    parts = ("question", "thinking", "attempt")
+    kept = [
+        t for t in traces if t["attempt"] and sum(len(t[p]) for p in parts) < 2.8 * options.tokens
+    ]
     rows = [
         {"question": t["question"], "reasoning_trace": t["thinking"], "attempt": t["attempt"]}
         for t in kept[:: max(1, len(kept) // options.rows)][: options.rows]

@@ -5,7 +5,8 @@
 
 Writes a random Qwen2 of the given size, loads and trains it for two steps under
 train=deepspeed_zero3 on two ranks, and prints the peaks (anonymous memory of the processes: files
-mapped into memory are not counted, they can be dropped at any time). `--bucket` is
+mapped into memory are not counted, they can be dropped at any time). Freed memory goes back to the
+system at once (MALLOC_MMAP_THRESHOLD_): glibc would keep about a GiB of it. `--bucket` is
 train.bucket_parameters: a rank may gather five times as many parameters at once, so a model
 smaller than that is gathered whole however it is sharded.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,14 +75,15 @@ def main() -> None:
     from s1x.plan.memory import training_memory
     from s1x.train import run
     from s1x.train.deepspeed_zero3 import DeepspeedZero3
+    from s1x.train.job import read_log
 
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1000000")  # for the ranks
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lengths = [options.tokens - 40] * 2 * options.ranks
         sizes = (options.hidden, options.layers, options.vocabulary)
-        write = multiprocessing.get_context("spawn").Pool(1)  # its memory goes with it
-        config = write.apply(write_inputs, (folder, *sizes, lengths))
-        write.terminate()
+        with multiprocessing.get_context("spawn").Pool(1) as pool:  # its memory goes with it
+            config = pool.apply(write_inputs, (folder, *sizes, lengths))
         settings = DeepspeedZero3(
             devices_per_node=options.ranks,
             device="cpu",
@@ -95,6 +98,7 @@ def main() -> None:
         (folder / "out").mkdir()
         model = Model(name="random", path=str(folder / "model"))
         result = run(settings, model, folder / "rows.parquet", 0, folder / "out")
+        by_step = [row["peak_memory_gib"] for row in read_log(folder / "out" / "log.csv")]
     shape = Architecture.of_config(config)
     expected = training_memory(settings, shape, options.ranks, options.tokens, on_cpu=True)
     width = 2 if options.precision == "bfloat16" else 4
@@ -108,6 +112,7 @@ def main() -> None:
         ratio = expected.total / peak
         cells = [f"{load / GIB:.2f}", f"{peak / GIB:.2f}", f"{expected.total / GIB:.2f}"]
         print(f"| {rank} | {' | '.join(cells)} | {ratio:.2f} |")
+    print("peak of rank 0 after each step, GiB:", ", ".join(by_step))
     print({name: round(value / GIB, 2) for name, value in vars(expected).items()})
 
 

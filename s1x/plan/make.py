@@ -256,7 +256,8 @@ def _problems(
     if machine.in_slurm and not train.hosts and allocated < train.nodes:
         found.append(
             f"train.num_nodes={train.nodes}, but Slurm's allocation has {allocated}; "
-            f"ask for --nodes={train.nodes}"
+            f"ask for --nodes={train.nodes}, or, if the model is trained already, set "
+            "stages=[evaluate,report]"
         )
     if plan.memory.host * per_node > machine.memory_bytes and there >= per_node:
         found.append(

@@ -100,6 +100,8 @@ def _free_port() -> int:
 def _start(command: Sequence[str], log: Path, extra: dict[str, str]) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **extra, "S1X_PARENT_PID": str(os.getpid())}
     paths = [str(Path(s1x.__file__).parents[1]), environment.get("PYTHONPATH", "")]
+    # passes differ in length: segments that grow keep GPU memory from falling into pieces
+    environment.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with log.open("ab") as file:
         return subprocess.Popen(

@@ -181,3 +181,28 @@ def test_missing_rows_file(tiny_model: Model, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.parquet", [{"question": "a", "attempt": "b"}])
     with pytest.raises(UserError, match="no column reasoning_trace"):
         run(recipe(), tiny_model, path, 0, tmp_path)
+    assert not (tmp_path / "logs").exists(), "no process was started"
+
+
+def test_a_sample_that_is_too_long_is_told_before_ranks_start(
+    tiny_model: Model, chosen: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"of 24 samples are longer .*overflow=drop"):
+        run(recipe(max_sequence_tokens=64), tiny_model, chosen, 0, tmp_path)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_hub_model_is_fetched_before_ranks_start(
+    chosen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetch(name: str, **_: Any) -> str:
+        asked.append(name)
+        raise OSError("the way is closed")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    with pytest.raises(UserError, match="org/model cannot be loaded \\(the way is closed\\)"):
+        run(recipe(), Model(name="far", path="org/model"), chosen, 0, tmp_path)
+    assert asked == ["org/model"]
+    assert not (tmp_path / "logs").exists()
