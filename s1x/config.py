@@ -7,6 +7,7 @@ composing; `build` makes the object, which checks its limits. Nothing heavy is i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import pkgutil
@@ -314,6 +315,28 @@ def benchmarks_named(names: Sequence[str]) -> dict[str, Any]:
             )
     cfg = hydra.compose("config", overrides=[f"benchmark=[{','.join(names)}]"])
     return build_benchmarks(cfg.benchmark)
+
+
+def option_named(group: str, name: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """The option of a group as `conf/<group>/<name>.yaml` has it, with some settings changed.
+
+    Raises:
+        UserError: no such option, or a setting that it does not have.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    register()
+    with contextlib.ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():  # not below `python run.py`
+            stack.enter_context(hydra.initialize_config_dir(str(CONF), version_base="1.3"))
+        try:
+            cfg = hydra.compose("config", overrides=[f"{group}={name}"])
+            OmegaConf.update(cfg, group, dict(settings or {}), merge=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(f"{group} {name}: {str(error).splitlines()[0]}") from None
+        return build(cfg[group], group)
 
 
 @dataclasses.dataclass(frozen=True)

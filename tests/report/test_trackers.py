@@ -169,6 +169,40 @@ def test_wandb_report_has_the_sections_of_ours(written: Written) -> None:
     text = " ".join(b.text for b in made.blocks if type(b).__name__ == "MarkdownBlock")
     assert "| puzzles_hard | fine-tuned | 100.0 |" in text
     assert "| quality | 59000 | 38120 |" in text
+    # what would be sent, as JSON: every block with the numbers in it
+    sent = made._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)
+    blocks = json.loads(sent)["blocks"]
+    assert [b["children"][0]["text"] for b in blocks if b["type"] == "heading"] == headings
+    panels = [b["metadata"]["panelBankSectionConfig"]["panels"] for b in blocks if "metadata" in b]
+    assert sum(map(len, panels)) == 3, "a curve for each of two benchmarks, and the loss"
+    for words in ("no evidence about large models", "| quality | 59000 | 38120 |", "train/loss"):
+        assert words in sent, words
+    assert "curve/puzzles_new_table" in sent
+
+
+@pytest.mark.usefixtures("wandb_there")
+def test_a_wandb_report_that_cannot_be_saved_leaves_the_run_whole(
+    made: world.Made,
+    written: Written,
+    folders: Folders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("wandb_workspaces")
+    # nobody is logged in, and nobody is there
+    for name, value in (("HOME", str(tmp_path)), ("WANDB_BASE_URL", "http://127.0.0.1:9")):
+        monkeypatch.setenv(name, value)
+    for name in ("WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    tracker = WeightsAndBiases(mode="offline", max_traces=4)
+    object.__setattr__(tracker, "report", True)  # settings refuse it offline: it cannot be saved
+    tracker.start(_context(made, tmp_path))
+    tracker.finish(written[1], folders, failed=False)
+    (line,) = [t for t in capsys.readouterr().err.splitlines() if "W&B Report" in t]
+    assert "was not saved" in line
+    assert "wandb login" in line
+    assert [r.exit.exit_code for r in _records(tmp_path) if r.HasField("exit")] == [0]
 
 
 def test_tensorboard_run_is_read_back(
