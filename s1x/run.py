@@ -96,7 +96,8 @@ class Run:
         if self.config.report.runs and self.stages == ["report"]:
             from s1x.sweep import report_on
 
-            return report_on(self.config.report.runs, self.output, self.config.report.title)
+            settings = self.config.report
+            return report_on(str(settings.runs), self.output, settings.title, root.force)
         self.check()
         tracker = self.config.tracker
         tracker.start(self.context())

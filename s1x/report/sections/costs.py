@@ -18,7 +18,8 @@ from s1x.rows import REMOTE
 LEAD = (
     "Everything that was computed, reused artifacts with what they cost when they were made. "
     "“50 dollars” for s1 is the fine-tuning alone; collecting, filtering, annotating and "
-    "evaluating belong to the result as well. A dash is a value that was not measured, not a zero."
+    "evaluating belong to the result as well. Traces that were found in the store count where they "
+    "were written. A dash is a value that was not measured, not a zero."
 )
 UNITS = (
     *("model_calls", "prompt_tokens", "generated_tokens", "trained_tokens"),
