@@ -93,7 +93,16 @@ def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]
         }
         for run, context, label in zip(runs, contexts, labels, strict=True)
     ]
-    return {**shared, "title": title, "runs": entries, "tokenizers": tokenizers}
+    stages: dict[str, Any] = {}
+    for stage in (stage for context in contexts for stage in context["stages"]):
+        stages.setdefault(stage["fingerprint"], stage)
+    return {
+        **shared,
+        "title": title,
+        "runs": entries,
+        "tokenizers": tokenizers,
+        "stages": list(stages.values()),
+    }
 
 
 def _labels(runs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ NARROW = (
     *("benchmark=puzzles_hard", "max_problems=8", "evaluate.models=[fine_tuned]"),
     *("selection.size=48", "train.max_steps=3"),
 )
+
+#: two jobs at the same time, where the launcher is installed
+JOBLIB = ["hydra/launcher=joblib"] if find_spec("hydra_plugins.hydra_joblib_launcher") else []
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +63,10 @@ def sweep(output: Path, name: str, num_jobs: int, *narrow: str) -> Swept:
     swept = Swept(output, said)
     assert said.strip().splitlines()[-1] == f"Report: {swept.report / 'report.html'}"
     assert said.count("Report: ") == 1, "jobs leave the last word to the sweep"
-    assert (swept.report / "report.html").stat().st_size > 10_000
+    page = (swept.report / "report.html").read_text()
     assert len(swept.runs) == num_jobs
     assert not list(swept.folder.glob("*/failed.txt"))
+    assert all(name in page for name in ("Stages and fingerprints", trainings(swept)[0]))
     assert said.count("puzzles_59k: ") <= 2, "what jobs share is said once"
     return swept
 
@@ -78,7 +83,7 @@ def test_thinking_budget(output: Path) -> None:
 
 
 def test_wait_count(output: Path) -> None:
-    swept = sweep(output, "wait_count", 2)
+    swept = sweep(output, "wait_count", 2, *JOBLIB)
     assert swept.curves() == {"fine-tuned": ["natural", "Wait x 1"]}
     assert swept.tokens()[0] < swept.tokens()[1]
 
