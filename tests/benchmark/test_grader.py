@@ -20,6 +20,7 @@ from s1x.benchmark.problem import Problem
 from s1x.errors import SettingError, UserError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "engine"))
+from test_engine_openai import Server
 from tiny_model import write_tiny_model
 
 
@@ -212,7 +213,10 @@ def test_a_judge_that_is_not_there_is_ungraded_not_wrong() -> None:
 
 @pytest.fixture
 def judge_model(tmp_path: Path) -> Any:
-    yield write_tiny_model(tmp_path / "model")
+    model = write_tiny_model(tmp_path / "model")
+    file = tmp_path / "model" / "config.json"  # a judge reads more than a puzzle
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"max_position_embeddings": 2048}))
+    yield model
     from s1x.engine.live import close_engine
 
     close_engine()
@@ -241,15 +245,47 @@ def test_the_judge_on_an_engine_of_ours(judge_model: Any) -> None:
     assert grader.spent.generated_tokens > 5
 
 
-def test_a_judge_that_babbles_on_a_real_engine_is_ungraded(judge_model: Any) -> None:
-    """Random weights on the transformers engine: asked again, then given up, and all counted."""
-    grader = on_engine(judge_model, "transformers", {"batch_size": 4})
+def test_the_judge_on_the_openai_engine(judge_model: Any) -> None:
+    """A completions server of token ids, asked by the engine in the judge's own template."""
+    from s1x.model.chat import encode
+    from s1x.model.load import load_tokenizer
+
+    tokenizer = load_tokenizer(judge_model)
+    reply = encode(tokenizer, "Extracted: 5\nVerdict: correct" + judge_model.end_of_turn)
+    server = Server(lambda body: (200, {"choices": [{"text": "?", "token_ids": reply}]}))
+    try:
+        grader = on_engine(judge_model, "openai", {"base_url": server.url}, most_tokens=64)
+        (grade,) = grader.grade_all([(asked("5"), "it is 5")])
+    finally:
+        server.http.shutdown()
+    assert (grade.verdict, grade.extracted) == ("correct", "5")
+    assert "must not follow" in tokenizer.decode(server.bodies[0]["prompt"]).replace(" ##", "")
+    assert (grader.spent.device, grader.spent.generated_tokens) == (None, len(reply))
+
+
+@pytest.mark.parametrize(
+    ("engine", "settings"),
+    [
+        ("transformers", {"batch_size": 4}),
+        pytest.param("vllm", {"max_num_seqs": 4, "enforce_eager": True}, marks=pytest.mark.vllm),
+    ],
+)
+def test_a_judge_that_babbles_on_a_real_engine_is_ungraded(
+    judge_model: Any, engine: str, settings: dict[str, Any]
+) -> None:
+    """Random weights on a real engine: asked again, then given up, and all counted."""
+    if engine == "vllm":
+        pytest.importorskip("vllm")
+    grader = on_engine(judge_model, engine, settings)
     grades = grader.grade_all([(asked("5"), "it is 5"), (asked("6"), "it is 6")])
     assert {(g.verdict, g.reason) for g in grades} == {
         ("ungraded", "the judge's reply had no verdict (2 tries)")
     }
     assert grader.spent.model_calls == 4
     assert grader.spent.device == "cpu"
+
+
+def test_a_question_that_the_judge_cannot_read_is_ungraded(judge_model: Any) -> None:
     narrow = {"context_tokens": 32, "dtype": judge_model.dtype}
     short = on_engine(judge_model, "transformers", {"batch_size": 4}, model_settings=narrow)
     assert "leaves no room" in short.grade(asked("5"), "it is 5").reason
