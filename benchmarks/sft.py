@@ -222,13 +222,15 @@ def main() -> None:
                 best = sums.setdefault(way, numbers)
                 for key in ("wall", "cpu"):
                     best[key] = min(best[key], numbers[key])
-    print("| way | tokens | tokens/s (wall) | tokens/CPU-s | ours / it (CPU time) |")
-    print("|---|---|---|---|---|")
+    print("| way | tokens | tokens/s | tokens/CPU-s | ours / it, wall | ours / it, CPU |")
+    print("|---|---:|---:|---:|---:|---:|")
     base = sums.get("ours")
     for way, n in sums.items():
-        rate = n["tokens"] / n["cpu"]
-        ratio = f"{base['tokens'] / base['cpu'] / rate:.2f}" if base else ""
-        print(f"| {way} | {n['tokens']} | {n['tokens'] / n['wall']:.0f} | {rate:.0f} | {ratio} |")
+        rates = {key: n["tokens"] / n[key] for key in ("wall", "cpu")}
+        cells = [f"{rate:.1f}" for rate in rates.values()]
+        if base:
+            cells += [f"{base['tokens'] / base[key] / rate:.2f}" for key, rate in rates.items()]
+        print(f"| {way} | {n['tokens']} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -1,45 +1,59 @@
 """Peak memory of each rank while ZeRO-3 loads and trains, beside what `plan` says.
 
-    python benchmarks/sharded_memory.py                      # two CPU ranks, 0.33B parameters
+    python benchmarks/sharded_memory.py                      # two CPU ranks, 0.34B parameters
     python benchmarks/sharded_memory.py --hidden 512 --layers 8
 
 Writes a random Qwen2 of the given size, loads and trains it for two steps under
 train=deepspeed_zero3 on two ranks, and prints the peaks (anonymous memory of the processes: files
-mapped into memory are not counted, they can be dropped at any time).
+mapped into memory are not counted, they can be dropped at any time). `--bucket` is
+train.bucket_parameters: a rank may gather five times as many parameters at once, so a model
+smaller than that is gathered whole however it is sharded.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 GIB = 2.0**30
 
 
-def write_inputs(folder: Path, options: argparse.Namespace) -> Any:
-    """A random model with the puzzle world's tokenizer, and rows; returns its configuration."""
+def write_inputs(
+    folder: Path, hidden: int, layers: int, vocabulary: int, lengths: Sequence[int]
+) -> Any:
+    """A random model with the puzzle world's tokenizer, and rows; returns its configuration.
+
+    Args:
+        folder: gets model/ and rows.parquet.
+        hidden, layers, vocabulary: of the model.
+        lengths: tokens of each row's trace.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
+    import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from s1x.puzzles.tokenizer import save_tokenizer
 
     config = Qwen2Config(
-        vocab_size=options.vocabulary,
-        hidden_size=options.hidden,
-        intermediate_size=options.hidden * 11 // 4,
-        num_hidden_layers=options.layers,
-        num_attention_heads=options.hidden // 64,
-        num_key_value_heads=options.hidden // 256,
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=hidden * 11 // 4,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=hidden // 256,
         tie_word_embeddings=False,
-        dtype="bfloat16" if options.precision == "bfloat16" else "float32",
+        dtype="float32",
     )
+    torch.manual_seed(0)
     Qwen2ForCausalLM(config).save_pretrained(folder / "model")
     save_tokenizer(folder / "model")
-    row = {"question": "x", "reasoning_trace": "1 " * (options.tokens - 40), "attempt": "1"}
-    pq.write_table(pa.Table.from_pylist([row] * 4), folder / "rows.parquet")
+    rows = [{"question": "x", "reasoning_trace": "1 " * n, "attempt": "1"} for n in lengths]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
     return config
 
 
@@ -50,6 +64,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--vocabulary", type=int, default=32_000)
     parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--bucket", type=int, default=20_000_000)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     options = parser.parse_args()
@@ -61,11 +76,16 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        config = write_inputs(folder, options)
+        lengths = [options.tokens - 40] * 2 * options.ranks
+        sizes = (options.hidden, options.layers, options.vocabulary)
+        write = multiprocessing.get_context("spawn").Pool(1)  # its memory goes with it
+        config = write.apply(write_inputs, (folder, *sizes, lengths))
+        write.terminate()
         settings = DeepspeedZero3(
             devices_per_node=options.ranks,
             device="cpu",
             precision=options.precision,
+            bucket_parameters=options.bucket,
             max_sequence_tokens=options.tokens + 64,
             batch_sequences=options.ranks,
             epochs=1,

@@ -11,6 +11,7 @@ import asyncio
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,8 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
     parser.add_argument("--model", type=Path, help="a model folder; default: a random small one")
     parser.add_argument("--prompts", type=int, default=num_prompts)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, help="sequences in flight; default: the engine's own")
+    parser.add_argument("--block-tokens", type=int, help="vLLM: of a block of the prefix cache")
     parser.add_argument("--no-sessions", action="store_true", help="vLLM: plain requests only")
     parser.add_argument(
         "--rounds", type=int, default=1, help="repetitions; the best of each counts"
@@ -89,16 +91,23 @@ def write_random_model(folder: Path, context_tokens: int) -> None:
     Qwen2ForCausalLM(config).save_pretrained(folder)
 
 
-def start(options: argparse.Namespace, model: Model) -> LiveEngine:
-    """The engine, loaded and warm."""
+def start(options: argparse.Namespace, model: Model, block_tokens: int | None = None) -> LiveEngine:
+    """The engine, loaded and warm; `block_tokens`: of vLLM's prefix cache."""
     engine: Engine
     if options.engine == "vllm":
-        engine = Vllm(max_num_seqs=options.batch, sessions=not options.no_sessions)
+        blocks = block_tokens or options.block_tokens
+        engine = Vllm(sessions=not options.no_sessions, block_tokens=blocks)
+        engine = replace(engine, max_num_seqs=options.batch or engine.max_num_seqs)
     else:
-        engine = Transformers(batch_size=options.batch)
+        engine = Transformers()
+        engine = replace(engine, batch_size=options.batch or engine.batch_size)
     live = live_engine(engine, model)
     evaluate(live, model, problems(2, seed=99), [BudgetForcing(max_thinking_tokens=8)])
     return live
+
+
+#: tokens of a block of the prefix cache where nobody sets them: vLLM 0.32's CPU build
+DEFAULT_BLOCK_TOKENS = 128
 
 
 def problems(count: int, seed: int = 0) -> list[Problem]:
@@ -112,6 +121,33 @@ def problems(count: int, seed: int = 0) -> list[Problem]:
     ]
 
 
+def make_chats(model: Model, questions: Sequence[Problem], endless: bool = False) -> list[Chat]:
+    """The questions' bare texts as prompts; `endless`: nothing ends thinking or an answer."""
+    form = ChatFormat.of(model, load_tokenizer(model))
+    if endless:
+        form = replace(form, thinking_stops=(), answer_stops=())
+    return [Chat(form, form.encode(p.question)) for p in questions]
+
+
+def ending_chats(live: LiveEngine, model: Model, count: int, mean_tokens: int) -> list[Chat]:
+    """Prompts whose thinking ends by itself, about every `mean_tokens` tokens.
+
+    A random model has no end of thinking, so its rarest tokens are taken for one: lengths get the
+    long tail that reasoning traces have.
+    """
+    questions, endless = problems(count), make_chats(model, problems(count), endless=True)
+    point = BudgetForcing(max_thinking_tokens=256, max_answer_tokens=1, answer_reserve_tokens=1)
+    run = evaluate(live, model, questions, [point], chats=endless)
+    seen = Counter(token for trace in run.traces for token in trace)
+    ends, times = [], 0
+    for token, often in sorted(seen.items(), key=lambda item: (item[1], item[0])):
+        if times + often <= seen.total() / mean_tokens:
+            ends.append((token,))
+            times += often
+    form = replace(endless[0].format, thinking_stops=tuple(ends))
+    return [replace(chat, format=form) for chat in endless]
+
+
 def evaluate(
     live: LiveEngine,
     model: Model,
@@ -119,24 +155,24 @@ def evaluate(
     points: Sequence[Policy],
     store: Path | None = None,
     endless: bool = False,
+    chats: Sequence[Chat] | None = None,
 ) -> Run:
     """All points of all questions in one pass, over an empty store unless one is given.
 
     Args:
         endless: the model's own end of thinking is ignored, so that every limit is used up.
+        chats: prompts to use in place of the questions' bare texts.
     """
-    tokenizer = load_tokenizer(model)
-    form = ChatFormat.of(model, tokenizer)
-    if endless:
-        form = replace(form, thinking_stops=((len(tokenizer) + 1,) * 2,), answer_stops=())
-    chats = {p.problem_id: Chat(form, form.encode(p.question)) for p in questions}
+    if chats is None:
+        chats = make_chats(model, questions, endless)
+    by_id = {p.problem_id: chat for p, chat in zip(questions, chats, strict=True)}
     forget(live)
     before = replace(live.usage)
     with TraceStore(store, "m") as traces:
         streams = Streams(live, traces, Sampling())
         begun, cpu_begun = time.perf_counter(), time.process_time()
         rows = run_in_loop(
-            answer_all(questions, points, 1, lambda _, p: chats[p.problem_id], streams)
+            answer_all(questions, points, 1, lambda _, p: by_id[p.problem_id], streams)
         )
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
     used = live.usage.since(before)

@@ -40,6 +40,9 @@ _failures: list[Exception] = []
 
 def main() -> int:
     """Runs the command line in `sys.argv`; returns the exit status."""
+    if {"--help", "-h"} & set(sys.argv[1:]):  # Hydra composes all groups first: five seconds
+        print(help_text())
+        return 0
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -73,8 +76,7 @@ def main() -> int:
 
 
 def register_resolvers() -> None:
-    """What YAML may compute: the help text, and lists written as a sweep's choices."""
-    OmegaConf.register_new_resolver("s1x_help", help_text, replace=True)
+    """What YAML may compute: lists written as a sweep's choices, a policy's training format."""
     OmegaConf.register_new_resolver("s1x_join", _choices, replace=True)
     OmegaConf.register_new_resolver("s1x_train_format", _train_format, replace=True)
 

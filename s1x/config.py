@@ -302,41 +302,63 @@ def benchmarks_named(names: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: a name that conf/benchmark does not have.
     """
-    import hydra
-
-    if not names:
-        return {}
-    known = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))
     for name in names:
-        if name not in known:
-            raise UserError(
-                f"decontaminate names {name}, which is no benchmark; "
-                + (_nearest(name, known) or f"there are {', '.join(known)}")
-            )
-    cfg = hydra.compose("config", overrides=[f"benchmark=[{','.join(names)}]"])
-    return build_benchmarks(cfg.benchmark)
+        _check_option("benchmark", name, "decontaminate")
+    return build_benchmarks(_composed(f"benchmark=[{','.join(names)}]").benchmark) if names else {}
 
 
-def option_named(group: str, name: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """The option of a group as `conf/<group>/<name>.yaml` has it, with some settings changed.
+def model_named(name: str, key: str) -> Any:
+    """The option of the group model with this name, whatever the run trains.
 
     Raises:
-        UserError: no such option, or a setting that it does not have.
+        UserError: a name that conf/model does not have; `key` says where it stands.
     """
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
+    return option_named("model", name, key)
 
-    register()
+
+def option_named(group: str, name: str, key: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """The option of a group with this name, whatever the run uses, with some settings changed.
+
+    Raises:
+        UserError: a name that conf/<group> does not have (`key` says where it stands), a setting
+            that the option does not have.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
     with contextlib.ExitStack() as stack:
         if not GlobalHydra.instance().is_initialized():  # not below `python run.py`
-            stack.enter_context(hydra.initialize_config_dir(str(CONF), version_base="1.3"))
+            register()
+            stack.enter_context(initialize_config_dir(str(CONF), version_base="1.3"))
+        _check_option(group, name, key)
+        cfg = _composed(f"{group}={name}")
         try:
-            cfg = hydra.compose("config", overrides=[f"{group}={name}"])
             OmegaConf.update(cfg, group, dict(settings or {}), merge=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(f"{group} {name}: {str(error).splitlines()[0]}") from None
+        except OmegaConfBaseException as error:
+            raise UserError(f"{key}, {name}: {str(error).splitlines()[0]}") from None
         return build(cfg[group], group)
+
+
+def _composed(override: str) -> DictConfig:
+    import hydra
+
+    return hydra.compose("config", overrides=[override])
+
+
+def options_of(group: str) -> list[str]:
+    """The options of a group, the user's own (--config-dir) included; only while a job runs."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    return list(GlobalHydra.instance().config_loader().get_group_options(group))
+
+
+def _check_option(group: str, name: str, key: str) -> None:
+    known = options_of(group)
+    if name not in known:
+        raise UserError(
+            f"{key} names {name}, which is no option of {group}; "
+            + (_nearest(name, known) or f"there are {', '.join(known)}")
+        )
 
 
 @dataclasses.dataclass(frozen=True)

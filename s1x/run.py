@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from s1x.artifact import Artifact, Artifacts, fingerprint
 from s1x.benchmark.problem import Problem
-from s1x.config import STAGES, Config, benchmarks_named, load
+from s1x.config import STAGES, Config, benchmarks_named, load, model_named, options_of
 from s1x.config import build as build_option
 from s1x.console import duration, say, say_once
 from s1x.energy import Meter
@@ -73,6 +75,7 @@ class Run:
     label: str = ""
     sweep: str = ""
     done: list[dict[str, Any]] = field(default_factory=list)
+    pooled: Artifact | None = None
     annotated: Artifact | None = None
     selection: Artifact | None = None
     training: Artifact | None = None
@@ -129,6 +132,10 @@ class Run:
         running = set(self.stages) - {"plan", "store", "pretrain"}
         if running & {"select", "train", "evaluate"}:
             self.config.model.source()
+        if "annotate" in running:
+            self.config.annotate.check()
+            for model in self._own_models().values():
+                model.source()
         if "evaluate" in running:
             self.problems()
             for benchmark in self.config.benchmarks.values():
@@ -169,13 +176,18 @@ class Run:
     def annotate(self) -> None:
         """The pool again, with the columns that models make: traces, verdicts, domains."""
         from s1x.annotate import run as run_annotation
+        from s1x.annotate.engine_model import EngineModel
 
-        settings, pool = self.config.annotate, self.pool()
+        config, pool = self.config, self.pool()
         place = self.output / "answers"
+        own = {
+            role: EngineModel(config.engine, model, thinking=role == "teacher")
+            for role, model in self._own_models().items()
+        }
         self.annotated = self._artifact(
             "annotate",
             self._annotation_inputs(),
-            lambda folder: run_annotation(pool.folder, settings, folder, place),
+            lambda folder: run_annotation(pool.folder, config.annotate, folder, place, own),
             "annotated pool",
         )
 
@@ -184,9 +196,11 @@ class Run:
         from s1x.selection import run as run_selection
 
         config = self.config
-        pool = self._annotated() or self.pool()
+        self.pool()
+        pool = self._annotated() or self.pooled
 
         def build(folder: Path) -> None:
+            assert pool is not None
             run_selection(
                 pool.folder,
                 config.selection,
@@ -198,17 +212,30 @@ class Run:
 
         label = f"selection {self.choice('selection')}"
         self.selection = self._artifact("select", self._selection_inputs(), build, label)
+        if config.selection.push_to_hub:
+            from s1x.selection.write import push
+
+            recipe = config.selection
+            page = push(self.selection.folder, recipe.push_to_hub, recipe.private)
+            say(f"{label}: uploaded to {page}")
 
     def train(self) -> None:
         """The fine-tuned model, as a Hugging Face folder."""
+        from s1x.plan import check_samples
         from s1x.train import run as run_training
 
         config = self.config
         selection = self._selected()
 
         def build(folder: Path) -> None:
-            chosen = selection.folder / "chosen.parquet"
-            run_training(config.train, config.model, chosen, config.root.seed, folder)
+            run_training(
+                config.train,
+                config.model,
+                selection.folder / "chosen.parquet",
+                config.root.seed,
+                folder,
+                check=partial(check_samples, config),
+            )
 
         inputs = self._training_inputs(selection)
         self.training = self._artifact("train", inputs, build, "fine-tuned model")
@@ -270,10 +297,11 @@ class Run:
 
     def pool(self) -> Artifact:
         """The pool as Parquet files."""
-        config = self.config
-        return self._artifact(
-            "pool", self._pool_inputs(), lambda f: write_pool(config.pool, f), self.choice("pool")
-        )
+        from s1x.pool.stage import run as run_pool
+
+        build = functools.partial(run_pool, self.config.pool)
+        self.pooled = self._artifact("pool", self._pool_inputs(), build, self.choice("pool"))
+        return self.pooled
 
     def problems(self) -> dict[str, list[Problem]]:
         """The problems of every benchmark that is evaluated, read once and before anything else."""
@@ -285,8 +313,11 @@ class Run:
 
     def decontaminate_against(self) -> dict[str, list[Problem]]:
         """The benchmarks whose questions may not be trained on, whatever is evaluated."""
-        named = benchmarks_named(self.config.root.decontaminate)
-        return {name: load_problems(name, benchmark) for name, benchmark in named.items()}
+        names, benchmarks = self.config.root.decontaminate, self.config.benchmarks
+        own = [n for n in names if n in benchmarks and n not in options_of("benchmark")]
+        against = benchmarks_named([n for n in names if n not in own])
+        against.update({n: benchmarks[n] for n in own})
+        return {name: load_problems(name, against[name]) for name in names}
 
     def curve(self) -> dict[str, list[Any]]:
         """The dials' values to chart in one pass; none where the policy stands as it is set."""
@@ -324,20 +355,21 @@ class Run:
         """For a run that reports only: the artifacts that the same settings have made before."""
         if "fine_tuned" in self.config.evaluate.models:
             self._trained()
+            self.pooled = self._existing("pool", self._pool_inputs())
         for name, problems in self.problems().items():
             for model, role, prompt_format in self._models():
                 inputs = self._evaluation_inputs(model, role, prompt_format, name, problems)
                 self.evaluations.append(self._found("evaluate", inputs))
 
     def _found(self, stage: str, inputs: Mapping[str, Any]) -> Artifact:
-        folder = self.artifacts.folder(stage, {"version": VERSIONS[stage], **inputs})
-        if not folder.exists():
+        found = self._existing(stage, inputs)
+        if found is None:
             raise UserError(
                 f"stages={self.config.root.stages} needs what {stage} makes, which does not exist "
                 f"for these settings; put {stage} into stages"
             )
-        self.done.append(_stage(stage, stage, folder.name, 0.0, True))
-        return Artifact(stage, folder.name, folder, True, 0.0)
+        self.done.append(_stage(stage, stage, found.fingerprint, 0.0, True))
+        return found
 
     # -- fingerprints -----------------------------------------------------------------------------
 
@@ -349,25 +381,43 @@ class Run:
     def _annotated(self) -> Artifact | None:
         """The annotated pool, where this run or an earlier one with these settings made it."""
         if self.annotated is None and self.config.annotate.used():
-            inputs = {"version": VERSIONS["annotate"], **self._annotation_inputs()}
-            folder = self.artifacts.folder("annotate", inputs)
-            if folder.exists():
-                self.annotated = Artifact("annotate", folder.name, folder, True, 0.0)
+            self.annotated = self._existing("annotate", self._annotation_inputs())
         return self.annotated
 
+    def _existing(self, stage: str, inputs: Mapping[str, Any]) -> Artifact | None:
+        """What the same settings have made before, if they have."""
+        folder = self.artifacts.folder(stage, {"version": VERSIONS[stage], **inputs})
+        return Artifact(stage, folder.name, folder, True, 0.0) if folder.exists() else None
+
     def _annotation_inputs(self) -> dict[str, Any]:
-        return {**self._pool_inputs(), "annotate": self.config.annotate.described()}
+        own = {role: model.fingerprint() for role, model in self._own_models().items()}
+        inputs = {**self._pool_inputs(), "annotate": self.config.annotate.described()}
+        return {**inputs, "own_models": own} if own else inputs
+
+    def _own_models(self) -> dict[str, Model]:
+        """Annotation's roles that have no server: the run's engine plays them, with these models.
+
+        Raises:
+            UserError: a model that is no option, or is not on this machine.
+        """
+        return {
+            role: model_named(endpoint.model, f"annotate.{role}.model")
+            if endpoint.model
+            else self.config.model
+            for role, endpoint in self.config.annotate.used()
+            if not endpoint.base_urls
+        }
 
     def _pool_inputs(self) -> dict[str, Any]:
         return {"pool": self.config.pool.fingerprint()}
 
     def _selection_inputs(self) -> dict[str, Any]:
         against = {n: problems_hash(p) for n, p in self.decontaminate_against().items()}
-        annotated = self._annotated()
+        annotated, recipe = self._annotated(), self._node("selection")
         return {
             **self._pool_inputs(),
             "annotated": annotated.fingerprint if annotated else None,
-            "recipe": self._node("selection"),
+            "recipe": {k: v for k, v in recipe.items() if k not in ("push_to_hub", "private")},
             "tokenizer": self.config.model.fingerprint(),
             "decontaminate": against,
             "seed": self.config.root.seed,
@@ -459,7 +509,7 @@ class Run:
             "job": self.label or None,
             "run_folder": str(self.folder),
             "tokenizers": self._tokenizers(),
-            "cost_folders": [str(self.annotated.folder)] if self.annotated else [],
+            "cost_folders": [str(a.folder.resolve()) for a in (self.pooled, self.annotated) if a],
             "fingerprints": {item["label"]: item["fingerprint"] for item in self.done},
             "stages": list(self.done),
         }
@@ -491,16 +541,10 @@ def note_energy(costs: Path, kwh: float | None) -> None:
         return
     entries = json.loads(costs.read_text())
     for entry in entries:
-        if entry["device"] not in REMOTE:  # a server's energy is not ours to see
+        if entry.get("device") not in REMOTE:  # a server's energy is not ours to see
             entry["energy_kwh"] = kwh
             break
     costs.write_text(json.dumps(entries, indent=1, ensure_ascii=False))
-
-
-def write_pool(pool: Any, folder: Path) -> None:
-    """A pool's Parquet files and its counts."""
-    counts = pool.write(folder)
-    (folder / "pool.json").write_text(json.dumps(counts, indent=1, ensure_ascii=False))
 
 
 def load_problems(name: str, benchmark: Any) -> list[Problem]:

@@ -96,11 +96,13 @@ def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]
     stages: dict[str, Any] = {}
     for stage in (stage for context in contexts for stage in context["stages"]):
         stages.setdefault(stage["fingerprint"], stage)
+    folders = [folder for context in contexts for folder in context.get("cost_folders", [])]
     return {
         **shared,
         "title": title,
         "runs": entries,
         "tokenizers": tokenizers,
+        "cost_folders": list(dict.fromkeys(folders)),
         "stages": list(stages.values()),
     }
 

@@ -1,11 +1,15 @@
-"""An evaluation over random streams that takes a while, to be killed: `resumable_run.py FOLDER`."""
+"""An evaluation that takes a while, to be killed: `resumable_run.py FOLDER [MODEL]`.
+
+With a model folder it is the whole evaluate stage on the transformers engine; without, the schedule
+over random streams, which starts in no time.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "budget"))
@@ -60,6 +64,45 @@ def evaluate(folder: Path, seconds_per_request: float = 0.0) -> dict[str, Any]:
     }
 
 
+def evaluate_model(folder: Path, model_folder: Path) -> dict[str, Any]:
+    """The same of the evaluate stage: rows as in the file, but for the seconds."""
+    import pyarrow.parquet as pq
+
+    from s1x import evaluate as stage
+    from s1x.engine.transformers import Transformers
+    from s1x.model.model import Model
+    from s1x.rows import schema
+
+    settings = {"dtype": "float32", "context_tokens": 256, "pad_token": "<|fim_pad|>"}
+    out = folder.with_name(folder.name + "-out")
+    out.mkdir(exist_ok=True)
+    about = stage.run(
+        Model(name="tiny", path=str(model_folder), **settings),
+        model_role="fine_tuned",
+        prompt_format="thinking",
+        policy=BudgetForcing(max_answer_tokens=8, answer_reserve_tokens=8),
+        curve={"max_thinking_tokens": [8, 32, 128, None], "num_waits": [0, 1, 3]},
+        benchmark_name="tiny",
+        problems=[Problem(f"p{i}", f"solve {i} x + 3 = 5 mod 7", "1", "d") for i in range(300)],
+        engine=Transformers(batch_size=32),
+        sampling=SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=1),
+        seed=0,
+        store_folder=folder,
+        folder=out,
+        benchmark=SimpleNamespace(grader="exact"),
+    )
+    columns = [name for name in schema().names if name != "wall_seconds"]
+    return {
+        "rows": pq.read_table(out / "rows.parquet", columns=columns).to_pylist(),
+        "stored_tokens": about["stored_tokens"],
+        "generated_tokens": about["generated_tokens"],
+    }
+
+
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        import torch  # noqa: F401  # seconds that are not to count
+        import transformers  # noqa: F401
     print("started", flush=True)
-    print(json.dumps(evaluate(Path(sys.argv[1]), 0.02)))
+    place = Path(sys.argv[1])
+    evaluate_model(place, Path(sys.argv[2])) if len(sys.argv) > 2 else evaluate(place, 0.1)

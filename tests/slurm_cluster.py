@@ -1,4 +1,4 @@
-"""A real Slurm of one node for the tests, started on this machine and stopped again.
+"""A real Slurm for the tests, of one node or several, on this machine and stopped again.
 
 Needs root and the distribution's packages (`make system`). Munge, the controller and the node
 daemon run from a folder of the test's own; nothing of a Slurm that is set up here is touched.
@@ -21,27 +21,29 @@ CONF = """\
 ClusterName=s1x
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 MailProg=/bin/true
 ReturnToService=2
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=2000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
+    "CPUs={cpus} RealMemory=2000 State=UNKNOWN\n"
+)
 
 
 def missing() -> str | None:
@@ -54,21 +56,24 @@ def missing() -> str | None:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """Yields the environment in which `sbatch` reaches the cluster."""
+def cluster(folder: Path, num_nodes: int = 1) -> Iterator[dict[str, str]]:
+    """Yields the environment in which `sbatch` reaches the cluster.
+
+    Args:
+        folder: of everything that it writes.
+        num_nodes: nodes that share this machine's processors; one is named as the machine is.
+    """
     env = dict(os.environ)
     env["PATH"] += ":/usr/sbin:/sbin"
     env["SLURM_CONF"] = str(folder / "slurm.conf")
-    for name in ("state", "spool"):
-        (folder / name).mkdir(parents=True)
+    (folder / "state").mkdir(parents=True)
     host = socket.gethostname().split(".")[0]
-    text = CONF.format(
-        host=host,
-        folder=folder,
-        cpus=os.cpu_count() or 1,
-        controller_port=_free_port(),
-        node_port=_free_port(),
-    )
+    names = [host] if num_nodes == 1 else [f"n{n}" for n in range(num_nodes)]
+    cpus = max(1, (os.cpu_count() or 1) // num_nodes)
+    text = CONF.format(host=host, folder=folder, controller_port=_free_port())
+    for name in names:
+        (folder / f"spool-{name}").mkdir()
+        text += NODE.format(name=name, host=host, port=_free_port(), cpus=cpus)
     (folder / "slurm.conf").write_text(text)
     key = folder / "munge.key"
     key.write_bytes(os.urandom(1024))
@@ -85,12 +90,12 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             f"--seed-file={folder}/munged.seed",
         ],
         ["slurmctld", "-D", "-c"],
-        ["slurmd", "-D", "-c", "-N", host],
+        *(["slurmd", "-D", "-c", "-N", name] for name in names),
     ]
     running: list[subprocess.Popen[bytes]] = []
     try:
         for command in daemons:
-            log = (folder / f"{command[0]}.out").open("wb")
+            log = (folder / f"{command[0]}.out").open("ab")
             running.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
             time.sleep(0.5)
         _wait_until_idle(env, folder)

@@ -14,7 +14,9 @@ from omegaconf import OmegaConf
 
 import s1x.app  # noqa: F401 - registers the resolvers
 from s1x.config import CONF, GROUPS, ROOT, build, load, register
+from s1x.errors import UserError
 from s1x.option import REGISTRY
+from s1x.plan import Machine, check_samples
 
 register()
 
@@ -114,3 +116,26 @@ def test_settings_of_the_command_line_reach_the_option() -> None:
 def test_a_policy_from_outside_the_package_works_by_target(tmp_path: Path) -> None:
     cfg = OmegaConf.create({"_target_": "s1x.budget.budget_forcing.BudgetForcing", "num_waits": 1})
     assert build(cfg, "budget").num_waits == 1
+
+
+def test_help_lists_every_group_and_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s1x.app import main
+
+    monkeypatch.setattr("sys.argv", ["run.py", "--help"])
+    assert main() == 0
+    words = set(capsys.readouterr().out.replace(",", " ").split())
+    assert {path.stem for path in CONF.glob("*/*.yaml")} <= words
+
+
+def test_training_is_planned_again_with_the_lengths_of_its_samples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    laptop = Machine(memory_bytes=8 * 2**30, disk_free_bytes=1e12)
+    monkeypatch.setattr(Machine, "here", lambda *_, **__: laptop)
+    long = [*("+experiment=s1k", "model=smollm2_135m", "train.max_sequence_tokens=2048")]
+    check_samples(load(composed(*long, "train.micro_batch_tokens=2048")), [2000] * 60)
+    with pytest.raises(UserError, match=r"does not fit: .* train\.micro_batch_tokens"):
+        check_samples(load(composed(*long)), [2000] * 60)
+    check_samples(load(composed(*long)), [100] * 60)

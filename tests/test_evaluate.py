@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,25 +218,33 @@ def test_a_policy_of_ones_own(model: Model, tmp_path: Path) -> None:
 RESUMABLE = Path(__file__).parent / "resumable_run.py"
 
 
-def _kill_and_finish(folder: Path, moments: Sequence[float]) -> None:
+def _kill_and_finish(folder: Path, moments: Sequence[float], model: Path | None = None) -> None:
     """Kills an evaluation at each of the moments (seconds after it began), then lets it end."""
-    from resumable_run import evaluate as evaluate_streams
+    import resumable_run
 
-    stored = 0
+    arguments = [str(folder)] if model is None else [str(folder), str(model)]
+    stored = killed = 0
     for seconds in moments:
         process = subprocess.Popen(
-            [sys.executable, str(RESUMABLE), str(folder)], stdout=subprocess.PIPE, text=True
+            [sys.executable, str(RESUMABLE), *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(RESUMABLE.parents[1])},
         )
         assert process.stdout is not None
-        process.stdout.readline()
+        assert process.stdout.readline() == "started\n"
         time.sleep(seconds)
         os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        killed += process.wait() == -signal.SIGKILL
         now = sum(traces.num_tokens for traces in describe(folder)) if folder.is_dir() else 0
         assert now >= stored
         stored = now
-    last = evaluate_streams(folder)
-    whole = evaluate_streams(folder.with_name("whole"))
+    assert killed == len(moments), "it ended before it could be killed"
+    assert stored, "no run got as far as its first commit"
+    run = resumable_run.evaluate
+    if model is not None:
+        run = partial(resumable_run.evaluate_model, model_folder=model)
+    last, whole = run(folder), run(folder.with_name("whole"))
     assert last["rows"] == whole["rows"]
     # nothing that was stored is generated again: together they are what one run generates
     assert last["stored_tokens"] == stored
@@ -248,9 +257,10 @@ def test_kill_9_and_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_kill_9_at_twenty_moments(tmp_path: Path) -> None:
+def test_kill_9_at_twenty_moments(model: Model, tmp_path: Path) -> None:
     rng = random.Random(1)
-    _kill_and_finish(tmp_path / "run", [rng.uniform(0.02, 1.0) for _ in range(20)])
+    moments = [rng.uniform(0.1, 2.0) for _ in range(20)]
+    _kill_and_finish(tmp_path / "run", moments, Path(model.path))
 
 
 @pytest.fixture(autouse=True, scope="module")

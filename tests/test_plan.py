@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,37 @@ def test_what_this_machine_lacks_is_said_with_the_remedy() -> None:
     ):
         assert words in found
     assert all("\n" not in problem for problem in problems)
+
+
+def test_a_slurm_allocation_that_is_too_small_is_refused() -> None:
+    def problems(nodes: str) -> list[str]:
+        machine = Machine(in_slurm=True, environment={"SLURM_NNODES": nodes})
+        return plan_32b(machine).problems
+
+    assert any(
+        "Slurm's allocation has 1; ask for --nodes=2" in problem for problem in problems("1")
+    )
+    assert not any("allocation" in problem for problem in problems("2"))
+
+
+def test_the_papers_scale_fits_its_traces_and_its_disk(shared_data: Path) -> None:
+    """`scale=h100x16` as it stands: s1K's longest trace, the memory for it, few checkpoints."""
+    scale = yaml.safe_load((CONF.parent / "scale" / "h100x16.yaml").read_text())
+    settings = DeepspeedZero3(**scale["train"])
+    figures = json.loads((shared_data / "figures.json").read_text())
+    s1k, s11 = (
+        [bin_ for bin_ in histogram["bins"] if bin_["count"]]
+        for histogram in figures["s11_traces"]["histogram"]
+    )
+    room = settings.max_sequence_tokens - s1k[-1]["x1"]
+    assert room > 4_000, "a question, an answer and the delimiters fit too"
+    assert s11[-1]["x1"] > settings.max_sequence_tokens, "s1K-1.1 needs a longer limit: see docs"
+    plan = make_plan(settings, model("qwen2_5_32b_instruct"), Work(1000, 4_900))
+    assert plan.memory.total < 0.85 * plan.device.memory_bytes
+    num_steps = 5 * -(-1000 // settings.batch_sequences)
+    assert 1 <= (num_steps - 1) // settings.checkpoint_every_steps <= 2
+    longer = dataclasses.replace(settings, max_sequence_tokens=28_672)
+    assert make_plan(longer, model("qwen2_5_32b_instruct"), Work(1000, 9_500)).problems == []
 
 
 def test_a_machine_that_has_all_has_no_problems() -> None:

@@ -19,6 +19,21 @@ T = TypeVar("T")
 class ChatModel(Protocol):
     """Anything that replies to messages: servers over HTTP, or an engine of this run."""
 
+    @property
+    def name(self) -> str:
+        """What tells its answers from another model's."""
+        ...
+
+    @property
+    def slots(self) -> int:
+        """Questions that are worth having in flight."""
+        ...
+
+    @property
+    def device(self) -> tuple[str | None, int | None]:
+        """What it runs on, and on how many, for the cost ledger."""
+        ...
+
     async def ask(self, messages: Sequence[Message], sampling: dict[str, Any]) -> Answer:
         """One reply."""
         ...
@@ -28,13 +43,14 @@ class ChatModel(Protocol):
         ...
 
 
-@dataclass
+@dataclass(eq=False)
 class Asker:
     """One model with the store, the spending and the counts.
 
     Attributes:
         name: what the model is used as ("teacher", "solvers.small").
         offline: True: answer from the store only.
+        wall_seconds: its share of the time of its pass over the pool.
         counts: calls, answers found in the store, replies that could not be read, calls given up.
     """
 
@@ -47,6 +63,7 @@ class Asker:
     offline: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     given_up: dict[str, int] = field(default_factory=dict)
+    wall_seconds: float = 0.0
     _open: dict[str, asyncio.Future[Answer | None]] = field(default_factory=dict)
 
     async def value(
@@ -66,7 +83,7 @@ class Asker:
 
     async def _answer(self, messages: Sequence[Message], reply: int) -> Answer | None:
         sampling = self._sampling(reply)
-        key = key_of(self.endpoint.model, messages, sampling)
+        key = key_of(self.model.name, messages, sampling)
         known = self.store.get(key)
         if known is not None or self.offline:
             self.counts["from_store"] += known is not None and not self.offline
@@ -80,7 +97,7 @@ class Asker:
         self, key: str, messages: Sequence[Message], sampling: dict[str, Any]
     ) -> Answer | None:
         try:
-            return self.store.put(key, self.endpoint.model, await self._ask(messages, sampling))
+            return self.store.put(key, self.model.name, await self._ask(messages, sampling))
         except GivenUpError as error:
             self.counts["given_up"] += 1
             reason = str(error)[:160]

@@ -68,6 +68,21 @@ class HttpModel:
             for url in self.endpoint.base_urls
         ]
 
+    @property
+    def name(self) -> str:
+        """The name that the servers know the model by."""
+        return self.endpoint.model
+
+    @property
+    def slots(self) -> int:
+        """Calls that keep every server busy."""
+        return self.endpoint.concurrency * len(self._servers)
+
+    @property
+    def device(self) -> tuple[str | None, int | None]:
+        """Servers, whose hardware is not known here."""
+        return "server", len(self._servers)
+
     async def ask(self, messages: Sequence[Message], sampling: dict[str, Any]) -> Answer:
         """One reply.
 

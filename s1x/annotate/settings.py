@@ -20,9 +20,15 @@ TASKS = ("trace", "solve", "judge", "domain")
 class Endpoint(Option):
     """A model behind one or more OpenAI-compatible servers; none given: the run's own engine."""
 
-    model: str = setting("", "name that the servers know the model by; empty: not used")
+    model: str = setting(
+        "",
+        "name that the servers know the model by; without servers an option of the group model, "
+        "empty: the run's own model",
+    )
     base_urls: list[str] = setting(
-        factory=list, doc="servers of the same model, such as http://host:8000/v1; calls spread"
+        factory=list,
+        doc="servers of the same model, such as http://host:8000/v1, over which calls spread; "
+        "none: the run's engine",
     )
     api_key_env: str = setting("OPENAI_API_KEY", "environment variable that holds the key")
     concurrency: int = setting(16, "calls in flight at each server", at_least=1)
@@ -89,9 +95,15 @@ class Annotate(Option):
         needed = {"trace": "teacher", "judge": "judge", "domain": "classifier"}
         for task in self.tasks:
             name = needed.get(task)
-            if name is not None and not getattr(self, name).model:
+            endpoint = getattr(self, name) if name is not None else None
+            if endpoint and endpoint.base_urls and not endpoint.model:
                 remedy = f"set annotate.{name}.model=..., or leave {task} out of annotate.tasks"
-                raise SettingError(f"annotate.{name}.model", f"set for the task {task}", "", remedy)
+                raise SettingError(
+                    f"annotate.{name}.model",
+                    f"set for the task {task}, as its servers know it",
+                    "",
+                    remedy,
+                )
         if "solve" in self.tasks and not self.solvers:
             remedy = "set +annotate.solvers.<name>.model=..., or leave solve out of annotate.tasks"
             raise SettingError("annotate.solvers", "named for the task solve", {}, remedy)

@@ -1,27 +1,31 @@
 """The annotate stage: a pool in, the same pool with the columns that models make out.
 
-Two passes over the pool. The first asks for whatever the store lacks, with as many rows in flight
-as the servers take; the second reads everything from the store and writes the parts. So what is
-written depends on the pool and the store alone, and memory holds the rows in flight only.
+The first pass over the pool asks for whatever the store lacks, with as many rows in flight as the
+servers or the engine take (a pass for each model where several of the run's own have a role); the
+last one reads everything from the store and writes the parts. So what is written depends on the
+pool and the store alone, and memory holds the rows in flight only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s1x import costs
 from s1x.annotate.asker import Asker, ChatModel
 from s1x.annotate.budget import Spending
 from s1x.annotate.client import HttpModel
 from s1x.annotate.rows import Annotator, made_columns
-from s1x.annotate.settings import Annotate, Endpoint
+from s1x.annotate.settings import Annotate
 from s1x.annotate.store import AnswerStore
 from s1x.console import progress, say
+from s1x.engine.live import run_in_loop
 from s1x.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     from s1x.selection.table import PoolTable
 
 STORE = "answers.sqlite"
-MakeModel = Callable[[str, Endpoint], ChatModel]
 
 
 def run(
@@ -38,7 +41,7 @@ def run(
     settings: Annotate,
     folder: Path,
     store_folder: Path,
-    make_model: MakeModel | None = None,
+    own: Mapping[str, ChatModel] | None = None,
 ) -> dict[str, Any]:
     """Makes the columns that `settings.tasks` name and writes the pool anew.
 
@@ -46,7 +49,7 @@ def run(
         pool_folder: Parquet parts with at least `question` (and `solution`, for the judge).
         folder: gets `part-*.parquet`, annotation.json, costs.json.
         store_folder: where answers are kept over runs; give the same one to continue.
-        make_model: (role, endpoint) → a model, for endpoints without `base_urls`.
+        own: role → the model of this run that plays it, for the roles without `base_urls`.
 
     Returns:
         What annotation.json holds.
@@ -56,9 +59,10 @@ def run(
     """
     from s1x.selection.table import PoolTable
 
+    own = own or {}
     settings.check()
     for name, endpoint in settings.used():
-        if not endpoint.base_urls and make_model is None:
+        if not endpoint.base_urls and name not in own:
             raise UserError(
                 f"annotate.{name}.base_urls must name a server (http://host:port/v1), got []; "
                 "any OpenAI-compatible one will do"
@@ -66,36 +70,34 @@ def run(
     start = time.perf_counter()
     table = PoolTable(pool_folder)
     store = AnswerStore(store_folder / STORE)
+    spending = Spending(settings.max_total_tokens, settings.max_usd)
+    askers: dict[str, Asker] = {}
+    for name, endpoint in settings.used():
+        model = HttpModel(endpoint, settings) if endpoint.base_urls else own[name]
+        askers[name] = Asker(name, endpoint, model, store, spending, settings.max_replies)
     try:
-        summary = asyncio.run(_annotate(table, settings, folder, store, make_model))
+        summary = run_in_loop(_annotate(table, settings, folder, askers))
     finally:
         store.close()
+    summary["usd"] = None if spending.usd_unknown else spending.usd
     summary["wall_seconds"] = time.perf_counter() - start
-    costs = [
-        _cost(role, dict(settings.used())[role], counts, summary)
-        for role, counts in summary["models"].items()
-    ]
     _dump(folder / "annotation.json", summary)
-    _dump(folder / "costs.json", costs)
+    costs.write(folder, [_cost(asker) for asker in askers.values()])
     return summary
 
 
 async def _annotate(
-    table: PoolTable,
-    settings: Annotate,
-    folder: Path,
-    store: AnswerStore,
-    make_model: MakeModel | None,
+    table: PoolTable, settings: Annotate, folder: Path, askers: Mapping[str, Asker]
 ) -> dict[str, Any]:
-    spending = Spending(settings.max_total_tokens, settings.max_usd)
-    askers: dict[str, Asker] = {}
-    for name, endpoint in settings.used():
-        own = make_model(name, endpoint) if make_model and not endpoint.base_urls else None
-        model = own or HttpModel(endpoint, settings)
-        askers[name] = Asker(name, endpoint, model, store, spending, settings.max_replies)
     annotator = Annotator(settings, askers)
     try:
-        await _ask_all(table, annotator, _rows_in_flight(settings))
+        for phase in _phases(askers.values()):
+            start = time.perf_counter()
+            for asker in askers.values():
+                asker.offline = asker not in phase
+            await _ask_all(table, annotator, phase)
+            for asker in phase:
+                asker.wall_seconds = (time.perf_counter() - start) / len(phase)
     finally:
         for asker in askers.values():
             await asker.model.close()
@@ -111,20 +113,24 @@ async def _annotate(
         "missing": missing,
         "models": {name: dict(asker.counts) for name, asker in askers.items()},
         "given_up": {name: asker.given_up for name, asker in askers.items() if asker.given_up},
-        "usd": None if spending.usd_unknown else spending.usd,
     }
 
 
-def _rows_in_flight(settings: Annotate) -> int:
-    """Enough rows to keep every server busy."""
-    slots = [e.concurrency * max(len(e.base_urls), 1) for _, e in settings.used()]
-    return max(sum(slots), 1)
+def _phases(askers: Iterable[Asker]) -> list[list[Asker]]:
+    """Roles that can work at the same time, in order: a machine holds one own model at a time."""
+
+    def place(asker: Asker) -> object:
+        return "servers" if asker.endpoint.base_urls else getattr(asker.model, "model", None)
+
+    return [list(group) for _, group in itertools.groupby(askers, key=place)]
 
 
-async def _ask_all(table: PoolTable, annotator: Annotator, num_in_flight: int) -> None:
+async def _ask_all(table: PoolTable, annotator: Annotator, askers: Sequence[Asker]) -> None:
     """First pass: as soon as a row ends, the next one starts; the first error stops all."""
     rows = _rows(table, annotator.reads(table))
-    with progress("annotate", table.num_rows, "rows") as advance:
+    title = "annotate: " + ", ".join(asker.name for asker in askers)
+    num_in_flight = sum(asker.model.slots for asker in askers)
+    with progress(title, table.num_rows, "rows") as advance:
 
         async def worker() -> None:
             for row in rows:
@@ -188,23 +194,22 @@ async def _annotated(
         yield pa.RecordBatch.from_pydict(columns, schema=wanted.remove_metadata())
 
 
-def _cost(role: str, endpoint: Endpoint, counts: Mapping[str, int], summary: Any) -> dict[str, Any]:
-    known = not counts.get("uncounted")
-    prompt, generated = counts.get("prompt_tokens", 0), counts.get("generated_tokens", 0)
-    return {
-        "stage": "annotate",
-        "item": f"{role} ({endpoint.model})",
-        "model_calls": counts.get("calls", 0),
-        "prompt_tokens": prompt if known else None,
-        "generated_tokens": generated if known else None,
-        "trained_tokens": 0,
-        "wall_seconds": summary["wall_seconds"] / max(len(summary["models"]), 1),
-        "device": "server",
-        "num_devices": max(len(endpoint.base_urls), 1),
-        "gpu_hours": None,
-        "energy_kwh": None,
-        "usd": endpoint.usd(prompt, generated) if known else None,
-    }
+def _cost(asker: Asker) -> dict[str, Any]:
+    counts = asker.counts
+    known = not counts["uncounted"]
+    prompt, generated = counts["prompt_tokens"], counts["generated_tokens"]
+    device, num_devices = asker.model.device
+    return costs.entry(
+        "annotate",
+        f"{asker.name} ({asker.endpoint.model or asker.model.name})",
+        asker.wall_seconds,
+        device,
+        num_devices,
+        model_calls=counts["calls"],
+        prompt_tokens=prompt if known else None,
+        generated_tokens=generated if known else None,
+        usd=asker.endpoint.usd(prompt, generated) if known else None,
+    )
 
 
 def _dump(path: Path, value: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from s1x.benchmark.benchmark import Benchmark, lettered
 from s1x.benchmark.problem import Problem
 from s1x.errors import UserError
+from s1x.hub import hub_answers, use_cache_only
 from s1x.option import option, setting
 
 
@@ -117,31 +118,3 @@ class Hub(Benchmark):
             choices=choices,
             metadata=metadata,
         )
-
-
-def hub_answers(timeout_seconds: float = 5.0) -> bool:
-    """Whether the hub can be reached at all; asked once, for its own client retries for long."""
-    import urllib.error
-    import urllib.request
-
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
-        urllib.request.urlopen(request, timeout=timeout_seconds).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def use_cache_only() -> None:
-    """Lets `datasets` look only at what this machine has downloaded before."""
-    import datasets
-    from huggingface_hub import constants
-
-    constants.HF_HUB_OFFLINE = True
-    datasets.config.HF_HUB_OFFLINE = True

@@ -17,6 +17,7 @@ from s1x.errors import SettingError
 from s1x.option import option, setting
 
 if TYPE_CHECKING:
+    from s1x.annotate.engine_model import EngineModel
     from s1x.annotate.store import Answer
     from s1x.engine.engine import Engine
     from s1x.model.model import Model
@@ -50,13 +51,13 @@ Asker = Callable[[str, int], Awaitable["Answer"]]
 
 @dataclass
 class Spent:
-    """What judging took; `device` is None behind a server."""
+    """What judging took."""
 
     model_calls: int = 0
     prompt_tokens: int | None = 0
     generated_tokens: int | None = 0
     wall_seconds: float = 0.0
-    device: str | None = None
+    device: str | None = "server"
     num_devices: int = 1
 
     def add(self, answer: Answer) -> None:
@@ -117,13 +118,17 @@ class LlmJudge(Grader):
 
     def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Verdicts in the order of the pairs, as many at a time as the judge takes."""
+        from s1x.annotate.engine_model import EngineModel
         from s1x.engine.live import run_in_loop
 
         begun = time.perf_counter()
         try:
             if self.engine:
-                ask, width = self._engine()
-                return run_in_loop(self._grade_all(pairs, ask, width))
+                chat = EngineModel(*self._options())
+                grades = run_in_loop(self._grade_all(pairs, self._asker(chat), chat.slots))
+                self._spent.device, num_devices = chat.device
+                self._spent.num_devices = num_devices or 1
+                return grades
             with ThreadPoolExecutor(self.num_concurrent) as threads:
                 work = self._grade_all(pairs, self._server(threads), self.num_concurrent)
                 return run_in_loop(work)
@@ -183,30 +188,23 @@ class LlmJudge(Grader):
         from s1x.config import option_named
         from s1x.model.model import Model
 
-        engine: Engine = option_named("engine", self.engine, self.engine_settings)
+        key = "grader_settings.{}"
+        engine: Engine = option_named(
+            "engine", self.engine, key.format("engine"), self.engine_settings
+        )
         if "/" in self.model or self.model.startswith("."):
             values = {"name": self.model.rstrip("/").rpartition("/")[2], "path": self.model}
             return engine, Model(**(values | self.model_settings))
-        model: Model = option_named("model", self.model, self.model_settings)
+        model: Model = option_named("model", self.model, key.format("model"), self.model_settings)
         return engine, model
 
-    def _engine(self) -> tuple[Asker, int]:
-        from s1x.annotate.engine_model import EngineModel
-        from s1x.engine.live import live_engine
-        from s1x.model.load import load_tokenizer
-
-        engine, model = self._options()
-        live = live_engine(engine, model)
-        self._spent.device = live.identity.get("device")
-        self._spent.num_devices = int(live.identity.get("num_devices", 1))
-        chat = EngineModel(live, load_tokenizer(model), model)
-
+    def _asker(self, chat: EngineModel) -> Asker:
         async def ask(prompt: str, attempt: int) -> Answer:
             drawn = {"temperature": _temperature(attempt), "top_p": 1.0, "seed": attempt}
             message = {"role": "user", "content": prompt}
             return await chat.ask([message], {**drawn, "max_tokens": self.most_tokens})
 
-        return ask, live.max_sequences
+        return ask
 
     # -- a server ---------------------------------------------------------------------------------
 

@@ -50,6 +50,8 @@ class Request:
         ban_first: ids that may not come first.
         may_go_on: whether more of the same sequence may be wanted afterwards (thinking), so that
             its state is worth keeping; False for answers.
+        may_end_early: whether somebody may have enough before the limit, for other reasons than
+            `stop`; tokens should then come one by one, else an engine may hand on several at once.
     """
 
     prefix_ids: TokenIds
@@ -58,6 +60,7 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     ban_first: TokenIds = ()
     may_go_on: bool = True
+    may_end_early: bool = False
 
 
 class LiveEngine(ABC):

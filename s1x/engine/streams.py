@@ -166,7 +166,8 @@ class Streams:
 
     async def _request(self, stream: _Stream) -> None:
         upto = max(reader.end for reader in stream.readers)
-        shared = set.intersection(*(set(reader.stop) for reader in stream.readers))
+        wishes = {frozenset(reader.stop) for reader in stream.readers}
+        shared = frozenset.intersection(*wishes)
         begun = len(stream.tokens)
         request = replace(
             stream.request,
@@ -175,6 +176,7 @@ class Streams:
             stop=tuple(sorted(shared)),
             ban_first=stream.request.ban_first if begun == 0 else (),
             may_go_on=any(reader.may_go_on for reader in stream.readers),
+            may_end_early=len(wishes) > 1,
         )
         self.counts.requests += 1
         self.counts.prompt_tokens += len(request.prefix_ids)

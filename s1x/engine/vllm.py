@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _IDLE_SECONDS = 0.02
 #: what vLLM's logit bias can take off a logit
 _BANNED = -100.0
+#: tokens that come in one piece where nobody can need them singly: each piece wakes this process,
+#: which may share a core with vLLM's scheduler
+_PIECE_TOKENS = 16
 
 
 @option("engine", "vllm")
@@ -80,7 +84,7 @@ class Vllm(Engine):
             engine = AsyncLLM.from_engine_args(arguments)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(
-                f"vLLM cannot start {model.path} ({_first_line(error)}); "
+                f"vLLM cannot start {model.path} ({_reason(error)}); "
                 "see its messages above, or use engine=transformers"
             ) from error
         devices = self.tensor_parallel_size * self.data_parallel_size
@@ -164,8 +168,13 @@ class VllmEngine(LiveEngine):
             request, wanted = await self._first(request, on_tokens)
             if not wanted:
                 return
-        if self.settings.sessions and request.may_go_on and request.sampling.greedy:
-            await self._in_session(request, on_tokens)
+        session = None
+        if self.settings.sessions and request.sampling.greedy:
+            session = self._take(request.prefix_ids)
+            if session is None and request.may_go_on:
+                session = self._open()
+        if session is not None:
+            await self._in_session(session, request, on_tokens)
         else:
             await self._plain(request, on_tokens, self._bias)
 
@@ -204,10 +213,7 @@ class VllmEngine(LiveEngine):
 
     # -- sessions ---------------------------------------------------------------------------------
 
-    async def _in_session(self, request: Request, on_tokens: OnTokens) -> None:
-        session = self._take(request.prefix_ids)
-        if session is None:
-            session = self._open()
+    async def _in_session(self, session: _Session, request: Request, on_tokens: OnTokens) -> None:
         from vllm.engine.protocol import StreamingInput
 
         new = request.prefix_ids[len(session.held) :]
@@ -226,7 +232,10 @@ class VllmEngine(LiveEngine):
         finally:
             if ended:
                 session.held.pop()  # vLLM drops the last sampled token of a piece
-                self._keep(session)
+                if request.may_go_on:
+                    self._keep(session)
+                else:
+                    self._close_later(session)
             else:
                 await session.outputs.aclose()
 
@@ -293,6 +302,7 @@ class VllmEngine(LiveEngine):
         from vllm.sampling_params import RequestOutputKind
 
         sampling = request.sampling
+        singly = request.may_end_early or any(len(stop) > 1 for stop in request.stop)
         return SamplingParams(
             temperature=sampling.temperature,
             top_p=1.0 if sampling.greedy else sampling.top_p,
@@ -303,6 +313,7 @@ class VllmEngine(LiveEngine):
             detokenize=False,
             logit_bias=bias or None,
             output_kind=RequestOutputKind.DELTA,
+            stream_interval=1 if singly else _PIECE_TOKENS,
             skip_clone=True,
         )
 
@@ -333,5 +344,10 @@ def _useless_ids(model: Model) -> list[int]:
     return useless
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _reason(error: BaseException) -> str:
+    """Why vLLM did not start, in a line."""
+    text = str(error).strip()
+    killed = re.search(r"Failed core proc\(s\):.*: -(\d+)", text)
+    if killed:
+        return f"its process was killed by signal {killed[1]}, as when memory runs out"
+    return (text.splitlines() or [type(error).__name__])[0]

@@ -22,7 +22,7 @@ from s1x.evaluate.schedule import answer_all
 from s1x.evaluate.table import Grading, Heading, make_rows, write_rows
 from s1x.model.chat import encode, prompt_text, thinking_prompt_ids
 from s1x.model.model import Model
-from s1x.rows import TRUNCATED, UNGRADED
+from s1x.rows import REMOTE, TRUNCATED, UNGRADED
 from s1x.trace_store import TraceStore
 
 if TYPE_CHECKING:
@@ -309,8 +309,8 @@ def _judge_cost(heading: Heading, spent: Spent) -> dict[str, Any]:
         "trained_tokens": 0,
         "wall_seconds": spent.wall_seconds,
         "device": spent.device,
-        "num_devices": spent.num_devices if spent.device else None,
-        "gpu_hours": hours if on_gpu else (0.0 if spent.device else None),
+        "num_devices": None if spent.device in REMOTE else spent.num_devices,
+        "gpu_hours": hours if on_gpu else (None if spent.device in REMOTE else 0.0),
         "energy_kwh": None,
         "usd": None,
     }

@@ -11,4 +11,5 @@ from s1x.plan.make import Evaluation as Evaluation
 from s1x.plan.make import Plan as Plan
 from s1x.plan.make import Work as Work
 from s1x.plan.make import make_plan as make_plan
+from s1x.plan.whole import check_samples as check_samples
 from s1x.plan.whole import plan_run as plan_run

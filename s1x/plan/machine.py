@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from s1x.hub import hub_answers
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Machine:
             gpu_memory_bytes=_gpus(),
             memory_bytes=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
             disk_free_bytes=float(shutil.disk_usage(place).free),
-            hub_reachable=_hub() if ask_hub else None,
+            hub_reachable=hub_answers(2.0) if ask_hub else None,
             in_slurm="SLURM_JOB_ID" in os.environ,
             environment=dict(os.environ),
         )
@@ -62,15 +63,3 @@ def _gpus() -> tuple[float, ...]:
         return ()
     lines = [line.strip() for line in done.stdout.splitlines()]
     return tuple(float(line) * 2**20 for line in lines if line.isdigit())
-
-
-def _hub() -> bool:
-    if os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"):
-        return False
-    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("//")[-1].strip("/")
-    name, _, port = host.partition(":")
-    try:
-        with socket.create_connection((name, int(port or 443)), timeout=2.0):
-            return True
-    except OSError:
-        return False

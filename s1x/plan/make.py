@@ -180,7 +180,7 @@ def make_plan(
         device = Gpu(
             "cpu", machine.memory_bytes, device.peak_tflops, device.bandwidth_bytes_per_second
         )
-    num_ranks = (train.devices_per_node or 1) * train.num_nodes
+    num_ranks = (train.devices_per_node or 1) * train.nodes
     longest = min(work.longest_tokens or train.max_sequence_tokens, train.max_sequence_tokens)
     pass_tokens = max(longest, min(train.pass_tokens, _batch_tokens(train, work, num_ranks)))
     memory = training_memory(train, shape, num_ranks, pass_tokens, on_cpu)
@@ -244,13 +244,19 @@ def _problems(
         )
     if machine is None:
         return found
-    per_node = plan.num_ranks // train.num_nodes
+    per_node = plan.num_ranks // train.nodes
     there = len(machine.gpu_memory_bytes)
-    nodes = f" on each of {train.num_nodes} nodes" if train.num_nodes > 1 else ""
+    nodes = f" on each of {train.nodes} nodes" if train.nodes > 1 else ""
     if not on_cpu and there < per_node and not machine.in_slurm:
         found.append(
             f"training needs {per_node} GPU{'s' if per_node > 1 else ''}{nodes} and this machine "
             f"has {there}; run it where they are (docs/training.md), or use scale=laptop"
+        )
+    allocated = int(machine.environment.get("SLURM_NNODES", train.nodes))
+    if machine.in_slurm and not train.hosts and allocated < train.nodes:
+        found.append(
+            f"train.num_nodes={train.nodes}, but Slurm's allocation has {allocated}; "
+            f"ask for --nodes={train.nodes}"
         )
     if plan.memory.host * per_node > machine.memory_bytes and there >= per_node:
         found.append(
@@ -276,6 +282,8 @@ def _what_to_try(plan: Plan, train: TrainSettings) -> str:
     memory, has = plan.memory, plan.device.memory_bytes
     fixed = memory.total - memory.weights - memory.gradients - memory.optimizer
     tries = []
+    if train.pass_tokens > train.max_sequence_tokens:
+        tries.append(f"train.micro_batch_tokens={train.max_sequence_tokens}")
     if not train.activation_checkpointing:
         tries.append("train.activation_checkpointing=true")
     if train.logits == "full":
@@ -290,7 +298,7 @@ def _what_to_try(plan: Plan, train: TrainSettings) -> str:
     if train.sharded and not train.offloaded:
         tries.append("train=deepspeed_zero3_offload")
     room = has - (memory.total - memory.activations)
-    if room > 0:
+    if room > 0 and train.pass_tokens == train.max_sequence_tokens:
         tokens = int(train.max_sequence_tokens * room / memory.activations) // 1024 * 1024
         if tokens >= 1024:
             tries.append(f"train.max_sequence_tokens={tokens}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s1x.hub import cached_commit
 from s1x.plan.machine import Machine
 from s1x.plan.make import Evaluation, Plan, Work, make_plan, missing
 
@@ -34,20 +35,12 @@ def plan_run(config: Config, stages: Collection[str], machine: Machine | None = 
         machine = Machine.here(Path(root.output).expanduser(), ask_hub=on_hub)
     rows = config.selection.size or getattr(config.pool, "rows", POOL_ROWS)
     work = Work(rows, root.mean_sample_tokens)
-    plan = make_plan(
-        config.train,
-        model,
-        work,
-        [_evaluation(config, name, option) for name, option in config.benchmarks.items()],
-        gpu_name=root.gpu,
-        usd_per_gpu_hour=config.prices.usd_per_gpu_hour,
-        engine_gpus=getattr(config.engine, "num_gpus", 1),
-        machine=machine if "train" in running else None,
-    )
+    evaluations = [_evaluation(config, name, option) for name, option in config.benchmarks.items()]
+    plan = _make_plan(config, work, evaluations, machine if "train" in running else None)
     problems = list(plan.problems) if "train" in running else []
     if "evaluate" in running:
         problems += missing(machine, getattr(config.engine, "needs", ()), ())
-    if "select" in running and pool_on_hub and not machine.hub_reachable:
+    if running & {"select", "annotate"} and pool_on_hub and not machine.hub_reachable:
         problems.append(
             f"pool.dataset {config.pool.dataset} is on the hub, which cannot be reached from here; "
             "use pool=parquet or pool=jsonl with pool.path, or connect this machine"
@@ -55,9 +48,37 @@ def plan_run(config: Config, stages: Collection[str], machine: Machine | None = 
     return dataclasses.replace(plan, problems=problems)
 
 
+def check_samples(config: Config, lengths: Sequence[int]) -> None:
+    """The plan of the training again, once the samples' lengths in tokens are known.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    work = Work(len(lengths), sum(lengths) / len(lengths), max(lengths))
+    machine = Machine.here(Path(config.root.output).expanduser(), ask_hub=False)
+    _make_plan(config, work, [], machine).refuse()
+
+
+def _make_plan(
+    config: Config, work: Work, evaluations: Sequence[Evaluation], machine: Machine | None
+) -> Plan:
+    return make_plan(
+        config.train,
+        config.model,
+        work,
+        evaluations,
+        gpu_name=config.root.gpu,
+        usd_per_gpu_hour=config.prices.usd_per_gpu_hour,
+        engine_gpus=getattr(config.engine, "num_gpus", 1),
+        machine=machine,
+    )
+
+
 def _on_hub(pool: Any) -> bool:
     dataset = getattr(pool, "dataset", None)
-    return dataset is not None and not Path(str(dataset)).expanduser().exists()
+    if dataset is None or Path(str(dataset)).expanduser().exists():
+        return False
+    return cached_commit(str(dataset), getattr(pool, "revision", None)) is None
 
 
 def _evaluation(config: Config, name: str, benchmark: Any) -> Evaluation:

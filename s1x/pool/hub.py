@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x.errors import SettingError, UserError
+from s1x.hub import cached_commit, hub_answers, use_cache_only
 from s1x.option import option, setting
 from s1x.pool import columns as names
 from s1x.pool.arrow import write_batches
@@ -56,7 +57,12 @@ class Hub(MappedPool):
         found = list(rows.column_names)
         mapping = names.resolve(self.columns, found, self.dataset)
         others = [n for n in found if n not in mapping.values() and n not in mapping]
-        about = {"name": self.dataset, "kind": "hub", "columns": mapping, "license": self.license}
+        about = {
+            "name": self.dataset,
+            "kind": "hub",
+            "columns": mapping,
+            "license": self.license or licence(self.dataset, self.revision),
+        }
         batches = stream(rows, self.dataset, self.max_rows)
         return write_batches(batches, mapping, others, folder, self.max_bad_fraction, about)
 
@@ -70,21 +76,32 @@ def version(dataset: str, revision: str | None) -> dict[str, Any]:
     if Path(dataset).is_dir():
         files = sorted(f for f in Path(dataset).rglob("*") if f.is_file())
         return {"folder": hashes(files)}
-    from huggingface_hub import HfApi, snapshot_download
-
     try:
-        return {
-            "id": dataset,
-            "commit": HfApi().dataset_info(dataset, revision=revision, timeout=20).sha,
-        }
+        return {"id": dataset, "commit": _info(dataset, revision).sha}
     except Exception as error:
-        try:
-            cached = snapshot_download(
-                dataset, repo_type="dataset", revision=revision, local_files_only=True
-            )
-        except Exception:
+        commit = cached_commit(dataset, revision)
+        if commit is None:
             raise unreachable(dataset, error) from None
-        return {"id": dataset, "commit": Path(cached).name}
+        return {"id": dataset, "commit": commit}
+
+
+def licence(dataset: str, revision: str | None) -> str | None:
+    """The licence that a data set's card on the hub gives, if it can be asked."""
+    if Path(dataset).is_dir():
+        return None
+    try:
+        card = _info(dataset, revision).card_data
+    except Exception:
+        return None
+    given = card.get("license") if card else None
+    return ", ".join(given) if isinstance(given, list) else given
+
+
+def _info(dataset: str, revision: str | None) -> Any:
+    from huggingface_hub import HfApi
+
+    _look_for_the_hub()
+    return HfApi().dataset_info(dataset, revision=revision, timeout=20)
 
 
 def load(dataset: str, config_name: str | None, split: str, revision: str | None) -> Any:
@@ -95,6 +112,8 @@ def load(dataset: str, config_name: str | None, split: str, revision: str | None
     """
     import datasets
 
+    if not Path(dataset).is_dir():
+        _look_for_the_hub()
     try:
         return datasets.load_dataset(dataset, config_name, split=split, revision=revision)
     except ValueError as error:
@@ -105,12 +124,21 @@ def load(dataset: str, config_name: str | None, split: str, revision: str | None
         raise unreachable(dataset, error) from None
 
 
+def _look_for_the_hub() -> None:
+    """Where it can't be reached, only the cache is asked: the hub's client would retry for long."""
+    if not hub_answers():
+        use_cache_only()
+
+
 def unreachable(dataset: str, error: Exception) -> UserError:
     """One sentence for a data set that cannot be had."""
+    from huggingface_hub import constants
+
+    reason = "no answer" if constants.HF_HUB_OFFLINE else _first_line(error)
     return UserError(
-        f"pool: the data set {dataset} cannot be loaded from the hub ({_first_line(error)}); "
-        "check its name and the network, download it where there is one "
-        "(hf download --repo-type dataset), or use pool=jsonl or pool=parquet"
+        f"pool: the data set {dataset} cannot be loaded from the hub ({reason}); check its name "
+        "and the network, or download it elsewhere (hf download --repo-type dataset --local-dir "
+        "FOLDER) and name the folder in its place, or use pool=jsonl or pool=parquet"
     )
 
 

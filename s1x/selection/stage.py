@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s1x import costs
 from s1x.errors import SettingError, UserError
 from s1x.selection.recipe import Recipe
 from s1x.selection.step import Context, Drops, Rows, Step, TokenCounter
@@ -78,9 +79,7 @@ def run(
     _dump(folder / "funnel.json", summary)
     (folder / "README.md").write_text(card.text(table, summary, recipe), encoding="utf-8")
     pictures.draw(table, choice.rows, summary, folder)
-    _dump(folder / "costs.json", [_cost(time.perf_counter() - start)])
-    if recipe.push_to_hub:
-        write.push(folder, recipe.push_to_hub, recipe.private)
+    costs.write(folder, [costs.entry("select", recipe.name, time.perf_counter() - start)])
     return summary
 
 
@@ -215,23 +214,6 @@ def _num_domains(table: PoolTable, taken: Any) -> int | None:
     if "domain" not in table.names:
         return None
     return len(set(table.column("domain").take(taken).to_pylist()) - {None})
-
-
-def _cost(wall_seconds: float) -> dict[str, Any]:
-    return {
-        "stage": "select",
-        "item": "selection",
-        "model_calls": 0,
-        "prompt_tokens": 0,
-        "generated_tokens": 0,
-        "trained_tokens": 0,
-        "wall_seconds": wall_seconds,
-        "device": "cpu",
-        "num_devices": 1,
-        "gpu_hours": 0.0,
-        "energy_kwh": None,
-        "usd": None,
-    }
 
 
 def _dump(path: Path, value: Any) -> None:

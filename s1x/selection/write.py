@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x.errors import UserError
+from s1x.hub import hub_answers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,27 +121,31 @@ def dropped(table: PoolTable, choice: Choice, path: Path) -> None:
             file.write_table(pa.table(columns, schema=schema))
 
 
-def push(folder: Path, repository: str, private: bool) -> None:
-    """Uploads a selection's files to the hub as a data set.
+def push(folder: Path, repository: str, private: bool) -> str:
+    """Uploads a selection's files to the hub as a data set; returns its address.
 
     Raises:
         UserError: the hub cannot be reached or refuses.
     """
     from huggingface_hub import HfApi
 
-    try:
-        api = HfApi()
-        api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
-        api.upload_folder(
-            repo_id=repository,
-            repo_type="dataset",
-            folder_path=folder,
-            allow_patterns=list(WRITTEN_FILES),
-            commit_message="Selection by s1x",
-        )
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"selection.push_to_hub {repository}: the hub refused or cannot be reached ({reason}); "
-            "log in by `hf auth login`, or set selection.push_to_hub=null"
-        ) from None
+    reason = "no answer"
+    if hub_answers():
+        try:
+            api = HfApi()
+            page = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=repository,
+                repo_type="dataset",
+                folder_path=folder,
+                allow_patterns=list(WRITTEN_FILES),
+                commit_message="Selection by s1x",
+            )
+            return str(page)
+        except Exception as error:  # of the client or the network, dozens of kinds
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise UserError(
+        f"selection.push_to_hub {repository}: the hub refused or cannot be reached ({reason}); "
+        f"the chosen rows are in {folder}, log in by `hf auth login` and the same command "
+        "uploads them, or set selection.push_to_hub=null"
+    )

@@ -14,6 +14,8 @@ from s1x.model.model import Model
 from s1x.train.settings import Lora, TrainSettings
 
 JOB, RESULT, LOG_CSV, MODEL_FOLDER = "job.json", "result.json", "log.csv", "model"
+#: token ids of all samples, for all ranks, while it runs
+SAMPLES = "samples.arrow"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Job:
     @property
     def num_ranks(self) -> int:
         """Processes in all."""
-        return self.ranks_per_node * self.settings.num_nodes
+        return self.ranks_per_node * self.settings.nodes
 
     def write(self) -> Path:
         """Writes `job.json` into the folder."""

@@ -68,7 +68,7 @@ def node_commands(job: Job, path: Path) -> list[list[str]]:
     settings = job.settings
     port = settings.master_port or _free_port()
     agent = [sys.executable, "-m", "s1x.train.launch", str(path)]
-    if settings.num_nodes == 1:
+    if settings.nodes == 1:
         return [[*agent, "--address", f"127.0.0.1:{port}"]]
     if settings.hosts:
         here, *_ = settings.hosts
@@ -77,11 +77,11 @@ def node_commands(job: Job, path: Path) -> list[list[str]]:
         return [_on(host, [*agent, *address, "--node-rank", str(rank)]) for rank, host in nodes]
     if "SLURM_JOB_ID" not in os.environ:
         raise UserError(
-            f"train.num_nodes={settings.num_nodes} outside a Slurm allocation needs "
+            f"train.num_nodes={settings.nodes} outside a Slurm allocation needs "
             "train.hosts=[first,second,...] to reach the nodes by ssh"
         )
-    counts = [f"--nodes={settings.num_nodes}", f"--ntasks={settings.num_nodes}"]
-    srun = ["srun", *counts, "--ntasks-per-node=1", "--overlap", "--kill-on-bad-exit=1"]
+    counts = [f"--nodes={settings.nodes}", f"--ntasks={settings.nodes}", "--ntasks-per-node=1"]
+    srun = ["srun", *counts, "--overlap", "--cpu-bind=none", "--kill-on-bad-exit=1"]
     return [[*srun, *agent, "--address", f"{socket.gethostname()}:{port}", "--slurm"]]
 
 

@@ -13,6 +13,7 @@ has stopped there. The pieces are tokenized one by one, as inference forces and 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from s1x.model.model import Model
+    from s1x.train.job import Job
 
 
 @dataclass(frozen=True)
@@ -54,32 +56,64 @@ class Sample:
 class SampleSet:
     """All samples of a run and what became of those that were too long."""
 
-    samples: list[Sample]
+    samples: Sequence[Sample]
     counts: dict[str, int] = field(default_factory=dict)
 
     def lengths(self) -> list[int]:
         """Tokens of each sample."""
+        if isinstance(self.samples, _Stored):
+            return self.samples.lengths()
         return [len(sample.token_ids) for sample in self.samples]
+
+    def write(self, path: Path) -> None:
+        """Writes an Arrow file, whole or not at all."""
+        import pyarrow as pa
+
+        columns = {
+            "row": pa.array([s.row for s in self.samples], pa.int32()),
+            "prompt_tokens": pa.array([s.prompt_tokens for s in self.samples], pa.int32()),
+            "token_ids": pa.array([s.token_ids for s in self.samples], pa.list_(pa.int32())),
+        }
+        table = pa.table(columns, metadata={"counts": json.dumps(self.counts)})
+        partial = path.with_suffix(".partial")
+        with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        partial.rename(path)
+
+    @classmethod
+    def read(cls, path: Path) -> SampleSet:
+        """The samples of a file, which stays on disk and is mapped into memory."""
+        import pyarrow as pa
+
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        counts: dict[str, int] = json.loads(table.schema.metadata[b"counts"])
+        return cls(_Stored(table), counts)
+
+
+class _Stored(Sequence[Sample]):
+    """Samples in an Arrow table, made when they are asked for."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        [found] = self.table.slice(index, 1).to_pylist()
+        return Sample(found["row"], found["token_ids"], found["prompt_tokens"])
+
+    def lengths(self) -> list[int]:
+        """Tokens of each sample, without making them."""
+        import pyarrow.compute as pc
+
+        found: list[int] = pc.list_value_length(self.table["token_ids"]).to_pylist()
+        return found
 
 
 COLUMNS = ["question", "reasoning_trace", "attempt"]
-
-
-def check_rows(path: Path) -> int:
-    """Number of rows of a Parquet file that training can read.
-
-    Raises:
-        UserError: the file has no rows, or lacks a column.
-    """
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(path)
-    missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]}; training needs {', '.join(COLUMNS)}")
-    if not file.metadata.num_rows:
-        raise UserError(f"{path} has no rows to train on; loosen the selection")
-    return int(file.metadata.num_rows)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -90,8 +124,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     import pyarrow.parquet as pq
 
-    check_rows(path)
-    rows: list[dict[str, Any]] = pq.read_table(path, columns=COLUMNS).to_pylist()
+    file = pq.ParquetFile(path)
+    missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]}; training needs {', '.join(COLUMNS)}")
+    if not file.metadata.num_rows:
+        raise UserError(f"{path} has no rows to train on; loosen the selection")
+    rows: list[dict[str, Any]] = file.read(COLUMNS).to_pylist()
     for index, row in enumerate(rows):
         empty = [name for name in COLUMNS if not row[name]]
         if empty:
@@ -215,6 +254,32 @@ def build_samples(
     _check_pad(tokenizer, samples)
     word = {"drop": "dropped", "truncate": "truncated", "error": "too_long"}[overflow]
     return SampleSet(samples, {"rows": len(rows), "samples": len(samples), word: too_long})
+
+
+def shared_samples(job: Job) -> SampleSet:
+    """The samples of a job, tokenized by whoever comes first and mapped from its file by all.
+
+    Raises:
+        UserError: as `read_rows` and `build_samples`.
+    """
+    from filelock import FileLock
+
+    from s1x.model.load import load_tokenizer
+    from s1x.train.job import SAMPLES
+
+    settings, path = job.settings, job.folder / SAMPLES
+    with FileLock(str(job.folder / ".samples.lock")):
+        if not path.exists():
+            build_samples(
+                load_tokenizer(job.model),
+                job.model,
+                read_rows(job.chosen),
+                settings.format,
+                settings.max_sequence_tokens,
+                settings.overflow,
+                settings.step_tokens,
+            ).write(path)
+    return SampleSet.read(path)
 
 
 def _check_pad(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:

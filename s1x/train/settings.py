@@ -7,6 +7,7 @@ how weights, gradients and optimizer states lie on the devices; they derive from
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -103,8 +104,12 @@ class TrainSettings(Option):
     checkpoint_every_steps: int = setting(50, "0: none", at_least=0)
     keep_checkpoints: int = setting(1, "the last so many are kept", at_least=1)
     device: str = setting("auto", "auto: GPUs where there are any", choices=["auto", "cpu", "cuda"])
-    devices_per_node: int | None = setting(None, "ranks a node; None: its GPUs, or 1", at_least=1)
-    num_nodes: int = setting(1, "machines; Slurm's allocation or `hosts` says which", at_least=1)
+    devices_per_node: int | None = setting(
+        None, "ranks a node; None: its GPUs, without GPUs Slurm's tasks a node, or 1", at_least=1
+    )
+    num_nodes: int | None = setting(
+        None, "machines; None: as many as `hosts` or Slurm's allocation has, else 1", at_least=1
+    )
     hosts: list[str] = setting(
         factory=list, doc="host names of the nodes, this one first, reached by ssh; [] under Slurm"
     )
@@ -134,8 +139,15 @@ class TrainSettings(Option):
                 limit,
                 "a sample is never cut to fit a pass",
             )
-        if self.hosts and len(self.hosts) != self.num_nodes:
-            raise SettingError("hosts", f"{self.num_nodes} names, one a node", list(self.hosts))
+        if self.hosts and len(self.hosts) != self.nodes:
+            raise SettingError("hosts", f"{self.nodes} names, one a node", list(self.hosts))
+
+    @property
+    def nodes(self) -> int:
+        """Machines: as set, else as many as are named or allocated; sharding makes use of them."""
+        if self.num_nodes or self.hosts:
+            return self.num_nodes or len(self.hosts)
+        return int(os.environ.get("SLURM_NNODES", 1)) if self.sharded else 1
 
     @property
     def pass_tokens(self) -> int:
@@ -169,12 +181,14 @@ class TrainSettings(Option):
         return found and self.device != "cpu"
 
     def ranks_per_node(self) -> int:
-        """Processes on each node: as set, else one a GPU, else one."""
+        """Processes on each node: as set, else one a GPU, else as Slurm says, else one."""
         import torch
 
         if self.devices_per_node or not self.sharded:
             return self.devices_per_node or 1
-        return torch.cuda.device_count() if self.uses_gpus() else 1
+        if self.uses_gpus():
+            return torch.cuda.device_count()
+        return int(os.environ.get("SLURM_NTASKS_PER_NODE", 1))
 
     def devices(self, ranks_per_node: int) -> list[torch.device]:
         """The devices of this node's ranks."""

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x import console
-from s1x.train.job import LOG_CSV, RESULT, Job, read_log
-from s1x.train.samples import check_rows
+from s1x.train.job import LOG_CSV, RESULT, SAMPLES, Job, read_log
+from s1x.train.samples import shared_samples
 
 if TYPE_CHECKING:
     from s1x.model.model import Model
     from s1x.train.settings import TrainSettings
 
 OnStep = Callable[[dict[str, str]], None]
+Check = Callable[[list[int]], None]
 
 
 def run(
@@ -26,6 +27,7 @@ def run(
     seed: int,
     folder: Path,
     on_step: OnStep | None = None,
+    check: Check | None = None,
 ) -> dict[str, Any]:
     """Trains in processes of its own, and goes on from the last checkpoint found in the folder.
 
@@ -36,6 +38,7 @@ def run(
         seed: of the order of samples.
         folder: gets model/, train.json, log.csv, costs.json, logs/; checkpoints/ while it runs.
         on_step: called with each new row of the log, for trackers.
+        check: called with the samples' lengths in tokens before processes start; may refuse.
 
     Returns:
         What `train.json` holds.
@@ -48,17 +51,31 @@ def run(
 
     settings.check()
     chosen, folder = chosen.resolve(), folder.resolve()
-    model.source()
+    _fetch(model)
     start = time.perf_counter()
     if not (folder / RESULT).exists():
         job = Job(settings, model, chosen, seed, folder, settings.ranks_per_node())
-        with console.progress("train", _num_steps(settings, chosen), "steps") as advance:
+        lengths = shared_samples(job).lengths()  # what is wrong with the samples is told now
+        if check:
+            check(lengths)
+        with console.progress("train", _num_steps(settings, len(lengths)), "steps") as advance:
             train_in_processes(job, _Follower(folder / LOG_CSV, advance, on_step))
     return _finish(folder, model, time.perf_counter() - start)
 
 
-def _num_steps(settings: TrainSettings, chosen: Path) -> int:
-    per_epoch = -(-check_rows(chosen) // settings.batch_sequences)
+def _fetch(model: Model) -> None:
+    """Brings a hub model onto this machine once, before ranks wait for each other."""
+    if model.is_local():
+        model.source()
+    elif not model.gguf_file:
+        from s1x.model.load import Source, checkpoint_files
+
+        console.say(f"train: {model.path} from the hub")
+        checkpoint_files(Source.of(model))
+
+
+def _num_steps(settings: TrainSettings, num_samples: int) -> int:
+    per_epoch = -(-num_samples // settings.batch_sequences)
     return min(per_epoch * settings.epochs, settings.max_steps or 10**12)
 
 
@@ -106,6 +123,7 @@ def _finish(folder: Path, model: Model, wall_seconds: float) -> dict[str, Any]:
     }
     (folder / "costs.json").write_text(json.dumps([cost], indent=1))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for lock in folder.glob(".rank*.lock"):
+    (folder / SAMPLES).unlink(missing_ok=True)
+    for lock in folder.glob(".*.lock"):
         lock.unlink()
     return result

@@ -259,7 +259,7 @@ def test_mistakes_are_told_in_a_sentence(steady: LocalServer, tmp_path: Path) ->
     with pytest.raises(
         SettingError, match=r"annotate.teacher.model must be set for the task trace"
     ):
-        attempt(settings(steady.url, teacher={}))
+        attempt(settings(steady.url, teacher={"base_urls": [steady.url]}))
     with pytest.raises(SettingError, match="usd_per_million_prompt_tokens must be set"):
         attempt(settings(steady.url, max_usd=1.0))
     with pytest.raises(UserError, match="base_urls must name a server"):

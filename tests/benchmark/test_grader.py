@@ -199,7 +199,7 @@ def test_the_judge_behind_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [("/v1/chat/completions", "Bearer secret", "judge-1")] * 2
     spent = grader.spent
     assert (spent.model_calls, spent.prompt_tokens, spent.generated_tokens) == (1, 90, 12)
-    assert spent.device is None
+    assert spent.device == "server"
 
 
 def test_a_judge_that_is_not_there_is_ungraded_not_wrong() -> None:
@@ -260,7 +260,7 @@ def test_the_judge_on_the_openai_engine(judge_model: Any) -> None:
         server.http.shutdown()
     assert (grade.verdict, grade.extracted) == ("correct", "5")
     assert "must not follow" in tokenizer.decode(server.bodies[0]["prompt"]).replace(" ##", "")
-    assert (grader.spent.device, grader.spent.generated_tokens) == (None, len(reply))
+    assert (grader.spent.device, grader.spent.generated_tokens) == ("server", len(reply))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_judge_is_checked_when_it_is_named() -> None:
         ({"model": "j"}, "engine or base_url"),
         ({"engine": "vllm", "base_url": "http://x/v1", "model": "j"}, "engine or base_url"),
         ({"engine": "transformers"}, "model must be"),
-        ({"engine": "nonsense", "model": "smollm2_135m"}, "engine nonsense"),
+        ({"engine": "nonsense", "model": "smollm2_135m"}, "engine names nonsense"),
         ({"engine": "transformers", "model": "/nowhere/judge"}, "not a model folder"),
         (
             {

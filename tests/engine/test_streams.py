@@ -85,6 +85,19 @@ def test_each_reader_has_its_own_stops() -> None:
     assert streams.counts.generated_tokens == 8  # nobody wanted more
 
 
+def test_an_engine_hears_whether_somebody_may_have_enough_early() -> None:
+    engine, streams = make()
+
+    async def both(stop: tuple[TokenIds, ...]) -> None:
+        await asyncio.gather(read(streams, 30, ((9,),)), read(streams, 20, stop))
+
+    asyncio.run(both(()))
+    assert engine.requests[0][0].may_end_early
+    engine, streams = make()
+    asyncio.run(both(((9,),)))
+    assert not engine.requests[0][0].may_end_early
+
+
 def test_a_stop_begins_where_the_reader_does() -> None:
     _, streams = make()
     piece = asyncio.run(read(streams, 6, ((5, 6),), start=3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -114,8 +115,10 @@ def test_the_file_has_the_columns_of_every_pool(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     counts = Puzzles59k(rows=1000).write(tmp_path)
-    table = pyarrow.parquet.read_table(tmp_path)
+    table = pyarrow.parquet.read_table(tmp_path / "part-00000.parquet")
     assert counts["rows"] == table.num_rows == 1000
+    assert json.loads((tmp_path / "pool.json").read_text()) == counts
+    assert "Apache-2.0" in str(counts["license"])
     assert table.column_names == [
         *[
             "question",
@@ -127,7 +130,7 @@ def test_the_file_has_the_columns_of_every_pool(tmp_path: Path) -> None:
             "level",
             "trace_tokens",
         ],
-        *["attempt_is_correct", "is_correct_solver_small", "is_correct_solver_large"],
+        *["attempt_is_correct", "is_correct_solver_large", "is_correct_solver_small"],
     ]
 
 

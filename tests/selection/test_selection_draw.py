@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from conftest import kept
+from small_pools import kept
 
 from s1x.selection.draw import _rank
 

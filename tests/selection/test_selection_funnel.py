@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import problems, shipped, write_pool
+from small_pools import problems, shipped, write_pool
 
 from s1x.selection import run
 

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import shipped, write_pool
+from small_pools import shipped, write_pool
 
-from s1x.errors import SettingError, UserError
+from s1x.errors import SettingError
 from s1x.selection import Recipe, run
 
 NUM_ROWS = 400
@@ -139,7 +139,7 @@ def test_summary_knows_what_the_pool_knows(folder: Path) -> None:
 def test_other_processes_choose_the_same(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[3]); from pathlib import Path\n"
-        "from conftest import shipped\n"
+        "from small_pools import shipped\n"
         "from s1x.selection import run\n"
         "from test_selection_outputs import count\n"
         "run(Path(sys.argv[1]), shipped('s1k', size=50), {}, 0, Path(sys.argv[2]), count)"
@@ -157,24 +157,6 @@ def test_other_processes_choose_the_same(folder: Path, tmp_path: Path) -> None:
         subprocess.run(command, check=True, env=env, cwd=Path(__file__).parents[2])
         for name in ("chosen.parquet", "s1k.parquet", "dropped.parquet"):
             assert (out / name).read_bytes() == (folder / name).read_bytes()
-
-
-def test_push_is_off_and_its_failure_is_a_sentence(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    assert shipped("s1k").push_to_hub is None
-
-    class Refusing:
-        def create_repo(self, *_: Any, **__: Any) -> None:
-            raise OSError("no route to host\nmore")
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Refusing)
-    recipe = shipped("s1k", size=50, push_to_hub="me/mine")
-    with pytest.raises(UserError, match=r"push_to_hub me/mine: .*no route to host") as error:
-        run(folder.parent / "pool", recipe, {}, 0, tmp_path, count)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

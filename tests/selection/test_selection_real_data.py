@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import shipped
+from small_pools import shipped
 
 from s1x.benchmark.problem import Problem
 from s1x.pool.jsonl import Jsonl

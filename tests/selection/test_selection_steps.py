@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from conftest import kept, problems, reasons
+from small_pools import kept, problems, reasons
 
 from s1x.errors import SettingError, UserError
 

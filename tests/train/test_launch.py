@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from s1x.errors import UserError
 from s1x.model.model import Model
 from s1x.train.deepspeed_zero3 import DeepspeedZero3
 from s1x.train.job import Job
 from s1x.train.launch import RankError, first_failure, node_commands, run_node
+from s1x.train.rank.worker import _say_why
+from s1x.train.single_device import SingleDevice
 
 MODEL = Model(name="none", path="nowhere")
 
@@ -54,6 +57,28 @@ def test_a_killed_rank_comes_before_its_partners(
     assert isinstance(error, RankError)
     assert "rank 1 failed first: it was ended by SIGKILL" in str(error)
     assert "main memory" in str(error)
+
+
+def test_out_of_memory_says_which_settings_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "3")
+    (tmp_path / "logs").mkdir()
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), MemoryError()):
+        _say_why(job(tmp_path, max_sequence_tokens=4096), error)
+        told = first_failure(tmp_path / "logs", [1])
+        assert isinstance(told, UserError)
+        for words in ("rank 3", "4096 tokens", "train.max_sequence_tokens", "offload"):
+            assert words in str(told)
+
+
+def test_ranks_from_slurms_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NNODES", "3")
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "4")
+    settings = DeepspeedZero3(device="cpu")
+    assert (settings.nodes, settings.ranks_per_node()) == (3, 4)
+    assert DeepspeedZero3(num_nodes=2).nodes == 2
+    assert SingleDevice().nodes == SingleDevice(device="cpu").ranks_per_node() == 1
 
 
 def test_nodes_by_ssh_by_srun_and_by_nobody(

@@ -13,6 +13,7 @@ from s1x.errors import UserError
 from s1x.model.chat import encode, thinking_prompt_ids
 from s1x.model.model import Model
 from s1x.train.samples import (
+    SampleSet,
     build_samples,
     cut_into_steps,
     in_format,
@@ -79,6 +80,19 @@ def test_overflow_is_refused_dropped_or_cut_and_counted(tokenizer: Any, tiny_mod
     cut = build_samples(tokenizer, tiny_model, [ROW, long], "plain", 200, "truncate")
     assert cut.lengths()[1] == 200
     assert cut.counts["truncated"] == 1
+
+
+def test_samples_are_the_same_from_their_file(
+    tokenizer: Any, tiny_model: Model, tmp_path: Path
+) -> None:
+    mixed = [*rows(9), {**ROW, "question": "?" * 300}]
+    made = build_samples(tokenizer, tiny_model, mixed, "plain", 300, "drop")
+    assert made.counts["dropped"] > 0
+    made.write(tmp_path / "samples.arrow")
+    read = SampleSet.read(tmp_path / "samples.arrow")
+    assert list(read.samples) == made.samples
+    assert read.lengths() == made.lengths()
+    assert read.counts == made.counts
 
 
 def test_pad_token_may_not_occur(tokenizer: Any, tiny_model: Model) -> None:

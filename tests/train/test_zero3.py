@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_llama import rows, write_model, write_rows
+from tiny_llama import puzzle_rows, rows, write_model, write_rows
 
 from s1x.model.model import Model
 from s1x.train import run
@@ -39,6 +39,14 @@ COMMON: dict[str, Any] = {
     "logits": "chunked",
     "logits_chunk_tokens": 50,
 }
+ROOT = Path(__file__).parents[2]
+PUZZLE_BASE = Model(
+    name="puzzle-base",
+    path="package:s1x/model/puzzle_base",
+    dtype="float32",
+    context_tokens=512,
+)
+NUM_WRITTEN = 48
 NUM_STEPS = 6  # of 17 samples: the last step of an epoch has one, so one rank's pass is empty
 
 
@@ -73,40 +81,84 @@ def assert_same(ours: Path, theirs: Path, tolerance: float = 1e-5) -> None:
         torch.testing.assert_close(weights[0][name], weights[1][name], atol=tolerance, rtol=0)
 
 
-def generated(folder: Path) -> list[int]:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder / "model")
-    out = model.generate(torch.tensor([[256, 10, 20, 30]]), max_new_tokens=8, do_sample=False)
-    found: list[int] = out[0].tolist()
-    return found
-
-
 @pytest.mark.deepspeed
 def test_two_ranks_equal_one_device(
     single: Path, untied: Model, rows_path: Path, tmp_path: Path
 ) -> None:
     run(DeepspeedZero3(devices_per_node=2, **COMMON), untied, rows_path, 0, tmp_path)
     assert_same(tmp_path, single)
-    assert generated(tmp_path) == generated(single)
     assert any(float(row["padding_share"]) > 0 for row in read_log(tmp_path / "log.csv"))
 
 
 @pytest.mark.deepspeed
-def test_killed_ranks_resume(single: Path, untied: Model, rows_path: Path, tmp_path: Path) -> None:
-    settings = DeepspeedZero3(devices_per_node=2, **COMMON)
-    path = Job(settings, untied, rows_path, 0, tmp_path, 2).write()
+@pytest.mark.vllm
+def test_the_embedded_model_from_checkpoint_to_vllm(tmp_path: Path) -> None:
+    """Two ranks train, are killed, go on, export; transformers and vLLM write the same tokens."""
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    recipe = {**COMMON, "batch_sequences": 16, "epochs": 1, "checkpoint_every_steps": 8}
+    recipe |= {"micro_batch_tokens": 1200, "export_dtype": "bfloat16"}
+    chosen = write_rows(tmp_path / "rows.parquet", puzzle_rows(320))
+    alone, folder = tmp_path / "alone", tmp_path / "two_ranks"
+    for place in (alone, folder):
+        (place / "logs").mkdir(parents=True)
+    train_rank(Job(SingleDevice(**recipe), PUZZLE_BASE, chosen, 0, alone, 1))
+
+    settings = DeepspeedZero3(devices_per_node=2, **recipe)
+    path = Job(settings, PUZZLE_BASE, chosen, 0, folder, 2).write()
     code = f"from s1x.train.launch import *; train_in_processes(Job.read(Path({str(path)!r})))"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     deadline = time.monotonic() + 200
-    while not (tmp_path / "checkpoints" / "step-00000002").exists():
+    while not (folder / "checkpoints" / "step-00000008").exists():
+        assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    run(settings, untied, rows_path, 0, tmp_path)
-    assert json.loads((tmp_path / "train.json").read_text())["resumed_at_step"] in (2, 4)
-    assert_same(tmp_path, single)
+    assert not (folder / "model").exists()
+    result = run(settings, PUZZLE_BASE, chosen, 0, folder)
+
+    assert result["resumed_at_step"] in (8, 16)
+    logs = [read_log(place / "log.csv") for place in (folder, alone)]
+    assert len(logs[0]) == len(logs[1]) == 20
+    for row, other in zip(*logs, strict=True):
+        assert float(row["loss"]) == pytest.approx(float(other["loss"]), rel=1e-4)
+    assert float(logs[0][-1]["loss"]) < 0.7 * float(logs[0][0]["loss"])
+    questions = [row["question"] for row in puzzle_rows(6)]
+    written = written_by_transformers(folder / "model", questions)
+    assert written == written_by_vllm(folder / "model", questions)
+    assert all(len(set(ids)) > 3 for ids in written)
+
+
+def written_by_transformers(folder: Path, questions: list[str]) -> list[list[int]]:
+    """Greedy tokens after each question in the chat template."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    found = []
+    for question in questions:
+        turn = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(
+            turn, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        )
+        out = model.generate(**prompt, max_new_tokens=NUM_WRITTEN, do_sample=False)
+        found.append(out[0, prompt["input_ids"].shape[1] :].tolist())
+    return found
+
+
+def written_by_vllm(folder: Path, questions: list[str]) -> list[list[int]]:
+    """The same by vLLM, which reads tokenizer, template and ends from the folder itself."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    from vllm import LLM, SamplingParams
+
+    llm = LLM(str(folder), dtype="float32", max_model_len=512, max_num_seqs=8, enforce_eager=True)
+    greedy = SamplingParams(temperature=0.0, max_tokens=NUM_WRITTEN)
+    turns = [[{"role": "user", "content": question}] for question in questions]
+    outs = llm.chat(turns, greedy, use_tqdm=False)
+    llm.llm_engine.engine_core.shutdown()
+    return [list(out.outputs[0].token_ids) for out in outs]
 
 
 @pytest.mark.deepspeed

@@ -71,6 +71,28 @@ def rows(count: int) -> list[dict[str, str]]:
     return made
 
 
+def puzzle_rows(count: int) -> list[dict[str, str]]:
+    """Questions of the puzzle world with their teacher's traces."""
+    import random
+
+    from s1x.puzzles.families import LEVELS, TRAINED_FAMILIES, draw_puzzle
+    from s1x.puzzles.teacher import write_trace
+
+    rng = random.Random(0)
+    made = []
+    for _ in range(count):
+        puzzle = draw_puzzle(rng.choice(TRAINED_FAMILIES), rng.choice(LEVELS), rng)
+        trace = write_trace(puzzle, rng)
+        made.append(
+            {
+                "question": puzzle.question,
+                "reasoning_trace": trace.text,
+                "attempt": f"Answer: {trace.answer}",
+            }
+        )
+    return made
+
+
 def write_rows(path: Path, made: list[dict[str, str]]) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq

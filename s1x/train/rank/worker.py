@@ -63,19 +63,11 @@ def _train_rank(job: Job, rank: int) -> None:
     from s1x.train.rank.export import export
     from s1x.train.rank.module import SftModule
     from s1x.train.rank.passes import Passes
-    from s1x.train.samples import build_samples, read_rows
+    from s1x.train.samples import shared_samples
 
     settings = job.settings
     tokenizer = load_tokenizer(job.model)
-    samples = build_samples(
-        tokenizer,
-        job.model,
-        read_rows(job.chosen),
-        settings.format,
-        settings.max_sequence_tokens,
-        settings.overflow,
-        settings.step_tokens,
-    )
+    samples = shared_samples(job)
     padded = settings.batching == "padded"
     steps = plan_steps(
         samples.lengths(),
@@ -126,7 +118,7 @@ def build_trainer(job: Job, module: Any, first_step: int, passes_per_step: int) 
     return pl.Trainer(
         accelerator="cpu" if devices[0].type == "cpu" else "gpu",
         devices=job.ranks_per_node,
-        num_nodes=settings.num_nodes,
+        num_nodes=settings.nodes,
         strategy=settings.strategy(devices),
         precision=settings.lightning_precision(),
         plugins=[LightningEnvironment()],
