@@ -7,6 +7,7 @@ composing; `build` makes the object, which checks its limits. Nothing heavy is i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import pkgutil
@@ -312,8 +313,30 @@ def model_named(name: str, key: str) -> Any:
     Raises:
         UserError: a name that conf/model does not have; `key` says where it stands.
     """
-    _check_option("model", name, key)
-    return build(_composed(f"model={name}").model, "model")
+    return option_named("model", name, key)
+
+
+def option_named(group: str, name: str, key: str, settings: Mapping[str, Any] | None = None) -> Any:
+    """The option of a group with this name, whatever the run uses, with some settings changed.
+
+    Raises:
+        UserError: a name that conf/<group> does not have (`key` says where it stands), a setting
+            that the option does not have.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    with contextlib.ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():  # not below `python run.py`
+            register()
+            stack.enter_context(initialize_config_dir(str(CONF), version_base="1.3"))
+        _check_option(group, name, key)
+        cfg = _composed(f"{group}={name}")
+        try:
+            OmegaConf.update(cfg, group, dict(settings or {}), merge=True)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{key}, {name}: {str(error).splitlines()[0]}") from None
+        return build(cfg[group], group)
 
 
 def _composed(override: str) -> DictConfig:

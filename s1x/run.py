@@ -27,9 +27,11 @@ from s1x.benchmark.problem import Problem
 from s1x.config import STAGES, Config, benchmarks_named, load, model_named, options_of
 from s1x.config import build as build_option
 from s1x.console import duration, say, say_once
+from s1x.energy import Meter
 from s1x.errors import UserError
 from s1x.latest import finish_report
 from s1x.model.model import Model
+from s1x.rows import REMOTE
 
 RUN_FILE = "run.json"
 #: raised when a stage's output changes its meaning, so that old artifacts are not taken for new
@@ -97,7 +99,8 @@ class Run:
         if self.config.report.runs and self.stages == ["report"]:
             from s1x.sweep import report_on
 
-            return report_on(self.config.report.runs, self.output, self.config.report.title)
+            settings = self.config.report
+            return report_on(str(settings.runs), self.output, settings.title, root.force)
         self.check()
         tracker = self.config.tracker
         tracker.start(self.context())
@@ -123,6 +126,7 @@ class Run:
         Raises:
             UserError: the first obstacle, with its remedy.
         """
+        from s1x.evaluate.stage import make_grader_of
         from s1x.plan import plan_run
 
         running = set(self.stages) - {"plan", "store", "pretrain"}
@@ -134,6 +138,8 @@ class Run:
                 model.source()
         if "evaluate" in running:
             self.problems()
+            for benchmark in self.config.benchmarks.values():
+                make_grader_of(benchmark)  # its settings are looked at now
         plan = plan_run(self.config, self.stages)
         if "plan" in self.stages:
             print("\n".join(plan.table()))
@@ -455,8 +461,15 @@ class Run:
         self, stage: str, inputs: Mapping[str, Any], build: Callable[[Path], Any], label: str = ""
     ) -> Artifact:
         inputs = {"version": VERSIONS[stage], **inputs}
+
+        def measured(folder: Path) -> None:
+            with Meter() as meter:
+                build(folder)
+            if stage != "train" or self.config.train.num_nodes == 1:  # other nodes are not seen
+                note_energy(folder / "costs.json", meter.kwh)
+
         start = time.perf_counter()
-        artifact = self.artifacts.get(stage, inputs, build, label)
+        artifact = self.artifacts.get(stage, inputs, measured, label)
         seconds = time.perf_counter() - start
         self.done.append(
             _stage(stage, label or stage, artifact.fingerprint, seconds, artifact.reused)
@@ -520,6 +533,18 @@ class Run:
             "evaluations": [place(artifact) for artifact in self.evaluations],
         }
         (self.folder / RUN_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def note_energy(costs: Path, kwh: float | None) -> None:
+    """Puts a stage's energy into the first entry of its costs.json that was computed here."""
+    if kwh is None or not costs.is_file():
+        return
+    entries = json.loads(costs.read_text())
+    for entry in entries:
+        if entry.get("device") not in REMOTE:  # a server's energy is not ours to see
+            entry["energy_kwh"] = kwh
+            break
+    costs.write_text(json.dumps(entries, indent=1, ensure_ascii=False))
 
 
 def load_problems(name: str, benchmark: Any) -> list[Problem]:

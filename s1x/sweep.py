@@ -29,13 +29,15 @@ def report_sweep(config: DictConfig, folder: Path) -> int:
     for path in failed:
         say(f"Job {path.parent.name} failed: {path.read_text().strip()}")
     if list(folder.glob(f"*/{RUN_FILE}")):
-        report_on(str(folder / "*"), Path(config.output), config.report.title)
+        report_on(str(folder / "*"), Path(config.output), config.report.title, config.force)
     if failed:
         say(f"{len(failed)} of the sweep's jobs failed; the same command runs only what is missing")
     return 1 if failed else 0
 
 
-def report_on(pattern: str, output: Path, title: str | None = None) -> dict[str, Any]:
+def report_on(
+    pattern: str, output: Path, title: str | None = None, force: Sequence[str] = ()
+) -> dict[str, Any]:
     """Writes one report over every run folder that matches the glob.
 
     Raises:
@@ -53,7 +55,7 @@ def report_on(pattern: str, output: Path, title: str | None = None) -> dict[str,
             f"report.runs={pattern} matches no folder with a {RUN_FILE}; "
             "give a glob of run folders, such as outputs/runs/*"
         )
-    artifacts = Artifacts(output, say=say)
+    artifacts = Artifacts(output, force, say)
     inputs = {
         "version": VERSIONS["report"],
         "title": title,
@@ -91,9 +93,18 @@ def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]
         }
         for run, context, label in zip(runs, contexts, labels, strict=True)
     ]
+    stages: dict[str, Any] = {}
+    for stage in (stage for context in contexts for stage in context["stages"]):
+        stages.setdefault(stage["fingerprint"], stage)
     folders = [folder for context in contexts for folder in context.get("cost_folders", [])]
-    more = {"tokenizers": tokenizers, "cost_folders": list(dict.fromkeys(folders))}
-    return {**shared, "title": title, "runs": entries, **more}
+    return {
+        **shared,
+        "title": title,
+        "runs": entries,
+        "tokenizers": tokenizers,
+        "cost_folders": list(dict.fromkeys(folders)),
+        "stages": list(stages.values()),
+    }
 
 
 def _labels(runs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -117,22 +117,6 @@ def test_another_budget_trains_nothing(main_job: tuple[Path, str]) -> None:
     assert "reused" in said
 
 
-def test_a_sweep_writes_one_report_and_names_what_failed(main_job: tuple[Path, str]) -> None:
-    output, _ = main_job
-    said = finish(
-        start(output, "-m", "+sweep=thinking_budget", "budget.max_thinking_tokens=8,16,-3"),
-        status=1,
-    )
-    assert "budget.max_thinking_tokens must be 0 or more, got -3" in said
-    settings = {
-        p["setting"]
-        for c in summary_of(output)["curves"]
-        if c["benchmark"] == "puzzles_hard" and c["prompt_format"] == "thinking"
-        for p in c["points"]
-    }
-    assert settings == {"max 8", "max 16"}
-
-
 def test_killed_anywhere_the_same_command_goes_on(
     main_job: tuple[Path, str], tmp_path: Path
 ) -> None:

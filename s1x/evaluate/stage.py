@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s1x.benchmark.problem import Problem
 from s1x.budget import Policy, points
@@ -22,8 +22,11 @@ from s1x.evaluate.schedule import answer_all
 from s1x.evaluate.table import Grading, Heading, make_rows, write_rows
 from s1x.model.chat import encode, prompt_text, thinking_prompt_ids
 from s1x.model.model import Model
-from s1x.rows import TRUNCATED, UNGRADED
+from s1x.rows import REMOTE, TRUNCATED, UNGRADED
 from s1x.trace_store import TraceStore
+
+if TYPE_CHECKING:
+    from s1x.benchmark.judge import Spent
 
 THINKING_FORMAT, DIRECT_FORMAT = "thinking", "direct"
 
@@ -112,7 +115,10 @@ def run(
     about |= _counted(streams.counts, wall_seconds)
     about |= {"model_fingerprint": model.fingerprint(), "warnings": _warnings(rows)}
     _write(folder / "evaluation.json", about)
-    _write(folder / "costs.json", [_cost(heading, streams.counts, wall_seconds, live)])
+    judged = getattr(grader, "spent", None)
+    own_seconds = wall_seconds - (judged.wall_seconds if judged else 0.0)
+    costs = [_cost(heading, streams.counts, own_seconds, live)]
+    _write(folder / "costs.json", costs + ([_judge_cost(heading, judged)] if judged else []))
     return about
 
 
@@ -285,6 +291,26 @@ def _cost(
         "device": device,
         "num_devices": devices if device else None,
         "gpu_hours": wall_seconds / 3600 * devices if on_gpu else (0.0 if device else None),
+        "energy_kwh": None,
+        "usd": None,
+    }
+
+
+def _judge_cost(heading: Heading, spent: Spent) -> dict[str, Any]:
+    hours = spent.wall_seconds / 3600 * spent.num_devices
+    on_gpu = str(spent.device).startswith("cuda")
+    return {
+        "stage": "evaluate",
+        "item": f"judge of {heading.benchmark}, {heading.model} ({heading.model_role}, "
+        f"{heading.prompt_format})",
+        "model_calls": spent.model_calls,
+        "prompt_tokens": spent.prompt_tokens,
+        "generated_tokens": spent.generated_tokens,
+        "trained_tokens": 0,
+        "wall_seconds": spent.wall_seconds,
+        "device": spent.device,
+        "num_devices": None if spent.device in REMOTE else spent.num_devices,
+        "gpu_hours": hours if on_gpu else (None if spent.device in REMOTE else 0.0),
         "energy_kwh": None,
         "usd": None,
     }

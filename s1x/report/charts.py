@@ -101,6 +101,28 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A row of a forest plot: a difference with its 95% interval; `clear`: it excludes 0."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    clear: bool
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Differences as dots with intervals, one below the other, around a line at 0."""
+
+    key: str
+    title: str
+    x_label: str
+    gaps: tuple[Gap, ...]
+    kind: str = "forest"
+
+
+@dataclass(frozen=True)
 class Frames:
     """Several charts in one place, one shown at a time (all of them in print)."""
 
@@ -112,7 +134,7 @@ class Frames:
     kind: str = field(default="frames")
 
 
-Chart = Lines | Bars | Histogram | Frames
+Chart = Lines | Bars | Histogram | Forest | Frames
 
 
 def to_json(chart: Chart) -> dict[str, Any]:

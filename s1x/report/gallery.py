@@ -33,6 +33,12 @@ class Figure:
     published: Callable[[], list[list[str]]]
     words: Callable[[Summary], str]
     """Where the laptop world does as the 32B model did, and where it does not."""
+    finding: str
+    """What the paper found, in a sentence."""
+    here: Callable[[Summary, Path], str]
+    """Whether it holds here ("yes: ...", "no: ..."), from the report's numbers."""
+    rows: Callable[[Mapping[str, str]], bool] = lambda _: True
+    """Which rows of the table the page shows."""
 
 
 def figures_page(reports: Mapping[str, Path], folder: Path) -> Path:
@@ -46,10 +52,9 @@ def figures_page(reports: Mapping[str, Path], folder: Path) -> Path:
         UserError: a sweep that has no place in the page, or a folder without a report.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [_INTRODUCTION]
-    for name, figure in FIGURES.items():
-        if name in reports:
-            parts.append(_part(name, figure, reports[name], folder))
+    shown = {name: figure for name, figure in FIGURES.items() if name in reports}
+    found = {name: _part(name, figure, reports[name], folder) for name, figure in shown.items()}
+    parts = [_INTRODUCTION, _findings(shown, reports), *found.values()]
     unknown = sorted(set(reports) - set(FIGURES))
     if unknown:
         raise UserError(f"no figure is known for {', '.join(unknown)}; known: {', '.join(FIGURES)}")
@@ -60,22 +65,38 @@ def figures_page(reports: Mapping[str, Path], folder: Path) -> Path:
 def _part(name: str, figure: Figure, report: Path, folder: Path) -> str:
     if not (report / "summary.json").is_file():
         raise UserError(f"{report} has no summary.json; run the sweep {name} first")
-    summary = json.loads((report / "summary.json").read_text(encoding="utf-8"))
+    summary = _summary(report)
     pictures = _copied(figure, report, folder / name)
     shown = [f"![{picture.stem}]({name}/{picture.name})" for picture in pictures]
     command = f"    python run.py -m +experiment=s1k +sweep={name}"
+    scale = summary["scale"]
+    ours = "Ours, with 95% intervals" + (f" (scale {scale})" if scale != "laptop" else "")
     return "\n\n".join(
         [
             f"## {figure.title}",
             command,
             *shown,
-            "Ours, with 95% intervals:",
+            f"{ours}:",
             markdown(_ours(figure, report)),
             "The paper's (s1-32B):",
             markdown(figure.published()),
             figure.words(summary),
         ]
     )
+
+
+def _summary(report: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((report / "summary.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _findings(shown: Mapping[str, Figure], reports: Mapping[str, Path]) -> str:
+    """What the paper found, and whether it holds here, before anything else."""
+    rows = [
+        [figure.finding, figure.here(_summary(reports[name]), reports[name])]
+        for name, figure in shown.items()
+    ]
+    return markdown([["the paper found", "here"], *rows])
 
 
 def _copied(figure: Figure, report: Path, place: Path) -> list[Path]:
@@ -88,20 +109,21 @@ def _copied(figure: Figure, report: Path, place: Path) -> list[Path]:
     ]
     for file in found:
         shutil.copyfile(file, place / file.name)
-        vector = file.with_suffix(".svg")
-        if vector.is_file():
-            shutil.copyfile(vector, place / vector.name)
     return found
 
 
 def _ours(figure: Figure, report: Path) -> list[list[str]]:
     """The sweep's table with intervals in one cell, header first."""
-    with (report / "tables" / f"{figure.table}.csv").open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
     table = [list(figure.columns)]
-    for row in rows:
-        table.append([_with_interval(row, column) for column in figure.columns])
+    for row in _table(report, figure.table):
+        if figure.rows(row):
+            table.append([_with_interval(row, column) for column in figure.columns])
     return table
+
+
+def _table(report: Path, name: str) -> list[dict[str, str]]:
+    with (report / "tables" / f"{name}.csv").open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
 
 
 def _with_interval(row: Mapping[str, str], column: str) -> str:
@@ -261,6 +283,103 @@ def _sample_words(summary: Summary) -> str:
     )
 
 
+# -- whether what the paper found holds here -------------------------------------------------------
+
+
+def _rises(summary: Summary, report: Path) -> str:
+    slope = tuned(summary)[0]["scaling_per_doubling"]
+    if slope["low"] is None:
+        return "not known"
+    answer = "yes" if slope["low"] > 0 else "no"
+    said = (
+        f"{slope['value']:+.1f} points per doubling ({slope['low']:+.1f} to {slope['high']:+.1f})"
+    )
+    new = [
+        c for c in summary["curves"] if c["in_domain"] is False and c["model_role"] == "fine_tuned"
+    ]
+    more = f"; on a family that was never trained on, {_best(new[0]):.0f}% at best" if new else ""
+    return f"{answer}: {said}{more}"
+
+
+def _waits_gain(summary: Summary, report: Path) -> str:
+    points = {p["setting"]: p["accuracy_percent"] for p in tuned(summary)[0]["points"]}
+    start = points.get("natural")
+    waits = {k: v for k, v in points.items() if k.startswith("Wait") and v is not None}
+    if start is None or not waits:
+        return "not known"
+    best = max(waits, key=lambda k: waits[k])
+    gain = waits[best] - start
+    last = list(waits)[-1]
+    more = f"; {last} gives {waits[last] - start:+.1f}" if last != best else ""
+    return f"{'yes' if gain > 0 else 'no'}: {gain:+.1f} points by {best}{more}"
+
+
+def _wait_is_best(summary: Summary, report: Path) -> str:
+    accuracy = {p["setting"]: p["accuracy_percent"] or 0.0 for p in _points(summary)}
+    best = max(accuracy, key=lambda k: accuracy[k])
+    answer = "yes" if best.startswith("Wait") else "no"
+    said = ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items())
+    return f"{answer}: {said}; {_told_apart(report)}"
+
+
+def _points(summary: Summary) -> list[Mapping[str, Any]]:
+    return [p for c in tuned(summary) for p in c["points"]]
+
+
+def _told_apart(report: Path) -> str:
+    rows = [r for r in _table(report, "ablation") if r["clear"]]
+    clear = sum(r["clear"] == "clear" for r in rows)
+    return f"{clear} of {len(rows)} differences to the first are clear"
+
+
+def _choice_matters(summary: Summary, report: Path) -> str:
+    rows = [r for r in _table(report, "ablation") if r["setting"] == "natural" and r["clear"]]
+    if not rows:
+        return "not known"
+    lost = all(r["clear"] == "clear" and float(r["difference to reference"]) < 0 for r in rows)
+    said = ", ".join(
+        f"{_selection(r['run'])} {_with_interval(r, 'difference to reference')}" for r in rows
+    )
+    return f"{'yes' if lost else 'not for all'}, at natural length: {said}"
+
+
+def _selection(run: str) -> str:
+    return run.split(",")[0].removeprefix("selection=")
+
+
+def _forcing_is_best(summary: Summary, report: Path) -> str:
+    curves = {c["policy"]: c for c in tuned(summary)}
+    best = max(curves, key=lambda name: _best(curves[name]))
+    control = curves.get("budget_forcing", {}).get("control_percent", {}).get("value")
+    answer = "yes" if best == "budget_forcing" and control == 100 else "no"
+    falls = curves.get("rejection_sampling")
+    more = ""
+    if falls and falls["scaling_per_doubling"]["value"] is not None:
+        slope = falls["scaling_per_doubling"]["value"]
+        more = f"; rejection sampling has {slope:+.1f} points per doubling (−35 in the paper)"
+    kept = "—" if control is None else f"{control:.0f}%"
+    return (
+        f"{answer}: best is {best.replace('_', ' ')} with {_best(curves[best]):.1f}%, "
+        f"control of budget forcing {kept}{more}"
+    )
+
+
+def _longer_beats_more(summary: Summary, report: Path) -> str:
+    points = [p for p in tuned(summary)[0]["points"] if p["accuracy_percent"] is not None]
+    best = max(points, key=lambda p: p["accuracy_percent"])
+    tokens = best["mean_total_tokens"]
+    votes = [r for r in _table(report, "samples") if float(r["total tokens"]) >= tokens]
+    if not votes:
+        return "not known"
+    rival = votes[0]
+    longer = best["accuracy_percent"] > float(rival["majority %"])
+    return (
+        f"{'yes' if longer else 'no'}: {best['setting']} has {best['accuracy_percent']:.1f}% with "
+        f"{tokens:.0f} tokens a question, the majority of {rival['k']} samples "
+        f"{float(rival['majority %']):.1f}% with {float(rival['total tokens']):.0f}"
+    )
+
+
 _INTRODUCTION = """# Figures
 
 Each of the paper's figures, redrawn by a sweep at laptop scale and set beside what the paper
@@ -268,7 +387,7 @@ published. A model of about a million parameters answers procedural puzzles: thi
 mechanism and tests the tool, and is no evidence about large models. Any gain from “Wait” comes
 from a flaw that was designed into the teacher, and the base model can already search.
 
-`make figures` writes this page anew."""
+`make figures` writes this page anew. First, what the paper found, and whether it holds here:"""
 
 FIGURES = {
     "thinking_budget": Figure(
@@ -278,6 +397,8 @@ FIGURES = {
         ("model", "setting", "thinking tokens", "accuracy %"),
         _published_curve,
         _budget_words,
+        "More thinking tokens, more accuracy",
+        _rises,
     ),
     "wait_count": Figure(
         "Figure 4: suppressing the end of thinking",
@@ -286,22 +407,29 @@ FIGURES = {
         ("model", "setting", "thinking tokens", "accuracy %"),
         _published_waits,
         _wait_words,
+        "Suppressing the end of thinking adds a little more, then flattens",
+        _waits_gain,
     ),
     "wait_string": Figure(
         "Table 4: what is appended instead",
-        ("curve_puzzles_hard",),
+        ("differences_puzzles_hard",),
         "ablation",
-        ("benchmark", "setting", "accuracy %", "thinking tokens", "difference to reference"),
+        ("setting", "accuracy %", "thinking tokens", "difference to reference", "clear"),
         lambda: _published(paper.TABLE_4, "appended twice"),
         _string_words,
+        "“Wait” is the best string on AIME24",
+        _wait_is_best,
     ),
     "selection_ablation": Figure(
         "Table 2: which thousand questions",
-        ("curve_puzzles_hard",),
+        ("curve_puzzles_hard", "differences_puzzles_hard", "chosen_trace_tokens"),
         "ablation",
-        ("benchmark", "setting", "run", "accuracy %", "difference to reference", "clear"),
+        ("run", "setting", "accuracy %", "thinking tokens", "difference to reference", "clear"),
         lambda: _published(paper.TABLE_2, "selection"),
         _selection_words,
+        "A random, a diverse and a longest thousand are worse than s1K",
+        _choice_matters,
+        lambda row: row["setting"] in ("natural", "Wait x 1"),
     ),
     "budget_policy": Figure(
         "Table 3: ways of spending the budget",
@@ -310,6 +438,8 @@ FIGURES = {
         ("benchmark", "model", "control %", "scaling per doubling", "performance %"),
         _published_methods,
         _policy_words,
+        "Budget forcing has full control and the best accuracy",
+        _forcing_is_best,
     ),
     "sample_count": Figure(
         "Sequential and parallel scaling",
@@ -318,5 +448,7 @@ FIGURES = {
         ("benchmark", "k", "total tokens", "average %", "majority %", "pass@k %"),
         _published_majority,
         _sample_words,
+        "Thinking longer beats a vote over more samples",
+        _longer_beats_more,
     ),
 }

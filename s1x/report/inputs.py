@@ -91,6 +91,8 @@ class Run:
     label: str
     series: tuple[Series, ...]
     funnel: Mapping[str, Any] | None = None
+    selection: Path | None = None
+    """Folder of the select stage."""
     training: Mapping[str, Any] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -222,6 +224,7 @@ def _read_run(entry: Mapping[str, Any], cache: dict[Path, Any]) -> Run:
         label=label,
         series=tuple(series),
         funnel=_json(entry.get("selection"), "funnel.json"),
+        selection=Path(entry["selection"]) if entry.get("selection") else None,
         training=_json(entry.get("training"), "train.json"),
         settings=entry.get("settings") or {},
     )

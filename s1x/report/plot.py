@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s1x.report.charts import Bars, Chart, Frames, Histogram, Line, Lines, Part
+from s1x.report.charts import Bars, Chart, Forest, Frames, Histogram, Line, Lines, Part
 from s1x.report.parts import file_name
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def _size(chart: Chart) -> tuple[float, float]:
     if isinstance(chart, Bars):
         lanes = 1 if chart.stacked else max(1, len(chart.parts) * 0.6)
         return 6.4, 1.1 + 0.34 * len(chart.bars) * lanes
+    if isinstance(chart, Forest):
+        return 6.4, 1.0 + 0.26 * len(chart.gaps)
     return 5.6, 3.7
 
 
@@ -95,6 +97,8 @@ def _draw(figure: Any, chart: Chart) -> None:
         _lines(ax, chart)
     elif isinstance(chart, Bars):
         _bars(ax, chart)
+    elif isinstance(chart, Forest):
+        _forest(ax, chart)
     else:
         _histogram(ax, chart, chart.title, legend=True)
 
@@ -130,7 +134,7 @@ def _line(ax: Axes, line: Line) -> None:
         marker="o",
         ms=3 if grey else 4,
         lw=1.2 if grey else 1.7,
-        label=line.name,
+        label=shortened(line.name, 60),
         zorder=1 if grey else 3,
     )
     if len(table) > 1:
@@ -202,7 +206,7 @@ def _bars(ax: Axes, chart: Bars) -> None:
             fontsize=7,
             color="#444444",
         )
-    ax.set_yticks(range(size), chart.bars)
+    ax.set_yticks(range(size), [shortened(bar) for bar in chart.bars])
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     top = chart.x_max or max([*left, *(v or 0.0 for p in chart.parts for v in p.values)], default=1)
@@ -230,6 +234,33 @@ def _whiskers(ax: Axes, at: list[float], part: Part) -> None:
     for i, (low, high) in enumerate(zip(part.lows, part.highs, strict=False)):
         if low is not None and high is not None:
             ax.plot([low, high], [at[i], at[i]], color="#333333", lw=1)
+
+
+def _forest(ax: Axes, chart: Forest) -> None:
+    ax.axvline(0, color="#333333", lw=1)
+    for y, gap in enumerate(chart.gaps):
+        tone = COLOURS["fine_tuned" if gap.clear else "grey"]
+        ax.plot([gap.low, gap.high], [y, y], color=tone, lw=1.7)
+        ax.plot(gap.value, y, "o", color=tone, ms=5)
+        ax.annotate(
+            f"{gap.value:+.1f}",
+            (gap.value, y),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+            color="#444444",
+        )
+    ax.set_yticks(range(len(chart.gaps)), [shortened(gap.name) for gap in chart.gaps])
+    ax.set_ylim(len(chart.gaps) - 0.5, -0.7)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel(chart.x_label)
+    ax.set_title(chart.title, loc="left")
+
+
+def shortened(text: str, most: int = 44) -> str:
+    """A name that leaves room for the picture."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _histogram(ax: Axes, chart: Histogram, title: str, legend: bool) -> None:

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from s1x.console import say
 from s1x.errors import SettingError, UserError
 from s1x.option import option, setting
 from s1x.report.tracker import Folders, Tracker, curve_name, headline_numbers, settings_of
@@ -116,7 +117,7 @@ class WeightsAndBiases(Tracker):
                     self._log_summary(run, summary, folders)
                 self._log_artifacts(run, folders)
                 if summary is not None and self.report and not failed:
-                    build_report(summary, run.project, run.entity, run.group).save()
+                    save_report(build_report(summary, run.project, run.entity, run.group))
                 ok = True
             finally:
                 run.finish(exit_code=0 if ok and not failed else 1)
@@ -255,6 +256,20 @@ def build_report(
     ]
     title = f"s1x: {summary.get('title') or project} ({summary.get('scale')})"
     return wr.Report(project=project, entity=entity or "", title=title, blocks=blocks)
+
+
+def save_report(report: Any) -> bool:
+    """Saves a W&B Report; where that fails it says so in a sentence, and the run stays whole."""
+    try:
+        report.save()
+    except Exception as error:  # whatever the service or its client says
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        say(
+            f"The W&B Report was not saved ({reason}); the run and the local report are whole: "
+            "log in by `wandb login` and run the same command, or set tracker.report=false"
+        )
+        return False
+    return True
 
 
 def _metrics_markdown(summary: Mapping[str, Any]) -> str:

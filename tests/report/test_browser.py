@@ -163,5 +163,21 @@ def test_it_fits_its_window(page: chromium.Page, width: int, dark: bool, tmp_pat
     page.look(1200, 20_000)
 
 
+def test_differences_of_runs_are_drawn(page: chromium.Page, tmp_path: Path) -> None:
+    runs = []
+    for label, skill in (("s1k", 0.0), ("random_1k", -0.25)):
+        folder = world.evaluation(tmp_path / label, world.Benchmark(num_problems=40), skill=skill)
+        runs.append({"label": label, "evaluations": [folder]})
+    report.run({"runs": runs}, [], None, None, tmp_path / "out")
+    page.look(390, 20_000)
+    page.open(tmp_path / "out" / "report.html")
+    chart = "document.querySelector('[data-chart=differences_puzzles_hard]')"
+    page.wait(f"{chart}.querySelectorAll('circle').length")
+    words = page.run(f"{chart}.querySelector('svg').textContent")
+    assert "random_1k, fine-tuned" in words
+    assert page.run("document.documentElement.scrollWidth") <= 390
+    page.look(1200, 20_000)
+
+
 def test_console_stayed_silent(page: chromium.Page) -> None:
     assert page.console == []

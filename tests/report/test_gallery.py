@@ -20,14 +20,42 @@ def test_a_curve_stands_beside_the_papers(written: Written, tmp_path: Path) -> N
     text = page.read_text()
     assert "(thinking_budget/curve_puzzles_hard.png)" in text
     assert (tmp_path / "thinking_budget" / "curve_puzzles_hard.png").is_file()
-    assert (tmp_path / "wait_count" / "flips_puzzles_hard.svg").is_file()
+    assert (tmp_path / "wait_count" / "flips_puzzles_hard.png").is_file()
     assert "| fine-tuned | natural |" in text
     assert "56.7" in text
     assert "no evidence about large models" in text
     points = written[1]["curves"][written[1]["main_curve"]]["points"]
     accuracy = {p["setting"]: p["accuracy_percent"] for p in points}
     best = max(accuracy["Wait x 1"], accuracy["Wait x 2"])
-    assert f"by {best - accuracy['natural']:+.1f} points at most here" in text
+    gain = best - accuracy["natural"]
+    assert f"by {gain:+.1f} points at most here" in text
+    # first of all, what the paper found and whether it holds here
+    head = text[: text.index("## ")]
+    slope = written[1]["curves"][written[1]["main_curve"]]["scaling_per_doubling"]
+    assert f"| yes: {slope['value']:+.1f} points per doubling" in head
+    assert f"yes: {gain:+.1f} points by Wait" in head
+
+
+def test_what_does_not_hold_here_is_said(tmp_path: Path) -> None:
+    """A choice that is better than s1K, another policy that is better than budget forcing."""
+    runs = []
+    for name, policy, skill in (
+        ("selection=s1k", "budget_forcing", -0.3),
+        ("selection=random_1k", "budget_forcing", 0.1),
+        ("budget=class_conditional", "class_conditional", 0.2),
+    ):
+        benchmark = world.Benchmark(num_problems=60)
+        folder = world.evaluation(tmp_path / name, benchmark, skill=skill, policy=policy)
+        runs.append({"label": name, "evaluations": [folder]})
+    report.run({"runs": runs[:2]}, [], None, None, tmp_path / "choices")
+    report.run({"runs": [runs[0], runs[2]]}, [], None, None, tmp_path / "policies")
+    places = {"selection_ablation": tmp_path / "choices", "budget_policy": tmp_path / "policies"}
+    page = figures_page(places, tmp_path / "page")
+    head = page.read_text().split("## ")[0]
+    assert "not for all, at natural length: random_1k " in head
+    assert "no: best is class conditional" in head
+    shown = (tmp_path / "page").glob("*/*.png")
+    assert all(file.stat().st_size < 200_000 for file in shown)
 
 
 def test_every_sweep_of_the_repository_has_a_place() -> None:

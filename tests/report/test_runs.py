@@ -6,11 +6,15 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import report_world as world
 
 from s1x import report
+from s1x.report import plot
 from s1x.report.inputs import read
+from s1x.report.sections import ablation, selection
 
 
 def _runs(folder: Path, skills: dict[str, float]) -> list[dict[str, Any]]:
@@ -51,6 +55,64 @@ def test_shared_base_model_stands_once(two: list[dict[str, Any]]) -> None:
         "base",
         "random_1k, fine-tuned",
     ]
+
+
+def test_differences_are_drawn_as_a_forest(two: list[dict[str, Any]], tmp_path: Path) -> None:
+    section = ablation.build(read({"runs": two, "reference": "s1k"}, [], None, None))
+    assert section is not None
+    (forest,) = section.charts()
+    assert forest.key == "differences_puzzles_hard"
+    names = [gap.name for gap in forest.gaps]
+    assert all(name.startswith("random_1k, fine-tuned") for name in names)
+    assert any(name.endswith("natural") for name in names)
+    (table,) = section.tables()
+    shown = {row[1]: row[5] for row in table.rows if row[6]}
+    for gap in forest.gaps:
+        cell = shown[gap.name.rpartition(": ")[2]]
+        assert (gap.value, gap.low, gap.high) == (cell.value, cell.low, cell.high)
+        assert gap.clear == (gap.high < 0 or gap.low > 0)
+    png, svg = plot.save([forest], tmp_path)
+    assert png.read_bytes()[:4] == b"\x89PNG"
+    assert "difference to s1k" in svg.read_text()
+
+
+def test_policies_are_compared_at_the_best_of_each(tmp_path: Path) -> None:
+    runs = []
+    for policy, skill in (("budget_forcing", 0.0), ("rejection_sampling", -0.2)):
+        folder = world.evaluation(
+            tmp_path / policy, world.Benchmark(num_problems=40), policy=policy, skill=skill
+        )
+        runs.append({"label": policy, "evaluations": [folder]})
+    inputs = read({"runs": runs}, [], None, None)
+    section = ablation.build(inputs)
+    assert section is not None
+    (table,) = section.tables()
+    assert [row[1] for row in table.rows] == [s.best.setting for s in inputs.series]
+
+
+def test_pool_and_chosen_sets_are_drawn_together(two: list[dict[str, Any]], tmp_path: Path) -> None:
+    for run, kept in zip(two, (range(0, 10), range(50, 60)), strict=True):
+        rows = [{"domain": "coins" if i < 50 else "sums", "trace_tokens": i + 1} for i in range(60)]
+        parts = ([rows[i] for i in kept], [rows[i] for i in range(60) if i not in kept])
+        for name, part in zip(("chosen", "dropped"), parts, strict=True):
+            pq.write_table(pa.Table.from_pylist(part), Path(run["selection"]) / f"{name}.parquet")
+    world.selection(Path(two[1]["selection"]), "random_1k", tokens=30_000)
+    section = selection.build(read({"runs": two}, [], None, None))
+    assert section is not None
+    charts = {chart.key: chart for chart in section.charts()}
+    assert "chosen_source" not in charts, "these pools name no source"
+    domains = charts["chosen_domain"]
+    assert domains.bars == ("coins", "sums")
+    shares = {part.name: part.values for part in domains.parts}
+    assert shares["pool"] == pytest.approx((100 * 50 / 60, 100 * 10 / 60))
+    assert (shares["s1k"], shares["random_1k"]) == ((100, 0), (0, 100))
+    lengths = {line.name: line.marks for line in charts["chosen_trace_tokens"].lines}
+    assert {
+        name: round(sum(m.y for m in marks)) for name, marks in lengths.items()
+    } == dict.fromkeys(("pool", "s1k", "random_1k"), 100)
+    assert (
+        max(m.x for m in lengths["s1k"] if m.y) < 12 < min(m.x for m in lengths["random_1k"] if m.y)
+    )
 
 
 @pytest.mark.usefixtures("no_pictures")

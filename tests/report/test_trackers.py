@@ -7,6 +7,7 @@ import importlib.util
 import json
 import struct
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,33 @@ def test_wandb_report_needs_its_extra_and_a_network(monkeypatch: pytest.MonkeyPa
         WeightsAndBiases(report=True)
 
 
-def test_wandb_report_has_the_sections_of_ours(written: Written) -> None:
+def _sent(made: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What saving the report would send, with a service that knows the project in W&B's place."""
+    from wandb_workspaces.reports.v2 import interface
+
+    class Service:
+        def projects(self, entity: str) -> list[Any]:
+            return [types.SimpleNamespace(name="s1x")]
+
+    class SentError(Exception):
+        pass
+
+    def answer(api: Any, query: Any, variables: dict[str, Any]) -> Any:
+        if "spec" in variables:
+            raise SentError(variables)
+        return {"project": {"internalId": "1"}}
+
+    monkeypatch.setattr(interface, "_get_api", Service)
+    monkeypatch.setattr(interface, "execute_graphql", answer)
+    with pytest.raises(SentError) as found:
+        made.save()
+    variables: dict[str, Any] = found.value.args[0]
+    return variables
+
+
+def test_wandb_report_has_the_sections_of_ours(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if importlib.util.find_spec("wandb_workspaces") is None:
         with pytest.raises(UserError, match="wandb-workspaces"):
             build_report(written[1], "s1x", None, None)
@@ -169,6 +196,41 @@ def test_wandb_report_has_the_sections_of_ours(written: Written) -> None:
     text = " ".join(b.text for b in made.blocks if type(b).__name__ == "MarkdownBlock")
     assert "| puzzles_hard | fine-tuned | 100.0 |" in text
     assert "| quality | 59000 | 38120 |" in text
+    sent = _sent(made, monkeypatch)
+    assert (sent["entityName"], sent["projectName"], sent["type"]) == ("team", "s1x", "runs")
+    assert sent["displayName"] == "s1x: s1k (laptop)"
+    blocks = json.loads(sent["spec"])["blocks"]
+    assert [b["children"][0]["text"] for b in blocks if b["type"] == "heading"] == headings
+    panels = [b["metadata"]["panelBankSectionConfig"]["panels"] for b in blocks if "metadata" in b]
+    assert sum(map(len, panels)) == 3, "a curve for each of two benchmarks, and the loss"
+    for words in ("no evidence about large models", "| quality | 59000 | 38120 |", "train/loss"):
+        assert words in sent["spec"], words
+    assert "curve/puzzles_new_table" in sent["spec"]
+
+
+@pytest.mark.usefixtures("wandb_there")
+def test_a_wandb_report_that_cannot_be_saved_leaves_the_run_whole(
+    made: world.Made,
+    written: Written,
+    folders: Folders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("wandb_workspaces")
+    # nobody is logged in, and nobody is there
+    for name, value in (("HOME", str(tmp_path)), ("WANDB_BASE_URL", "http://127.0.0.1:9")):
+        monkeypatch.setenv(name, value)
+    for name in ("WANDB_API_KEY", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    tracker = WeightsAndBiases(mode="offline", max_traces=4)
+    object.__setattr__(tracker, "report", True)  # settings refuse it offline: it cannot be saved
+    tracker.start(_context(made, tmp_path))
+    tracker.finish(written[1], folders, failed=False)
+    (line,) = [t for t in capsys.readouterr().err.splitlines() if "W&B Report" in t]
+    assert "was not saved" in line
+    assert "wandb login" in line
+    assert [r.exit.exit_code for r in _records(tmp_path) if r.HasField("exit")] == [0]
 
 
 def test_tensorboard_run_is_read_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -147,6 +148,23 @@ def test_several_samples_put_parallel_beside_sequential(tmp_path: Path) -> None:
     assert float(rows[2]["total tokens"]) == pytest.approx(4 * float(rows[0]["total tokens"]))
 
 
+def test_money_at_stated_prices_and_only_there(made: world.Made, tmp_path: Path) -> None:
+    """A GPU by the hour, a server by its tokens; what has no price stays unknown."""
+    from s1x.report.inputs import read
+    from s1x.report.sections.costs import ledger
+
+    gpu = world.cost("train", "SFT", 3600) | {"device": "cuda", "gpu_hours": 2.0}
+    server = world.cost("evaluate", "judge", generated=1_000_000)
+    server |= {"device": None, "prompt_tokens": 3_000_000}
+    (tmp_path / "costs.json").write_text(json.dumps([gpu, server, world.cost("select", "s1k")]))
+    prices = {"usd_per_gpu_hour": 2.5}
+    prices |= {"usd_per_million_prompt_tokens": 0.1, "usd_per_million_generated_tokens": 0.4}
+    for stated, expected in ((prices, [5.0, 0.7, None]), ({}, [None, None, None])):
+        inputs = read({"prices": stated}, made.evaluations[:1], None, None)
+        inputs = dataclasses.replace(inputs, cost_folders=(tmp_path,))
+        assert [entry["usd"] for entry in ledger(inputs)] == pytest.approx(expected)
+
+
 def test_without_rows_it_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"stages=\[evaluate,report\]"):
         report.run({}, [], None, None, tmp_path)
@@ -158,6 +176,8 @@ def test_console_table_shows_the_main_curve(written: Written) -> None:
     assert "puzzles_hard" in lines[0]
     assert "n = 60" in lines[0]
     assert [line.split("  ")[0] for line in lines[2:8]] == [label for label, _, _ in world.CURVE]
+    brief = report.console_table(written[1], brief=True).splitlines()
+    assert brief == lines[2:8], "a job of a sweep shows its points"
     assert lines[8].startswith("Control 100%")
     assert lines[9].startswith("Base model answering directly")
     assert max(map(len, lines)) <= 100

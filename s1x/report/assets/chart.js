@@ -42,6 +42,7 @@ class Chart {
 
   items() {
     const {spec} = this;
+    if (spec.kind === "forest") return [];
     if (spec.kind !== "lines") return spec.parts.map(p => ({...p, box: true}));
     return [...spec.lines, ...spec.levels.map(level => ({...level, dotted: true}))];
   }
@@ -69,7 +70,7 @@ class Chart {
     if (!this.figure.clientWidth || (width === this.width && this.hidden.size === this.drawn)) return;
     this.width = width;
     this.drawn = this.hidden.size;
-    const kinds = {lines: drawLines, bars: drawBars, histogram: drawHistogram};
+    const kinds = {lines: drawLines, bars: drawBars, histogram: drawHistogram, forest: drawForest};
     const image = kinds[this.spec.kind](this, width);
     image.setAttribute("role", "img");
     image.setAttribute("aria-label", this.spec.title);
@@ -258,7 +259,8 @@ function drawBars(chart, width) {
         fill: tone(part.colour)});
       const low = part.lows[i] ?? null, high = part.highs[i] ?? null;
       const share = spec.stacked && sums[i] ? ` (${fixed(100 * value / sums[i])}% of ${fixed(sums[i], 0)})` : "";
-      const words = spec.x_max === 100 ? accuracyText({y: value, low, high}) : fixed(value, 0) + share;
+      const digits = spec.x_label.startsWith("%") ? 1 : 0;
+      const words = spec.x_max === 100 ? accuracyText({y: value, low, high}) : fixed(value, digits) + share;
       chart.hover(bar, `${name}: ${part.name}`, [words]);
       image.append(bar);
       if (low !== null && high !== null) {
@@ -309,6 +311,34 @@ function drawHistogram(chart, width) {
       at += value;
     }
   }
+  return image;
+}
+
+function drawForest(chart, width) {
+  const {gaps, x_label} = chart.spec;
+  const longest = Math.max(...gaps.map(g => g.name.length)), above = width < 480 && longest > 14;
+  const row = above ? 40 : 24, height = gaps.length * row + 48;
+  const image = frame(width, height);
+  const left = above ? 8 : Math.min(width * 0.4, longest * 6.9 + 12), right = width - 128;
+  const low = Math.min(0, ...gaps.map(g => g.low)), high = Math.max(0, ...gaps.map(g => g.high));
+  const pad = Math.max(high - low, 1) * 0.04, from = low - pad, to = high + pad;
+  const x = v => left + ((v - from) / (to - from)) * (right - left);
+  const step = niceStep(to - from, Math.max(2, (right - left) / 70));
+  for (let v = Math.ceil(from / step) * step; v <= to; v += step) {
+    image.append(svg("line", {x1: x(v), x2: x(v), y1: 0, y2: height - 40, stroke: tone("line")}),
+      svg("text", {x: x(v), y: height - 24, "text-anchor": "middle"}, v.toLocaleString("en-US")));
+  }
+  image.append(svg("line", {x1: x(0), x2: x(0), y1: 0, y2: height - 40, stroke: tone("soft"), "stroke-width": 1.5}),
+    svg("text", {x: (left + right) / 2, y: height - 6, "text-anchor": "middle"}, x_label));
+  const signed = v => (v > 0 ? "+" : "") + fixed(v);
+  gaps.forEach((gap, i) => {
+    const y = i * row + (above ? 30 : 14), colour = tone(gap.clear ? "fine_tuned" : "soft");
+    const label = above ? {x: 0, y: y - 13} : {x: left - 8, y: y + 4, "text-anchor": "end"};
+    image.append(svg("text", {...label, class: "strong"}, shorten(gap.name, above ? width / 6.5 : left / 6.6)),
+      svg("line", {x1: x(gap.low), x2: x(gap.high), y1: y, y2: y, stroke: colour, "stroke-width": 2}),
+      svg("circle", {cx: x(gap.value), cy: y, r: 4.5, fill: colour}),
+      svg("text", {x: right + 8, y: y + 4}, `${signed(gap.value)} (${signed(gap.low)} to ${signed(gap.high)})`));
+  });
   return image;
 }
 

@@ -6,6 +6,7 @@ from s1x import metrics
 from s1x.errors import UserError
 from s1x.metrics import Cell, Difference
 from s1x.report import paper
+from s1x.report.charts import Forest, Gap
 from s1x.report.inputs import Inputs, Series
 from s1x.report.parts import Section
 from s1x.report.sections.curves import ordered_benchmarks
@@ -13,10 +14,9 @@ from s1x.report.tables import Interval, Table
 
 LEAD = (
     "Each run against {reference}, on the problems that both answered. Intervals are 95% paired "
-    "bootstrap intervals of the difference (10,000 resamples): one that excludes 0 is marked."
+    "bootstrap intervals of the difference (10,000 resamples): one that excludes 0 is marked. Runs "
+    "that share no setting, or spend the budget in another way, are compared at the best of each."
 )
-#: runs without a setting in common are compared at the best setting of each
-OWN_BEST = "best setting"
 COLUMNS = (
     *("benchmark", "setting", "run", "accuracy %", "thinking tokens"),
     *("difference to reference", "clear", "n"),
@@ -31,16 +31,18 @@ def build(inputs: Inputs) -> Section | None:
     reference = _reference(inputs, tuned)
     rows: list[tuple[object, ...]] = []
     clear: set[int] = set()
+    forests: list[Forest] = []
     for benchmark in ordered_benchmarks(inputs):
-        for row, is_clear in _rows(
-            inputs, [s for s in tuned if s.benchmark == benchmark], reference
-        ):
-            if is_clear:
+        compared = _compared([s for s in tuned if s.benchmark == benchmark], reference)
+        for series, setting, cell, found in compared:
+            if found and found.clear:
                 clear.add(len(rows))
-            rows.append(row)
+            rows.append(_row(inputs, series, setting, cell, found))
+        forests += _forest(inputs, benchmark, reference, compared)
     if not rows:
         return None
-    items: list[Table | str] = [
+    items: list[Table | Forest | str] = [
+        *forests,
         Table(
             "ablation",
             "Paired differences",
@@ -48,7 +50,7 @@ def build(inputs: Inputs) -> Section | None:
             tuple(rows),
             {"thinking tokens": 1},
             frozenset(clear),
-        )
+        ),
     ]
     if any(paper.benchmark_key(b) for b in inputs.benchmarks):
         items.append(_papers())
@@ -64,24 +66,59 @@ def _reference(inputs: Inputs, tuned: list[Series]) -> str:
     return str(wanted) if wanted in labels else labels[0]
 
 
-def _rows(
-    inputs: Inputs, series: list[Series], reference: str
-) -> list[tuple[tuple[object, ...], bool]]:
+Compared = tuple[Series, str, Cell, Difference | None]
+
+
+def _compared(series: list[Series], reference: str) -> list[Compared]:
+    """Every run at each setting that it shares with the reference, else both at their best.
+
+    Settings of different policies are different things, whatever their names. The reference's own
+    row has no difference.
+    """
     base = next((s for s in series if s.run == reference), None)
     if base is None:
         return []
-    shared = [c for c in base.cells if any(s.cell(c.setting) for s in series if s is not base)]
-    cells = {c.setting: c for c in shared} or {OWN_BEST: base.best}
-    rows = []
-    for setting, cell in cells.items():
-        for s in series:
-            other = s.best if setting == OWN_BEST else s.cell(setting)
-            if other is None:
-                continue
-            found = None if s is base else _difference(other, cell)
-            named = other.setting if setting == OWN_BEST else setting
-            rows.append((_row(inputs, s, named, other, found), bool(found and found.clear)))
+    rows: list[Compared] = []
+    alone = [s for s in series if s is not base]
+    for cell in base.cells:
+        same = [(s, s.cell(cell.setting)) for s in series if s.policy == base.policy]
+        found = [(s, other) for s, other in same if s is not base and other is not None]
+        if found:
+            rows.append((base, cell.setting, cell, None))
+            rows += [(s, cell.setting, other, _difference(other, cell)) for s, other in found]
+            shared = {id(s) for s, _ in found}
+            alone = [s for s in alone if id(s) not in shared]
+    if alone:
+        rows.append((base, base.best.setting, base.best, None))
+        rows += [(s, s.best.setting, s.best, _difference(s.best, base.best)) for s in alone]
     return rows
+
+
+def _forest(
+    inputs: Inputs, benchmark: str, reference: str, compared: list[Compared]
+) -> list[Forest]:
+    """The differences on a benchmark: at natural length, at the reference's best, best to best."""
+    if not compared:
+        return []
+    base = compared[0][0]
+    wanted = (base.natural.setting, base.best.setting)
+    shown = [
+        (series, setting, found)
+        for series, setting, _, found in compared
+        if found and (setting in wanted or series.policy != base.policy or not base.cell(setting))
+    ]
+    settings = list(dict.fromkeys(setting for _, setting, _ in shown))
+    gaps = tuple(
+        Gap(
+            inputs.name(series) + (f": {setting}" if len(settings) > 1 else ""),
+            *(found.difference_points, found.low_points, found.high_points, found.clear),
+        )
+        for series, setting, found in shown
+    )
+    at = f", {settings[0]}" if len(settings) == 1 else ""
+    title = f"{benchmark}{at}: difference to {reference}"
+    chart = Forest(f"differences_{benchmark}", title, "points of accuracy, 95% interval", gaps)
+    return [chart] if gaps else []
 
 
 def _difference(left: Cell, right: Cell) -> Difference | None:

@@ -13,11 +13,13 @@ from s1x.report.charts import Bars, Part
 from s1x.report.inputs import Inputs
 from s1x.report.parts import Section
 from s1x.report.tables import Table
+from s1x.rows import REMOTE
 
 LEAD = (
     "Everything that was computed, reused artifacts with what they cost when they were made. "
     "“50 dollars” for s1 is the fine-tuning alone; collecting, filtering, annotating and "
-    "evaluating belong to the result as well. A dash is a value that was not measured, not a zero."
+    "evaluating belong to the result as well. Traces that were found in the store count where they "
+    "were written. A dash is a value that was not measured, not a zero."
 )
 UNITS = (
     *("model_calls", "prompt_tokens", "generated_tokens", "trained_tokens"),
@@ -72,6 +74,12 @@ def _priced(entry: dict[str, Any], prices: Mapping[str, Any]) -> dict[str, Any]:
     per_hour = prices.get("usd_per_gpu_hour")
     if entry.get("gpu_hours") and per_hour is not None:
         return {**entry, "usd": entry["gpu_hours"] * per_hour}
+    if entry.get("device") in REMOTE:  # a server's tokens, at its price
+        kinds = ("prompt", "generated")
+        counts = [entry.get(f"{kind}_tokens") for kind in kinds]
+        rates = [prices.get(f"usd_per_million_{kind}_tokens") for kind in kinds]
+        if None not in counts and None not in rates:
+            return {**entry, "usd": sum(c * r for c, r in zip(counts, rates, strict=True)) / 1e6}
     return entry
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from s1x.report import paper
-from s1x.report.charts import Bars, Part
+from s1x.report import distributions, paper
+from s1x.report.charts import Bars, Lines, Part
 from s1x.report.inputs import Inputs, Run
 from s1x.report.parts import Section
 from s1x.report.tables import Table
@@ -17,15 +18,19 @@ LEAD = "From the pool to the rows that the model was trained on: what each step 
 def build(inputs: Inputs) -> Section | None:
     """A funnel a selection (equal ones once), then the table of what differs."""
     funnels: dict[str, Mapping[str, Any]] = {}
+    folders: dict[str, Path] = {}
     for run in inputs.runs:
         if run.funnel and run.funnel not in funnels.values():
             funnels[run.label] = run.funnel
+            if run.selection:
+                folders[run.label if len(inputs.runs) > 1 else "chosen"] = run.selection
     if not funnels:
         return None
-    items: list[Bars | Table | str] = []
+    items: list[Bars | Lines | Table | str] = []
     for label, funnel in funnels.items():
         many = len(funnels) > 1
         items += [_chart(funnel, label if many else ""), _table(funnel, label if many else "")]
+    items += distributions.charts(folders)
     items.append(what_differs(inputs))
     steps = " → ".join(f"{count:,} ({step})" for step, count in paper.FUNNEL.items())
     items.append(f"The paper's funnel: {steps}.")
