@@ -13,13 +13,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.chat import Chat, ChatFormat
-from s1x.budget.policy import Policy
+from s1x.budget.policy import ANSWER, PARTS, THINKING, Policy
+from s1x.budget.rollout import Trace
 from s1x.engine.engine import Engine, LiveEngine, Sampling
 from s1x.engine.live import close_engine, live_engine, run_in_loop
 from s1x.engine.streams import Streams
@@ -36,13 +37,15 @@ class Run:
     """What one way of working cost and gave.
 
     CPU seconds are this process's, which is all there is to the transformers engine on a CPU; on a
-    machine that does other things too they say more than wall time.
+    machine that does other things too they say more than wall time. Written tokens are those of a
+    trace's thinking and of its answer that no policy put there.
     """
 
     wall_seconds: float
     cpu_seconds: float
     generated_tokens: int
     traces: list[list[int]]
+    written: list[tuple[int, int]] = field(default_factory=list)
 
 
 def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParser:
@@ -168,15 +171,25 @@ def evaluate(
     by_id = {p.problem_id: chat for p, chat in zip(questions, chats, strict=True)}
     forget(live)
     before = replace(live.usage)
-    with TraceStore(store, "m") as traces:
-        streams = Streams(live, traces, Sampling())
+    with TraceStore(store, "m") as traces_kept:
+        streams = Streams(live, traces_kept, Sampling())
         begun, cpu_begun = time.perf_counter(), time.process_time()
         rows = run_in_loop(
             answer_all(questions, points, 1, lambda _, p: by_id[p.problem_id], streams)
         )
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
     used = live.usage.since(before)
-    return Run(seconds, cpu, used.generated_tokens, [row.trace.token_ids for row in rows])
+    traces = [row.trace for row in rows]
+    return Run(
+        *(seconds, cpu, used.generated_tokens),
+        traces=[trace.token_ids for trace in traces],
+        written=[(_written(t, THINKING), _written(t, ANSWER)) for t in traces],
+    )
+
+
+def _written(trace: Trace, part: str) -> int:
+    first = sum(trace.part_tokens[name] for name in PARTS[: PARTS.index(part)])
+    return trace.forced[first : first + trace.part_tokens[part]].count(False)
 
 
 def forget(live: LiveEngine) -> None:
