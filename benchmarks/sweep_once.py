@@ -65,7 +65,7 @@ def main() -> None:
     parser = workload.arguments(__doc__.splitlines()[0])
     parser.add_argument("--mean", type=int, default=256, help="tokens of traces that end")
     options = parser.parse_args()
-    model = workload.make_model(options.model)
+    model = workload.make_model(options)
     live = workload.start(options, model)
     chats = {
         "fill every budget": workload.make_chats(

