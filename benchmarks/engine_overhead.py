@@ -66,7 +66,7 @@ def bare_vllm(live: Any, prompts: list[list[int]]) -> float:
 def main() -> None:
     """Measures and tells."""
     options = workload.arguments(__doc__.splitlines()[0]).parse_args()
-    model = workload.make_model(options.model)
+    model = workload.make_model(options)
     live = workload.start(options, model)
     questions = workload.problems(options.prompts)
     tokenizer = load_tokenizer(model)

@@ -42,7 +42,7 @@ def main() -> None:
     parser = workload.arguments(__doc__.splitlines()[0])
     parser.add_argument("--streams", type=int, default=1_000_000)
     options = parser.parse_args()
-    model = workload.make_model(options.model)
+    model = workload.make_model(options)
     live = workload.start(options, model)
     points = [
         BudgetForcing(max_thinking_tokens=limit, max_answer_tokens=8, answer_reserve_tokens=8)

@@ -52,13 +52,12 @@ def in_eight_runs(live: LiveEngine, model: Model, chats: Sequence[Chat]) -> work
 
 def least_tokens(run: workload.Run) -> int:
     """Each trace once to its largest limit, and the answers that differ."""
-    count = len(POINTS)
-    answers = longest = 0
-    for i in range(0, len(run.traces), count):
-        traces = {tuple(trace) for trace in run.traces[i : i + count]}
-        answers += ANSWER_TOKENS * len(traces)
-        longest += max(map(len, traces)) - ANSWER_TOKENS
-    return longest + answers
+    least = 0
+    for i in range(0, len(run.traces), len(POINTS)):
+        points = range(i, i + len(POINTS))
+        answers = {tuple(run.traces[point]): run.written[point][1] for point in points}
+        least += max(run.written[point][0] for point in points) + sum(answers.values())
+    return least
 
 
 def main() -> None:
@@ -66,7 +65,7 @@ def main() -> None:
     parser = workload.arguments(__doc__.splitlines()[0])
     parser.add_argument("--mean", type=int, default=256, help="tokens of traces that end")
     options = parser.parse_args()
-    model = workload.make_model(options.model)
+    model = workload.make_model(options)
     live = workload.start(options, model)
     chats = {
         "fill every budget": workload.make_chats(

@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--segment", type=int, default=50, help="mean tokens of a segment")
     parser.add_argument("--cap", type=int, default=512, help="thinking tokens at most")
     options = parser.parse_args()
-    model = workload.make_model(options.model)
+    model = workload.make_model(options)
     live = workload.start(options, model)
     questions = workload.problems(options.prompts)
     chats = workload.ending_chats(live, model, options.prompts, options.segment)

