@@ -84,6 +84,7 @@ class Run:
         self.artifacts = Artifacts(self.output, root.force, say)
         self.stages = [stage for stage in STAGES if stage in root.stages]
         self._problems: dict[str, list[Problem]] | None = None
+        self._against: dict[str, list[Problem]] | None = None
 
     def execute(self) -> dict[str, Any] | None:
         """Every stage in turn, then the table and the report's path."""
@@ -130,6 +131,8 @@ class Run:
             self.config.annotate.check()
             for model in self._own_models().values():
                 model.source()
+        if "select" in running:
+            self.decontaminate_against()
         if "evaluate" in running:
             self.problems()
         plan = plan_run(self.config, self.stages)
@@ -298,11 +301,13 @@ class Run:
 
     def decontaminate_against(self) -> dict[str, list[Problem]]:
         """The benchmarks whose questions may not be trained on, whatever is evaluated."""
-        names, benchmarks = self.config.root.decontaminate, self.config.benchmarks
-        own = [n for n in names if n in benchmarks and n not in options_of("benchmark")]
-        against = benchmarks_named([n for n in names if n not in own])
-        against.update({n: benchmarks[n] for n in own})
-        return {name: load_problems(name, against[name]) for name in names}
+        if self._against is None:
+            names, benchmarks = self.config.root.decontaminate, self.config.benchmarks
+            own = [n for n in names if n in benchmarks and n not in options_of("benchmark")]
+            against = benchmarks_named([n for n in names if n not in own])
+            against.update({n: benchmarks[n] for n in own})
+            self._against = {name: load_problems(name, against[name]) for name in names}
+        return self._against
 
     def curve(self) -> dict[str, list[Any]]:
         """The dials' values to chart in one pass; none where the policy stands as it is set."""
