@@ -172,6 +172,7 @@ class Run:
         """The pool again, with the columns that models make: traces, verdicts, domains."""
         from s1x.annotate import run as run_annotation
         from s1x.annotate.engine_model import EngineModel
+        from s1x.engine.live import close_engine
 
         config, pool = self.config, self.pool()
         place = self.output / "answers"
@@ -185,6 +186,7 @@ class Run:
             lambda folder: run_annotation(pool.folder, config.annotate, folder, place, own),
             "annotated pool",
         )
+        close_engine()  # training needs its memory
 
     def select(self) -> None:
         """The chosen rows, from the pool by the recipe."""
