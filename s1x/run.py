@@ -87,6 +87,7 @@ class Run:
         self.artifacts = Artifacts(self.output, root.force, say_once if self.sweep else say)
         self.stages = [stage for stage in STAGES if stage in root.stages]
         self._problems: dict[str, list[Problem]] | None = None
+        self._against: dict[str, list[Problem]] | None = None
 
     def execute(self) -> dict[str, Any] | None:
         """Every stage in turn, then the table and the report's path."""
@@ -136,6 +137,8 @@ class Run:
             self.config.annotate.check()
             for model in self._own_models().values():
                 model.source()
+        if "select" in running:
+            self.decontaminate_against()
         if "evaluate" in running:
             self.problems()
             for benchmark in self.config.benchmarks.values():
@@ -177,6 +180,7 @@ class Run:
         """The pool again, with the columns that models make: traces, verdicts, domains."""
         from s1x.annotate import run as run_annotation
         from s1x.annotate.engine_model import EngineModel
+        from s1x.engine.live import close_engine
 
         config, pool = self.config, self.pool()
         place = self.output / "answers"
@@ -190,6 +194,7 @@ class Run:
             lambda folder: run_annotation(pool.folder, config.annotate, folder, place, own),
             "annotated pool",
         )
+        close_engine()  # training needs its memory
 
     def select(self) -> None:
         """The chosen rows, from the pool by the recipe."""
@@ -313,11 +318,13 @@ class Run:
 
     def decontaminate_against(self) -> dict[str, list[Problem]]:
         """The benchmarks whose questions may not be trained on, whatever is evaluated."""
-        names, benchmarks = self.config.root.decontaminate, self.config.benchmarks
-        own = [n for n in names if n in benchmarks and n not in options_of("benchmark")]
-        against = benchmarks_named([n for n in names if n not in own])
-        against.update({n: benchmarks[n] for n in own})
-        return {name: load_problems(name, against[name]) for name in names}
+        if self._against is None:
+            names, benchmarks = self.config.root.decontaminate, self.config.benchmarks
+            own = [n for n in names if n in benchmarks and n not in options_of("benchmark")]
+            against = benchmarks_named([n for n in names if n not in own])
+            against.update({n: benchmarks[n] for n in own})
+            self._against = {name: load_problems(name, against[name]) for name in names}
+        return self._against
 
     def curve(self) -> dict[str, list[Any]]:
         """The dials' values to chart in one pass; none where the policy stands as it is set."""

@@ -41,16 +41,26 @@ def close_engine() -> None:
 
 
 def run_in_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine in the process's event loop, and cancels its tasks where it fails."""
+    """Runs a coroutine in the process's event loop; Ctrl-C ends all tasks in an orderly way."""
     global _loop
     if _loop is None or _loop.is_closed():
         _loop = asyncio.new_event_loop()
+        _loop.set_exception_handler(_report)
     task = _loop.create_task(work)
     try:
         return _loop.run_until_complete(task)
-    except BaseException:
-        task.cancel()
+    except (KeyboardInterrupt, SystemExit):
+        tasks = asyncio.all_tasks(_loop)
+        for pending in tasks:
+            pending.cancel()
+        _loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         raise
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tells what nobody waits for, but a Ctrl-C that met a task: `run_in_loop` raises that."""
+    if not isinstance(context.get("exception"), KeyboardInterrupt):
+        loop.default_exception_handler(context)
 
 
 atexit.register(close_engine)

@@ -6,17 +6,27 @@ columns `answer_<model>`, or several rows for one question, each with another `m
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from s1x.benchmark.extraction import (
+    DEFAULT_RULES,
+    LAST_NUMBER,
+    WHOLE_TEXT,
+    extract,
+    is_number,
+    normal_form,
+)
 from s1x.option import option, setting
 from s1x.selection.duplicates import question_digests
 from s1x.selection.step import Drops, Rows, Step
 from s1x.selection.verdicts import (
     answer_names,
     attempt_verdicts,
-    boxed,
     codes,
     solver_names,
 )
@@ -88,9 +98,9 @@ def _right_models(rows: Rows, grader: str) -> tuple[Any, Any]:
 class Agreement(Step):
     """Drops questions on which so many models give the same answer, right or wrong.
 
-    Answers are the columns `answer_<model>`, else those found in the attempts of several models'
-    rows (the last `\\boxed{}`, else the last number); a pool that has verdicts only: right answers
-    agree, the teacher's own attempt (`attempt_is_correct`) among them.
+    Answers are the columns `answer_<model>`, else the attempts of several models' rows; they are
+    compared by value (see `answer_value`). A pool that has verdicts only: right answers agree, the
+    teacher's own attempt (`attempt_is_correct`) among them.
     """
 
     models: list[str] = setting(factory=list, doc="names of models; none given: all there are")
@@ -132,23 +142,34 @@ def rows_have_answers(rows: Rows) -> bool:
     return any(name.startswith("answer_") for name in rows.table.names)
 
 
-def most_common(answers: Any) -> int:
-    """How many of the answers are the same, blanks and missing ones aside."""
-    found = Counter(" ".join(a.split()) for a in answers if a is not None and a.strip())
+def most_common(answers: Iterable[str | None]) -> int:
+    """How many of the answers have one value, blanks and missing ones aside."""
+    found = Counter(answer_value(a) for a in answers if a is not None and a.strip())
     return max(found.values(), default=0)
 
 
-def final_answer(attempt: str | None) -> str | None:
-    """The answer that an attempt comes to: its last `\\boxed{}`, else its last number, or None."""
-    import re
+_FRACTION = re.compile(r"(-?)(?:\\frac\{?(\d+?)\}?\{?(\d+)\}?|(\d+)/(\d+))")
+#: where an answer may stand in an attempt; a short text is one itself
+_RULES = (*DEFAULT_RULES, WHOLE_TEXT, LAST_NUMBER)
 
-    if not attempt:
-        return None
-    inside = boxed(attempt)
-    if inside is not None:
-        return inside.replace(" ", "").replace("\\$", "").replace(",", "")
-    numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", attempt)
-    return numbers[-1].replace(",", "").rstrip(".") if numbers else None
+
+def answer_value(text: str) -> Fraction | str:
+    """What an answer, or the answer that an attempt comes to, is worth.
+
+    Numbers and fractions by value (1,000 is 1000, 0.50 is 1/2 is \\frac{1}{2}), all else by the
+    graders' normal form. No symbolic engine: \\sqrt{4} and 2 stay apart.
+    """
+    found = extract(text, _RULES)
+    normal = normal_form(found.text if found else text)
+    fraction = _FRACTION.fullmatch(normal)
+    try:
+        if fraction:
+            sign, *parts = fraction.groups()
+            over, under = (int(part) for part in parts if part is not None)
+            return Fraction(-over if sign else over, under)
+        return Fraction(normal) if is_number(normal) else normal
+    except (ValueError, ZeroDivisionError):  # too many digits, 1/0
+        return normal
 
 
 def _agreeing_rows(rows: Rows) -> npt.NDArray[np.int64]:
@@ -161,7 +182,7 @@ def _agreeing_rows(rows: Rows) -> npt.NDArray[np.int64]:
     for places, batch in everything.scan(["attempt"]):
         for place, attempt in zip(places.tolist(), batch.column(0).to_pylist(), strict=True):
             if models[place] is not None:
-                answers[keys[place]].setdefault(models[place], final_answer(attempt))
+                answers[keys[place]].setdefault(models[place], attempt)
     return np.array(
         [most_common(answers[keys[n]].values()) for n in rows.numbers.tolist()], np.int64
     )

@@ -11,17 +11,18 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER = "#b8c4d6", "#d1495b"
 MAX_BARS = 25
+LONGEST_LABEL = 48
 
 
 def draw(table: PoolTable, numbers: Numbers, summary: dict[str, Any], folder: Path) -> None:
-    """Writes funnel.png, and domains.png, sources.png, trace_tokens.png as far as the pool knows
+    """Writes funnel.png, and domains.png, sources.png, trace_tokens.png as far as the pool has
     them."""
     _funnel(summary["steps"], folder / "funnel.png")
     for column, name in (("domain", "domains"), ("source", "sources")):
         if column in table.names:
             _shares(table.column(column), numbers, column, folder / f"{name}.png")
-    if "trace_tokens" in table.names:
-        _lengths(table.column("trace_tokens"), numbers, folder / "trace_tokens.png")
+    if "reasoning_trace" in table.schema.names:
+        _lengths(table, numbers, folder / "trace_tokens.png")
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -45,13 +46,15 @@ def _funnel(steps: list[dict[str, Any]], path: Path) -> None:
         range(len(steps)), [max(step["rows_out"], 1) for step in steps], color=AFTER, label="out"
     )
     for place, step in enumerate(steps):
-        axes.text(max(step["rows_in"], 1), place, f" {step['rows_out']:,}", va="center", fontsize=8)
+        gone = step["rows_in"] - step["rows_out"]
+        text = f" {step['rows_out']:,}" + (f"  (−{gone:,})" if gone else "")
+        axes.text(max(step["rows_in"], 1), place, text, va="center", fontsize=8)
     axes.set_yticks(range(len(steps)), names)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlim(left=1, right=max(step["rows_in"] for step in steps) * 4)
-    axes.set_xlabel("rows (log scale)")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.set_xlim(left=1, right=max(step["rows_in"] for step in steps) * 8)
+    axes.set_xlabel("rows that go into a step and come out of it (log scale)")
+    _legend(axes)
     figure.savefig(path)
 
 
@@ -69,31 +72,58 @@ def _shares(column: Any, numbers: Numbers, name: str, path: Path) -> None:
     ):
         places = [place + offset for place in range(len(shown))]
         axes.barh(places, [100 * counts[v] / size for v in shown], 0.4, color=colour, label=label)
-    labels = ["unknown" if value is None else str(value)[:48] for value in shown]
+    labels = ["unknown" if value is None else _short(str(value)) for value in shown]
     axes.set_yticks(range(len(shown)), [label.replace("$", r"\$") for label in labels], fontsize=8)
     axes.invert_yaxis()
     more = f" (the {MAX_BARS} largest of {len(before)})" if len(before) > MAX_BARS else ""
     axes.set_xlabel(f"% of rows by {name}{more}")
-    axes.legend(frameon=False, fontsize=8)
+    _legend(axes)
     figure.savefig(path)
 
 
-def _lengths(column: Any, numbers: Numbers, path: Path) -> None:
+def _short(label: str) -> str:
+    """Long names cut in their middle: those of one place differ at the end."""
+    return label if len(label) <= LONGEST_LABEL else f"{label[:16]}…{label[17 - LONGEST_LABEL :]}"
+
+
+def _legend(axes: Any) -> None:
+    """Above the bars, where it hides none."""
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+
+
+def _lengths(table: PoolTable, numbers: Numbers, path: Path) -> None:
     import numpy as np
     import pyarrow as pa
+    from matplotlib.ticker import StrMethodFormatter
 
+    column, unit = _trace_lengths(table)
     before = column.drop_null().to_numpy()
     after = column.take(pa.array(numbers)).drop_null().to_numpy()
     if not before.size:
         return
     figure, axes = _figure(7.5, 3.2)
-    bins = np.geomspace(max(before.min(), 1), before.max() + 1, 40)
+    bins = np.unique(np.geomspace(max(before.min(), 1), before.max() + 1, 40).round())
     for values, colour, label in ((before, BEFORE, "pool"), (after, AFTER, "chosen")):
         if values.size:
             weights = np.full(values.size, 100 / values.size)
             axes.hist(values, bins, weights=weights, color=colour, alpha=0.75, label=label)
     axes.set_xscale("log")
-    axes.set_xlabel("tokens of the reasoning trace (log scale)")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_xlabel(f"{unit} of the reasoning trace (log scale)")
     axes.set_ylabel("% of rows")
-    axes.legend(frameon=False, fontsize=8)
+    _legend(axes)
     figure.savefig(path)
+
+
+def _trace_lengths(table: PoolTable) -> tuple[Any, str]:
+    """Each row's trace length and its unit: tokens where the whole pool's are known, for which a
+    selection alone counts no trace; else characters."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if "trace_tokens" in table.names:
+        tokens = table.column("trace_tokens")
+        if tokens.null_count <= table.null_count("reasoning_trace"):
+            return tokens, "tokens"
+    traces = (batch.column(0) for _, batch in table.scan(["reasoning_trace"]))
+    return pa.chunked_array(pc.utf8_length(t) for t in traces).combine_chunks(), "characters"

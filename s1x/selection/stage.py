@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x import costs
+from s1x.console import say
 from s1x.errors import SettingError, UserError
 from s1x.selection.recipe import Recipe
 from s1x.selection.step import Context, Drops, Rows, Step, TokenCounter
@@ -76,6 +77,7 @@ def run(
     write.published(table, choice.rows, folder / "s1k.parquet")
     write.dropped(table, choice, folder / "dropped.parquet")
     summary = _summary(table, choice, recipe, context)
+    say("funnel: " + " → ".join(f"{e['step']} {e['rows_out']:,}" for e in choice.funnel))
     _dump(folder / "funnel.json", summary)
     (folder / "README.md").write_text(card.text(table, summary, recipe), encoding="utf-8")
     pictures.draw(table, choice.rows, summary, folder)

@@ -84,6 +84,16 @@ class PoolTable:
                 self._small[name] = self._small[name].chunk(0)
         return self._small[name]
 
+    def null_count(self, name: str) -> int:
+        """Rows in which a column of the files is null, without reading it."""
+        count = 0
+        for path in self.files:
+            file = self._open(path)
+            place = file.schema_arrow.names.index(name)
+            for group in range(file.num_row_groups):
+                count += file.metadata.row_group(group).column(place).statistics.null_count
+        return count
+
     def derive(self, name: str, values: pa.Array) -> None:
         """Adds or replaces a small column, one value a row of the pool."""
         assert len(values) == self.num_rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from s1x.benchmark.extraction import last_boxed
 from s1x.pool.columns import ANSWER_PREFIX, VERDICT_PREFIX
 from s1x.selection.step import Rows
 
@@ -89,23 +90,10 @@ def grade(
 def reference_answer(solution: str) -> str:
     """The answer that a worked solution comes to; the solution itself where it marks none."""
     if "\\boxed" in solution:
-        return boxed(solution) or solution.strip()
+        return last_boxed(solution)[1] or solution.strip()
     if "####" in solution:
         return solution.rpartition("####")[2].strip()
     return solution.strip()
-
-
-def boxed(text: str) -> str | None:
-    """What stands in the last `\\boxed{...}`, braces balanced; None where there is none."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth, begin = 0, start + len("\\boxed")
-    for place in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[begin + 1 : place].strip()
-    return None
 
 
 def solver_names(rows: Rows, wanted: Iterable[str]) -> list[str]:

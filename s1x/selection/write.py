@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,19 @@ def chosen(table: PoolTable, numbers: Numbers, path: Path) -> None:
         for rows, batch in table.scan(texts, numbers):
             columns: dict[str, Any] = {"row": pa.array(rows)}
             columns.update({name: batch.column(name) for name in texts})
-            for name in [*derived, *(n for n in texts if n == "trace_tokens")]:
-                columns[name] = (
-                    table.column(name).take(pa.array(rows)).cast(schema.field(name).type)
-                )
+            counted = [n for n in texts if n == "trace_tokens"]
+            columns.update(_small_columns(table, [*derived, *counted], rows, schema))
             file.write_table(pa.table(columns, schema=schema))
+
+
+def _small_columns(
+    table: PoolTable, names: Sequence[str], rows: Numbers, schema: pa.Schema
+) -> dict[str, Any]:
+    """Columns that are held whole, for these rows, in the file's types."""
+    import pyarrow as pa
+
+    places = pa.array(rows)
+    return {n: table.column(n).take(places).cast(schema.field(n).type) for n in names}
 
 
 def published(table: PoolTable, numbers: Numbers, path: Path) -> None:
@@ -114,10 +123,7 @@ def dropped(table: PoolTable, choice: Choice, path: Path) -> None:
                 "detail": pa.array([choice.details.get(row) for row in rows.tolist()], text),
                 "question": batch.column("question"),
             }
-            for name in small:
-                columns[name] = (
-                    table.column(name).take(pa.array(rows)).cast(schema.field(name).type)
-                )
+            columns.update(_small_columns(table, small, rows, schema))
             file.write_table(pa.table(columns, schema=schema))
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from s1x.annotate import Annotate, run
+from s1x.annotate.domains import DOMAINS
 from s1x.annotate.stage import STORE
 from s1x.annotate.store import AnswerStore
 from s1x.errors import SettingError, UserError
@@ -203,6 +204,7 @@ def test_calls_spread_over_servers_and_go_on_when_one_dies(
         run(pool, both, tmp_path / "a", tmp_path / "store-a")
         shares = [len(s.sent()) for s in (steady, other)]
         assert min(shares) > 0.3 * sum(shares)
+        assert sum(shares) == len(AnswerStore(tmp_path / "store-a" / STORE))  # one store, each once
         other.kill()
         run(pool, both, tmp_path / "b", tmp_path / "store-b")
         check(rows_of(tmp_path / "b"))
@@ -274,3 +276,8 @@ def test_mistakes_are_told_in_a_sentence(steady: LocalServer, tmp_path: Path) ->
         settings(tasks=["label"])
     with pytest.raises(SettingError, match=r"teacher.concurrency must be 1 or more"):
         settings(teacher={"model": "x", "concurrency": 0})
+
+
+def test_domains_are_those_that_s1_sorts_by(shared_data: Path) -> None:
+    codes = json.loads((shared_data / "msc.json").read_text())
+    assert set(DOMAINS) == set(codes)

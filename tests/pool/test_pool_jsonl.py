@@ -12,6 +12,7 @@ import pytest
 
 from s1x.errors import SettingError, UserError
 from s1x.pool.jsonl import Jsonl
+from s1x.pool.stage import run
 
 
 def write_lines(path: Path, *lines: Any) -> str:
@@ -148,3 +149,14 @@ def test_real_traces_are_read_whole(shared_data: Path, tmp_path: Path) -> None:
     rows = read(tmp_path)
     assert len({row["question"] for row in rows}) == 1400
     assert sum(row["finish_reason"] == "truncated" for row in rows) == 676
+
+
+def test_the_stage_writes_what_it_took(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {"question": "Q"}, "not JSON")
+    counts = run(Jsonl(path=path, max_bad_fraction=0.5, license="MIT"), tmp_path / "pool")
+    assert json.loads((tmp_path / "pool/pool.json").read_text()) == counts
+    assert (counts["rows"], counts["bad_rows"], counts["license"]) == (1, 1, "MIT")
+    (cost,) = json.loads((tmp_path / "pool/costs.json").read_text())
+    assert (cost["stage"], cost["item"], cost["model_calls"]) == ("pool", path, 0)
+    assert 0 < cost["wall_seconds"] < 60
+    assert cost["gpu_hours"] == 0

@@ -16,6 +16,8 @@ from small_pools import shipped, write_pool
 
 from s1x.errors import SettingError
 from s1x.selection import Recipe, run
+from s1x.selection.pictures import _short, _trace_lengths
+from s1x.selection.table import PoolTable
 
 NUM_ROWS = 400
 
@@ -119,6 +121,26 @@ def test_pictures_are_pictures(folder: Path) -> None:
         content = (folder / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
         assert len(content) > 4000
+
+
+def test_trace_lengths_are_of_the_whole_pool(tmp_path: Path) -> None:
+    """A selection counts the tokens of few traces; the picture must not take them for the pool."""
+    made = {"question": ["q"] * 4, "reasoning_trace": ["ab", None, "€", ""]}
+    table = PoolTable(write_pool(tmp_path / "a", made, 2, 2))
+    table.derive("trace_tokens", pa.array([9, None, None, None], pa.int64()))
+    lengths, unit = _trace_lengths(table)
+    assert (lengths.to_pylist(), unit) == ([2, None, 1, 0], "characters")
+    table.derive("trace_tokens", pa.array([9, None, 4, 0], pa.int64()))
+    lengths, unit = _trace_lengths(table)
+    assert (lengths.to_pylist(), unit) == ([9, None, 4, 0], "tokens")
+
+
+def test_long_labels_differ_after_they_are_cut() -> None:
+    names = [f"owner/repository:folder/of/results/benchmark_results_model_{n}.json" for n in "ab"]
+    one, other = map(_short, names)
+    assert one != other
+    assert len(one) == len(other) == 48
+    assert _short("olympiads") == "olympiads"
 
 
 def test_costs_have_no_guess(folder: Path) -> None:

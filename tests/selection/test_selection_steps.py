@@ -10,6 +10,7 @@ import pytest
 from small_pools import kept, problems, reasons
 
 from s1x.errors import SettingError, UserError
+from s1x.selection.difficulty import answer_value, most_common
 
 S1_HEADING = re.compile(r"\*\*(?=.*\d)[^\s\]]*\*\*")
 
@@ -215,6 +216,28 @@ def test_agreement_of_answers_right_or_wrong(apply: Any) -> None:
     verdicts = {**VERDICTS, "attempt_is_correct": [True, True, True, True, True]}
     assert kept(apply(verdicts, {"step": "agreement"}, notes=notes)) == [1, 2, 3]
     assert "verdicts only" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("same", "other"),
+    [
+        (["0.5", "1/2", r"\frac{1}{2}", r"$\dfrac12$", "2/4", r"\boxed{.50}"], "5"),
+        (["1000", "1,000", "1,000.0", " 1 000 "], "100"),
+        (["-3", "\u22123", "-3.", r"\boxed{-\frac{6}{2}}"], "3"),
+        ([r"\text{east}", "east"], "west"),
+        (["x+1", "x + 1"], "x-1"),
+        (["7", "I add them all up, one by one, and so\nthe answer must be 7", "Answer: 7"], "8"),
+    ],
+)
+def test_answers_agree_by_value(same: list[str], other: str) -> None:
+    assert len({answer_value(text) for text in same}) == 1
+    assert answer_value(other) != answer_value(same[0])
+    assert most_common([*same, other, None, " "]) == len(same)
+
+
+def test_hostile_answers_have_a_value() -> None:
+    for text in ("1/0", r"\frac{1}{0}", "9" * 10_000, "\\" * 5000, r"\boxed{", "١٢", "²"):
+        assert most_common([text, text]) == 2
 
 
 def test_duplicates_keep_the_first_or_the_longest(apply: Any) -> None:
