@@ -1,6 +1,6 @@
 """Pretrains the embedded base model of the laptop scale from scratch: a plain torch loop.
 
-    python run.py +experiment=puzzle_base            # about half an hour on one core
+    python run.py +experiment=puzzle_base            # about three quarters of an hour on one core
 
 The model is a Llama of 0.85M parameters, so that transformers and vLLM load it like its big
 relatives. Muon updates the matrices, AdamW the rest. Batches are a function of (seed, step): a run
