@@ -213,7 +213,7 @@ def _budget_words(summary: Summary) -> str:
     said = "rises with the budget in both, on average" if rises else "does not clearly rise here"
     ours = "unknown" if slope["value"] is None else f"{slope['value']:+.1f}"
     return (
-        f"Accuracy {said}: {ours} points per doubling of thinking tokens here, +15 for s1-32B on "
+        f"Accuracy {said}: {ours} points per doubling of thinking tokens, +15 for s1-32B on "
         "AIME24. The axes differ by two orders of magnitude: these puzzles need tens of tokens. "
         "Cut at its smallest budget of 500 tokens, s1-32B still has 64% on MATH500 (and 0% on "
         "AIME24); a puzzle's trace that is cut has seldom found its answer yet."
@@ -317,7 +317,8 @@ def _waits_gain(summary: Summary, report: Path) -> str:
 def _wait_is_best(summary: Summary, report: Path) -> str:
     accuracy = {p["setting"]: p["accuracy_percent"] or 0.0 for p in _points(summary)}
     best = max(accuracy, key=lambda k: accuracy[k])
-    answer = "yes" if best.startswith("Wait") else "no"
+    clear = any(row["clear"] == "clear" for row in _table(report, "ablation"))
+    answer = ("yes" if best.startswith("Wait") else "no") if clear else "not told apart"
     said = ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items())
     return f"{answer}: {said}; {_told_apart(report)}"
 
@@ -368,14 +369,11 @@ def _longer_beats_more(summary: Summary, report: Path) -> str:
     points = [p for p in tuned(summary)[0]["points"] if p["accuracy_percent"] is not None]
     best = max(points, key=lambda p: p["accuracy_percent"])
     tokens = best["mean_total_tokens"]
-    votes = [r for r in _table(report, "samples") if float(r["total tokens"]) >= tokens]
-    if not votes:
-        return "not known"
-    rival = votes[0]
+    rival = _table(report, "samples")[-1]
     longer = best["accuracy_percent"] > float(rival["majority %"])
     return (
         f"{'yes' if longer else 'no'}: {best['setting']} has {best['accuracy_percent']:.1f}% with "
-        f"{tokens:.0f} tokens a question, the majority of {rival['k']} samples "
+        f"{tokens:.0f} tokens a question, the vote of {rival['k']} natural samples "
         f"{float(rival['majority %']):.1f}% with {float(rival['total tokens']):.0f}"
     )
 

@@ -255,7 +255,7 @@ def _forest(ax: Axes, chart: Forest) -> None:
     ax.set_ylim(len(chart.gaps) - 0.5, -0.7)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(chart.x_label)
-    ax.set_title(chart.title, loc="left")
+    ax.set_title(chart.title, loc="right")  # from the right: names leave little room
 
 
 def shortened(text: str, most: int = 44) -> str:

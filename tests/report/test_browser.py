@@ -174,7 +174,7 @@ def test_differences_of_runs_are_drawn(page: chromium.Page, tmp_path: Path) -> N
     chart = "document.querySelector('[data-chart=differences_puzzles_hard]')"
     page.wait(f"{chart}.querySelectorAll('circle').length")
     words = page.run(f"{chart}.querySelector('svg').textContent")
-    assert "random_1k, fine-tuned" in words
+    assert "random_1k: natural" in words
     assert page.run("document.documentElement.scrollWidth") <= 390
     page.look(1200, 20_000)
 

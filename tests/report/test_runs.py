@@ -63,7 +63,7 @@ def test_differences_are_drawn_as_a_forest(two: list[dict[str, Any]], tmp_path: 
     (forest,) = section.charts()
     assert forest.key == "differences_puzzles_hard"
     names = [gap.name for gap in forest.gaps]
-    assert all(name.startswith("random_1k, fine-tuned") for name in names)
+    assert all(name.startswith("random_1k: ") for name in names)
     assert any(name.endswith("natural") for name in names)
     (table,) = section.tables()
     shown = {row[1]: row[5] for row in table.rows if row[6]}

@@ -108,9 +108,12 @@ def _forest(
         if found and (setting in wanted or series.policy != base.policy or not base.cell(setting))
     ]
     settings = list(dict.fromkeys(setting for _, setting, _ in shown))
+    compared_runs = {(s.run, s.policy) for s, _, _ in shown}
+    one_each = len({run for run, _ in compared_runs}) == len(compared_runs)
     gaps = tuple(
         Gap(
-            inputs.name(series) + (f": {setting}" if len(settings) > 1 else ""),
+            (series.run if one_each else inputs.name(series))
+            + (f": {setting}" if len(settings) > 1 else ""),
             *(found.difference_points, found.low_points, found.high_points, found.clear),
         )
         for series, setting, found in shown
