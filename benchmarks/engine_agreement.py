@@ -9,6 +9,7 @@ weights widened to float32 and saved as safetensors first, which both engines re
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import statistics
@@ -31,7 +32,12 @@ QUESTIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k_tes
 def as_safetensors(model: Model) -> Model:
     """The same weights in a folder that vLLM reads."""
     folder = tempfile.mkdtemp(prefix="s1x-agreement-")
-    load_causal_lm(Source.of(model)).save_pretrained(folder)
+    widened = load_causal_lm(Source.of(model))
+    config = copy.deepcopy(widened.config)
+    del config.quantization_config  # 4-bit weights cannot be saved, their values can
+    plain = type(widened)(config)
+    plain.load_state_dict(widened.state_dict())
+    plain.save_pretrained(folder)
     load_tokenizer(model).save_pretrained(folder)
     return replace(model, path=folder, gguf_file=None)
 

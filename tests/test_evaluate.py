@@ -259,7 +259,7 @@ def test_kill_9_and_go_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_kill_9_at_twenty_moments(model: Model, tmp_path: Path) -> None:
     rng = random.Random(1)
-    moments = [rng.uniform(0.1, 2.0) for _ in range(20)]
+    moments = [rng.uniform(0.2, 1.2) for _ in range(20)]
     _kill_and_finish(tmp_path / "run", moments, Path(model.path))
 
 
