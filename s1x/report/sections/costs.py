@@ -78,8 +78,10 @@ def _priced(entry: dict[str, Any], prices: Mapping[str, Any]) -> dict[str, Any]:
         kinds = ("prompt", "generated")
         counts = [entry.get(f"{kind}_tokens") for kind in kinds]
         rates = [prices.get(f"usd_per_million_{kind}_tokens") for kind in kinds]
-        if None not in counts and None not in rates:
-            return {**entry, "usd": sum(c * r for c, r in zip(counts, rates, strict=True)) / 1e6}
+        pairs = zip(counts, rates, strict=True)
+        usd = [c * r / 1e6 for c, r in pairs if c is not None and r is not None]
+        if len(usd) == len(kinds):
+            return {**entry, "usd": sum(usd)}
     return entry
 
 
