@@ -75,11 +75,15 @@ def _priced(entry: dict[str, Any], prices: Mapping[str, Any]) -> dict[str, Any]:
     if entry.get("gpu_hours") and per_hour is not None:
         return {**entry, "usd": entry["gpu_hours"] * per_hour}
     if entry.get("device") in REMOTE:  # a server's tokens, at its price
-        kinds = ("prompt", "generated")
-        counts = [entry.get(f"{kind}_tokens") for kind in kinds]
-        rates = [prices.get(f"usd_per_million_{kind}_tokens") for kind in kinds]
-        if None not in counts and None not in rates:
-            return {**entry, "usd": sum(c * r for c, r in zip(counts, rates, strict=True)) / 1e6}
+        parts = [
+            (entry.get(f"{kind}_tokens"), prices.get(f"usd_per_million_{kind}_tokens"))
+            for kind in ("prompt", "generated")
+        ]
+        known = [
+            count * price / 1e6 for count, price in parts if not (count is None or price is None)
+        ]
+        if len(known) == len(parts):
+            return {**entry, "usd": sum(known)}
     return entry
 
 
