@@ -19,7 +19,7 @@ NARROW = (
 )
 
 #: two jobs at the same time, where the launcher is installed
-JOBLIB = ["hydra/launcher=joblib"] if find_spec("hydra_plugins.hydra_joblib_launcher") else []
+JOBLIB = ["hydra/launcher=joblib"] if find_spec("joblib") else []
 
 
 @pytest.fixture(scope="module")

@@ -154,12 +154,12 @@ def _line(point: Mapping[str, Any], same: Mapping[str, Mapping[str, Any]], width
 
 
 def _metrics(curve: Mapping[str, Any]) -> str:
-    control = curve["control_percent"]["value"]
+    control, best = (curve[f"{name}_percent"]["value"] for name in ("control", "performance"))
     kept = "—" if control is None else f"{control:.0f}%"
     scaling = curve["scaling_per_doubling"]["value"]
     slope = "—" if scaling is None else f"{scaling:+.1f}"
-    best = _number(curve["performance_percent"]["value"])
-    return f"Control {kept}, Scaling {slope} points per doubling, Performance {best}%"
+    top = "—" if best is None else f"{best:.1f}%"
+    return f"Control {kept}, Scaling {slope} points per doubling, Performance {top}"
 
 
 def _number(value: float | None, digits: int = 1) -> str:
