@@ -75,15 +75,6 @@ def _priced(entry: dict[str, Any], prices: Mapping[str, Any]) -> dict[str, Any]:
     if entry.get("gpu_hours") and per_hour is not None:
         return {**entry, "usd": entry["gpu_hours"] * per_hour}
     if entry.get("device") in REMOTE:  # a server's tokens, at its price
-<<<<<<< HEAD
-        kinds = ("prompt", "generated")
-        counts = [entry.get(f"{kind}_tokens") for kind in kinds]
-        rates = [prices.get(f"usd_per_million_{kind}_tokens") for kind in kinds]
-        pairs = zip(counts, rates, strict=True)
-        usd = [c * r / 1e6 for c, r in pairs if c is not None and r is not None]
-        if len(usd) == len(kinds):
-            return {**entry, "usd": sum(usd)}
-=======
         parts = [
             (entry.get(f"{kind}_tokens"), prices.get(f"usd_per_million_{kind}_tokens"))
             for kind in ("prompt", "generated")
@@ -93,7 +84,6 @@ def _priced(entry: dict[str, Any], prices: Mapping[str, Any]) -> dict[str, Any]:
         ]
         if len(known) == len(parts):
             return {**entry, "usd": sum(known)}
->>>>>>> h-c
     return entry
 
 
