@@ -2,7 +2,7 @@
 
     python run.py +experiment=puzzle_base            # about three quarters of an hour on one core
 
-The model is a Llama of 0.85M parameters, so that transformers and vLLM load it like its big
+The model is a Llama of 0.84M parameters, so that transformers and vLLM load it like its big
 relatives. Muon updates the matrices, AdamW the rest. Batches are a function of (seed, step): a run
 that was killed goes on from its last checkpoint and ends with the model that an uninterrupted run
 gives.
