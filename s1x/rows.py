@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 CORRECT, WRONG, UNANSWERED, UNGRADED = "correct", "wrong", "unanswered", "ungraded"
 #: how thinking ended: the model's own delimiter, the limit, the end of the context
 NATURAL, CUT, TRUNCATED = "natural", "cut", "truncated"
-#: devices in costs.json that are not ours: a server behind an address
-REMOTE = (None, "server")
 
 
 def schema() -> pa.Schema:

@@ -27,11 +27,11 @@ from s1x.benchmark.problem import Problem
 from s1x.config import STAGES, Config, benchmarks_named, load, model_named, options_of
 from s1x.config import build as build_option
 from s1x.console import duration, say, say_once
+from s1x.costs import note_energy
 from s1x.energy import Meter
 from s1x.errors import UserError
 from s1x.latest import finish_report
 from s1x.model.model import Model
-from s1x.rows import REMOTE
 
 RUN_FILE = "run.json"
 #: raised when a stage's output changes its meaning, so that old artifacts are not taken for new
@@ -473,7 +473,7 @@ class Run:
             with Meter() as meter:
                 build(folder)
             if stage != "train" or self.config.train.num_nodes == 1:  # other nodes are not seen
-                note_energy(folder / "costs.json", meter.kwh)
+                note_energy(folder, meter.kwh)
 
         start = time.perf_counter()
         artifact = self.artifacts.get(stage, inputs, measured, label)
@@ -540,18 +540,6 @@ class Run:
             "evaluations": [place(artifact) for artifact in self.evaluations],
         }
         (self.folder / RUN_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False))
-
-
-def note_energy(costs: Path, kwh: float | None) -> None:
-    """Puts a stage's energy into the first entry of its costs.json that was computed here."""
-    if kwh is None or not costs.is_file():
-        return
-    entries = json.loads(costs.read_text())
-    for entry in entries:
-        if entry.get("device") not in REMOTE:  # a server's energy is not ours to see
-            entry["energy_kwh"] = kwh
-            break
-    costs.write_text(json.dumps(entries, indent=1, ensure_ascii=False))
 
 
 def load_problems(name: str, benchmark: Any) -> list[Problem]:

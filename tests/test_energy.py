@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from s1x import energy
+from s1x.costs import note_energy
 from s1x.energy import Meter
-from s1x.run import note_energy
 
 
 def package(powercap: Path, name: str, microjoules: int, most: int = 1_000_000_000) -> Path:
@@ -48,7 +48,7 @@ def test_without_a_counter_energy_is_missing_not_zero(tmp_path: Path) -> None:
     assert meter.kwh is None
     costs = tmp_path / "costs.json"
     costs.write_text(json.dumps([{"device": "cpu", "energy_kwh": None}]))
-    note_energy(costs, None)
+    note_energy(tmp_path, None)
     assert json.loads(costs.read_text()) == [{"device": "cpu", "energy_kwh": None}]
 
 
@@ -56,5 +56,5 @@ def test_energy_goes_to_what_was_computed_here(tmp_path: Path) -> None:
     costs = tmp_path / "costs.json"
     devices = (None, "server", "cpu", "cpu")
     costs.write_text(json.dumps([{"device": d, "energy_kwh": None} for d in devices]))
-    note_energy(costs, 0.5)
+    note_energy(tmp_path, 0.5)
     assert [e["energy_kwh"] for e in json.loads(costs.read_text())] == [None, None, 0.5, None]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s1x import costs
 from s1x.benchmark.problem import Problem
 from s1x.budget import Policy, points
 from s1x.budget.chat import Chat, ChatFormat
@@ -22,7 +23,7 @@ from s1x.evaluate.schedule import answer_all
 from s1x.evaluate.table import Grading, Heading, make_rows, write_rows
 from s1x.model.chat import encode, prompt_text, thinking_prompt_ids
 from s1x.model.model import Model
-from s1x.rows import REMOTE, TRUNCATED, UNGRADED
+from s1x.rows import TRUNCATED, UNGRADED
 from s1x.trace_store import TraceStore
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ def run(
     _write(folder / "evaluation.json", about)
     judged = getattr(grader, "spent", None)
     own_seconds = wall_seconds - (judged.wall_seconds if judged else 0.0)
-    costs = [_cost(heading, streams.counts, own_seconds, live)]
-    _write(folder / "costs.json", costs + ([_judge_cost(heading, judged)] if judged else []))
+    costs.write(folder, _costs(heading, streams.counts, own_seconds, live, judged))
     return about
 
 
@@ -273,47 +273,38 @@ def _warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def _cost(
-    heading: Heading, counts: StreamCounts, wall_seconds: float, live: LiveEngine
-) -> dict[str, Any]:
-    device = live.identity.get("device")
-    devices = int(live.identity.get("num_devices", 1))
-    on_gpu = device is not None and str(device).startswith("cuda")
-    return {
-        "stage": "evaluate",
-        "item": f"{heading.benchmark}, {heading.model} ({heading.model_role}, "
-        f"{heading.prompt_format})",
-        "model_calls": counts.requests,
-        "prompt_tokens": counts.prompt_tokens,
-        "generated_tokens": counts.generated_tokens,
-        "trained_tokens": 0,
-        "wall_seconds": wall_seconds,
-        "device": device,
-        "num_devices": devices if device else None,
-        "gpu_hours": wall_seconds / 3600 * devices if on_gpu else (0.0 if device else None),
-        "energy_kwh": None,
-        "usd": None,
-    }
-
-
-def _judge_cost(heading: Heading, spent: Spent) -> dict[str, Any]:
-    hours = spent.wall_seconds / 3600 * spent.num_devices
-    on_gpu = str(spent.device).startswith("cuda")
-    return {
-        "stage": "evaluate",
-        "item": f"judge of {heading.benchmark}, {heading.model} ({heading.model_role}, "
-        f"{heading.prompt_format})",
-        "model_calls": spent.model_calls,
-        "prompt_tokens": spent.prompt_tokens,
-        "generated_tokens": spent.generated_tokens,
-        "trained_tokens": 0,
-        "wall_seconds": spent.wall_seconds,
-        "device": spent.device,
-        "num_devices": None if spent.device in REMOTE else spent.num_devices,
-        "gpu_hours": hours if on_gpu else (None if spent.device in REMOTE else 0.0),
-        "energy_kwh": None,
-        "usd": None,
-    }
+def _costs(
+    heading: Heading,
+    counts: StreamCounts,
+    wall_seconds: float,
+    live: LiveEngine,
+    judged: Spent | None,
+) -> list[dict[str, Any]]:
+    """What the model took, and its judge if there was one."""
+    what = f"{heading.benchmark}, {heading.model} ({heading.model_role}, {heading.prompt_format})"
+    own = costs.entry(
+        "evaluate",
+        what,
+        wall_seconds,
+        live.identity.get("device"),
+        int(live.identity.get("num_devices", 1)),
+        model_calls=counts.requests,
+        prompt_tokens=counts.prompt_tokens,
+        generated_tokens=counts.generated_tokens,
+    )
+    if judged is None:
+        return [own]
+    judge = costs.entry(
+        "evaluate",
+        f"judge of {what}",
+        judged.wall_seconds,
+        judged.device,
+        judged.num_devices,
+        model_calls=judged.model_calls,
+        prompt_tokens=judged.prompt_tokens,
+        generated_tokens=judged.generated_tokens,
+    )
+    return [own, judge]
 
 
 def _write(path: Path, content: Any) -> None:

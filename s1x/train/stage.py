@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s1x import console
+from s1x import console, costs
 from s1x.train.job import LOG_CSV, RESULT, SAMPLES, Job, read_log
 from s1x.train.samples import shared_samples
 
@@ -106,22 +106,18 @@ def _finish(folder: Path, model: Model, wall_seconds: float) -> dict[str, Any]:
     result: dict[str, Any] = json.loads((folder / RESULT).read_text())
     result["wall_seconds"] = wall_seconds
     (folder / "train.json").write_text(json.dumps(result, indent=1))
-    gpus = result["num_ranks"] if result["device"] != "cpu" else 0
-    cost = {
-        "stage": "train",
-        "item": f"SFT of {model.name}",
-        "model_calls": None,
-        "prompt_tokens": None,
-        "generated_tokens": None,
-        "trained_tokens": result["tokens"],
-        "wall_seconds": wall_seconds,
-        "device": result["device"],
-        "num_devices": result["num_ranks"],
-        "gpu_hours": gpus * wall_seconds / 3600 if gpus else 0.0,
-        "energy_kwh": None,
-        "usd": None,
-    }
-    (folder / "costs.json").write_text(json.dumps([cost], indent=1))
+    cost = costs.entry(
+        "train",
+        f"SFT of {model.name}",
+        wall_seconds,
+        result["device"],
+        result["num_ranks"],
+        model_calls=None,
+        prompt_tokens=None,
+        generated_tokens=None,
+        trained_tokens=result["tokens"],
+    )
+    costs.write(folder, [cost])
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     (folder / SAMPLES).unlink(missing_ok=True)
     for lock in folder.glob(".*.lock"):

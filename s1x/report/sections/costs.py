@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from s1x.costs import COSTS, REMOTE
 from s1x.errors import UserError
 from s1x.report import paper
 from s1x.report.charts import Bars, Part
 from s1x.report.inputs import Inputs
 from s1x.report.parts import Section
 from s1x.report.tables import Table
-from s1x.rows import REMOTE
 
 LEAD = (
     "Everything that was computed, reused artifacts with what they cost when they were made. "
@@ -57,7 +57,7 @@ def ledger(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _read(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "costs.json"
+    file = folder / COSTS
     if not file.is_file():
         return []
     try:
