@@ -38,13 +38,15 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    from s1x.model.load import Source, load_causal_lm, load_tokenizer
+    from s1x.model.load import Source, load_causal_lm, load_config, load_tokenizer
 
     smollm2 = smollm2_model()
     tokenizer = load_tokenizer(smollm2)
     torch.manual_seed(0)
     if options.smollm2:
-        network: Any = load_causal_lm(Source.of(smollm2))
+        source = Source.of(smollm2)
+        network: Any = AutoModelForCausalLM.from_config(load_config(source))
+        network.load_state_dict(load_causal_lm(source).state_dict())  # itself it cannot be saved
     else:
         config = LlamaConfig(
             vocab_size=len(tokenizer),

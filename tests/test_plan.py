@@ -14,6 +14,7 @@ from s1x.model.architecture import Architecture
 from s1x.model.model import Model
 from s1x.plan import Evaluation, Machine, Plan, Work, make_plan
 from s1x.plan.gpus import GIB
+from s1x.plan.memory import training_memory
 from s1x.train.deepspeed_zero3 import DeepspeedZero3
 from s1x.train.deepspeed_zero3_offload import DeepspeedZero3Offload
 from s1x.train.settings import Lora
@@ -80,6 +81,23 @@ def test_the_whole_pool_is_in_proportion() -> None:
     settings = DeepspeedZero3(**SIXTEEN)  # type: ignore[arg-type]
     whole = make_plan(settings, model("qwen2_5_32b_instruct"), Work(58_986, 4_900, 9_000))
     assert whole.gpu_hours == pytest.approx(394, rel=0.15)  # published for 59K-full
+
+
+@pytest.mark.parametrize(
+    ("layers", "bucket", "measured_gib"),
+    [
+        (12, 20_000_000, 3.14),
+        (12, 200_000_000, 4.44),
+        (24, 20_000_000, 4.41),
+        (24, 200_000_000, 6.44),
+    ],
+)
+def test_memory_is_what_two_ranks_took(layers: int, bucket: int, measured_gib: float) -> None:
+    """Peaks that benchmarks/sharded_memory.py measured; docs/performance.md has them."""
+    shape = Architecture(1024, layers, 2816, 16, 4, 32_000)
+    settings = DeepspeedZero3(devices_per_node=2, precision="float32", bucket_parameters=bucket)
+    memory = training_memory(settings, shape, 2, 256, on_cpu=True)
+    assert memory.total == pytest.approx(measured_gib * GIB, rel=0.15)
 
 
 def test_one_node_is_refused_with_what_would_do() -> None:

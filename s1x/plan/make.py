@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from s1x.train.settings import TrainSettings
 
 S1_MFU = 0.20
+#: share of a device's memory that training may need; the rest is lost between blocks
+USABLE = 0.95
 #: share of the memory bandwidth that decoding reaches
 DECODE_BANDWIDTH_SHARE = 0.5
 DECODE_BATCH = 64
@@ -102,6 +104,7 @@ class Plan:
             ("gathered layers, buffers", memory.gathered),
             ("activations", memory.activations),
             ("logits", memory.logits),
+            ("or, stepping: gradients", memory.stepping),
             ("libraries", memory.base),
         ]
         lines = [f"parameters            {self.parameters:,} ({self.parameters / 1e9:.2f}B)"]
@@ -236,11 +239,11 @@ def _problems(
     plan: Plan, train: TrainSettings, model: Model, machine: Machine | None, on_cpu: bool
 ) -> list[str]:
     found = []
-    needed, has = plan.memory.total, plan.device.memory_bytes
+    needed, has = plan.memory.total, USABLE * plan.device.memory_bytes
     if needed > has:
         found.append(
             f"training does not fit: a rank needs at least {needed / GIB:.0f} GiB and "
-            f"{plan.device.name} has {has / GIB:.0f}; {_what_to_try(plan, train)}"
+            f"{plan.device.name} has {has / GIB:.0f} to give; {_what_to_try(plan, train)}"
         )
     if machine is None:
         return found
@@ -280,7 +283,7 @@ def _problems(
 
 
 def _what_to_try(plan: Plan, train: TrainSettings) -> str:
-    memory, has = plan.memory, plan.device.memory_bytes
+    memory, has = plan.memory, USABLE * plan.device.memory_bytes
     fixed = memory.total - memory.weights - memory.gradients - memory.optimizer
     tries = []
     if train.pass_tokens > train.max_sequence_tokens:

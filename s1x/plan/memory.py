@@ -33,13 +33,15 @@ class Memory:
     activations: float
     logits: float
     base: float
+    stepping: float = 0.0
+    """float32 gradients while the optimizer steps, when layers, activations and logits are gone."""
     host: float = 0.0
 
     @property
     def total(self) -> float:
-        """Bytes on the device at the peak."""
-        parts = (self.weights, self.gradients, self.optimizer, self.gathered)
-        return sum(parts) + self.activations + self.logits + self.base
+        """Bytes on the device at the peak: in the backward pass, or in the optimizer's step."""
+        always = self.weights + self.gradients + self.optimizer + self.base
+        return always + max(self.gathered + self.activations + self.logits, self.stepping)
 
 
 def training_memory(
@@ -57,17 +59,19 @@ def training_memory(
     share = 1.0 / num_ranks if settings.sharded else 1.0
     low = 2.0 if settings.precision == "bfloat16" else 4.0
     states = _states(settings, shape, share, low)
+    stepping = _stepping(settings, shape, share)
     gathered = _gathered(settings, shape, share, low)
     moved = 0.0
     if settings.offloaded:
-        moved = sum(states)
-        states = (0.0, 0.0, 0.0)
+        moved = sum(states) + stepping
+        states, stepping = (0.0, 0.0, 0.0), 0.0
     return Memory(
         *states,
         gathered=gathered,
         activations=activation_bytes(settings, shape, pass_tokens),
         logits=logits_bytes(settings, shape, pass_tokens),
         base=CPU_BASE if on_cpu else GPU_BASE,
+        stepping=stepping,
         host=moved,
     )
 
@@ -80,8 +84,15 @@ def _states(
     trained = lora_parameters(settings.lora, shape) or n
     if not hasattr(settings, "bucket_parameters"):  # float32 weights, autocast arithmetic
         return 4.0 * n * share, 4.0 * trained * share, 8.0 * trained * share
-    fp32_gradients = 4.0 * min(trained * share, SUB_GROUP)
-    return low * n * share, low * trained * share, 12.0 * trained * share + fp32_gradients
+    return low * n * share, low * trained * share, 12.0 * trained * share
+
+
+def _stepping(settings: TrainSettings, shape: Architecture, share: float) -> float:
+    """Bytes of the float32 gradients that DeepSpeed makes of a group when it steps."""
+    if not hasattr(settings, "bucket_parameters"):
+        return 0.0
+    trained = lora_parameters(settings.lora, shape) or shape.parameters
+    return 4.0 * min(trained * share, SUB_GROUP)
 
 
 def _gathered(settings: TrainSettings, shape: Architecture, share: float, low: float) -> float:
