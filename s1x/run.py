@@ -239,12 +239,14 @@ class Run:
                 selection.folder / "chosen.parquet",
                 config.root.seed,
                 folder,
+                on_step=config.tracker.log_step,
                 check=partial(check_samples, config),
             )
 
         inputs = self._training_inputs(selection)
         self.training = self._artifact("train", inputs, build, "fine-tuned model")
-        config.tracker.log_training(self.training.folder)
+        if self.training.reused:
+            config.tracker.log_training(self.training.folder)
 
     def evaluate(self) -> None:
         """Base and fine-tuned model on every benchmark, a whole curve in one pass."""

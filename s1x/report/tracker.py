@@ -1,7 +1,7 @@
 """What a tracker does: told when a run starts, what it measures, and how it ended.
 
 The stages never call a tracker themselves; the front end does, after each stage, so that training
-and evaluation stay independent of it. `log_training` reads the training log that stage wrote.
+and evaluation stay independent of it. Only the training log's lines go to `log_step` as they come.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ Folders = Mapping[str, Path | list[Path] | None]
 class Tracker(Option, ABC):
     """Base of the `tracker` options.
 
-    The calls of one run: `start`, any number of `log` and `log_training`, `finish`. A tracker that
-    was never started ignores `finish`. Whoever runs the stages calls `finish(..., failed=True)`
-    when they raise, so that no run stays open.
+    The calls of one run: `start`, any number of `log`, `log_step` and `log_training`, `finish`. A
+    tracker that was never started ignores `finish`. Whoever runs the stages calls
+    `finish(..., failed=True)` when they raise, so that no run stays open.
     """
 
     @abstractmethod
@@ -45,24 +45,19 @@ class Tracker(Option, ABC):
     def finish(self, summary: Mapping[str, Any] | None, folders: Folders, failed: bool) -> None:
         """Logs the curves and artifacts and closes the run, as failed if it is."""
 
+    def log_step(self, line: Mapping[str, str]) -> None:
+        """Logs one line of the training stage's log.csv, as it is written; empty fields and words
+        are left out."""
+        values = {name: n for name, text in line.items() if (n := _number(text)) is not None}
+        self.log("train", int(values.pop("step")), values)
+
     def log_training(self, folder: Path) -> None:
-        """Logs every line of the training stage's log.csv at its step."""
-        for step, values in training_log(folder):
-            self.log("train", step, values)
-
-
-def training_log(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """(step, numbers) of each line of log.csv; empty fields and words are left out."""
-    file = folder / "log.csv"
-    if not file.is_file():
-        return
-    with file.open(newline="", encoding="utf-8") as lines:
-        for index, line in enumerate(csv.DictReader(lines)):
-            values = {
-                name: number for name, text in line.items() if (number := _number(text)) is not None
-            }
-            step = values.pop("step", float(index))
-            yield int(step), values
+        """Logs every line of the log.csv of a training that was reused."""
+        file = folder / "log.csv"
+        if file.is_file():
+            with file.open(newline="", encoding="utf-8") as lines:
+                for line in csv.DictReader(lines):
+                    self.log_step(line)
 
 
 def _number(text: str | None) -> float | None:

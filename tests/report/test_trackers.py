@@ -18,7 +18,7 @@ import report_world as world
 from s1x.errors import SettingError, UserError
 from s1x.report.none import NoTracker
 from s1x.report.tensorboard import TensorBoard
-from s1x.report.tracker import Folders, training_log
+from s1x.report.tracker import Folders
 from s1x.report.wandb import WeightsAndBiases, build_report, trace_rows
 
 Written = tuple[Path, dict[str, Any]]
@@ -265,10 +265,16 @@ def test_no_tracker_does_nothing(made: world.Made, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_log_skips_what_is_no_number(tmp_path: Path) -> None:
+def test_training_steps_skip_what_is_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[Any] = []
+    monkeypatch.setattr(NoTracker, "log", lambda _, *line: logged.append(line))
+    NoTracker().log_training(tmp_path)
+    assert logged == []
     (tmp_path / "log.csv").write_text("step,loss,note,mfu\n1,2.5,warm,\n2,1.5,,0.4\n")
-    assert list(training_log(tmp_path)) == [(1, {"loss": 2.5}), (2, {"loss": 1.5, "mfu": 0.4})]
-    assert list(training_log(tmp_path / "nowhere")) == []
+    NoTracker().log_training(tmp_path)
+    assert logged == [("train", 1, {"loss": 2.5}), ("train", 2, {"loss": 1.5, "mfu": 0.4})]
 
 
 @pytest.mark.parametrize("option", [NoTracker, TensorBoard, WeightsAndBiases])
