@@ -239,10 +239,22 @@ def _string_words(summary: Summary) -> str:
     best = {p["setting"]: p["accuracy_percent"] for c in tuned(summary) for p in c["points"]}
     known = {k: v for k, v in best.items() if v is not None}
     first = max(known, key=lambda k: known[k]) if known else "none"
+    wait = known.get("Wait x 2", 0.0)
+    lost = [k for k in ("Hmm x 2", "Alternatively x 2") if known.get(k, wait) < wait - 20]
+    taught = (
+        f" The model has read only “Wait” before a recheck: after {' or '.join(lost)} it loses the "
+        "thread, which says how it was taught, not which string is good."
+        if lost
+        else ""
+    )
+    banned = (
+        " Where the end is only banned, it writes “Wait” itself."
+        if abs(known.get("no string x 2", -100.0) - wait) < 5
+        else ""
+    )
     return (
         f"Best here: {first}. In the paper “Wait” is best on AIME24 and the strings differ by 3.3 "
-        "points there, one question in thirty. The puzzle model has seen only “Wait” before a "
-        "recheck, so that other strings fail here says how it was taught, not which string is good."
+        f"points there, one question in thirty.{taught}{banned}"
     )
 
 
@@ -317,20 +329,17 @@ def _waits_gain(summary: Summary, report: Path) -> str:
 def _wait_is_best(summary: Summary, report: Path) -> str:
     accuracy = {p["setting"]: p["accuracy_percent"] or 0.0 for p in _points(summary)}
     best = max(accuracy, key=lambda k: accuracy[k])
-    clear = any(row["clear"] == "clear" for row in _table(report, "ablation"))
-    answer = ("yes" if best.startswith("Wait") else "no") if clear else "not told apart"
+    same = [r["setting"] for r in _table(report, "ablation") if r["clear"] == "not told apart"]
+    if not best.startswith("Wait"):
+        answer = "no"
+    else:
+        answer = f"yes, but not told apart from {', '.join(same)}" if same else "yes"
     said = ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items())
-    return f"{answer}: {said}; {_told_apart(report)}"
+    return f"{answer}: {said}"
 
 
 def _points(summary: Summary) -> list[Mapping[str, Any]]:
     return [p for c in tuned(summary) for p in c["points"]]
-
-
-def _told_apart(report: Path) -> str:
-    rows = [r for r in _table(report, "ablation") if r["clear"]]
-    clear = sum(r["clear"] == "clear" for r in rows)
-    return f"{clear} of {len(rows)} differences to the first are clear"
 
 
 def _choice_matters(summary: Summary, report: Path) -> str:
@@ -359,6 +368,10 @@ def _forcing_is_best(summary: Summary, report: Path) -> str:
         slope = falls["scaling_per_doubling"]["value"]
         more = f"; rejection sampling has {slope:+.1f} points per doubling (−35 in the paper)"
     kept = "—" if control is None else f"{control:.0f}%"
+    for name, there in (("token_conditional", 40), ("step_conditional", 60)):
+        told = curves.get(name, {}).get("control_percent", {}).get("value")
+        if told is not None:
+            more += f"; {name.replace('_', '-')} keeps {told:.0f}% of what it is told ({there}%)"
     return (
         f"{answer}: best is {best.replace('_', ' ')} with {_best(curves[best]):.1f}%, "
         f"control of budget forcing {kept}{more}"

@@ -258,7 +258,7 @@ def _forest(ax: Axes, chart: Forest) -> None:
     ax.set_title(chart.title, loc="right")  # from the right: names leave little room
 
 
-def shortened(text: str, most: int = 44) -> str:
+def shortened(text: str, most: int = 54) -> str:
     """A name that leaves room for the picture."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
