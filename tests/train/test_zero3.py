@@ -97,7 +97,7 @@ def test_the_embedded_model_from_checkpoint_to_vllm(tmp_path: Path) -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed")
     recipe = {**COMMON, "batch_sequences": 16, "epochs": 1, "checkpoint_every_steps": 8}
     recipe |= {"micro_batch_tokens": 1200, "export_dtype": "bfloat16"}
-    recipe |= {"learning_rate": 1e-4}  # at 1e-3 twenty steps blow rounding up a hundred thousandfold
+    recipe |= {"learning_rate": 1e-4}  # at 1e-3 rounding errors grow 10^5-fold
     chosen = write_rows(tmp_path / "rows.parquet", puzzle_rows(320))
     alone, folder = tmp_path / "alone", tmp_path / "two_ranks"
     for place in (alone, folder):
