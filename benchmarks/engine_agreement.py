@@ -58,7 +58,9 @@ def main() -> None:
     chats = [prompts.chat(point, question) for question in questions]
     traces = []
     for name in ("transformers", "vllm"):
-        chosen = argparse.Namespace(engine=name, batch=None, no_sessions=False, block_tokens=None)
+        chosen = argparse.Namespace(
+            engine=name, batch=None, no_sessions=False, block_tokens=None, eager=False
+        )
         live = workload.start(chosen, model)
         run = workload.evaluate(live, model, questions, [point], chats=chats)
         say(f"{name}: {run.generated_tokens} tokens in {run.wall_seconds:.0f} s")

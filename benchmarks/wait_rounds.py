@@ -1,15 +1,19 @@
 """Wait x 4 without barriers against rounds with a barrier after each Wait (issue: Speed 2).
 
-    python benchmarks/wait_rounds.py --engine vllm [--prompts 64] [--segment 50] [--cap 512]
+    python benchmarks/wait_rounds.py [--prompts 64] [--segment 50] [--cap 512] [--rounds 6]
 
 Rounds are how s1's evaluation works: all prompts think, then all get their Wait, and so on; the
-slowest holds the rest. Both sides have the prefix cache and write the same tokens. Rounds are
-measured in blocks of ours (32 tokens on the CPU) and in vLLM's own, which is what s1's users get.
+slowest holds the rest. The peer is s1's way as its users have it, vLLM's `LLM.generate` at its own
+defaults (prefix cache on). Rounds through this project's engine, in blocks of the same size, tell
+how much of the difference is the barrier. The limit is one `LLM.generate` that knows every trace's
+length beforehand. All write the same tokens, in turns, on engines that are loaded side by side.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
+import sys
 import time
 from collections.abc import Sequence
 
@@ -21,6 +25,7 @@ from s1x.budget.policy import TokenIds
 from s1x.console import say
 from s1x.engine.engine import LiveEngine, Request
 from s1x.engine.live import run_in_loop
+from s1x.model.model import Model
 
 NUM_WAITS, ANSWER_TOKENS = 4, 16
 WAIT = "Wait"
@@ -76,12 +81,85 @@ def in_rounds(live: LiveEngine, chats: Sequence[Chat], cap: int) -> workload.Run
     return workload.Run(seconds, cpu, live.usage.generated_tokens - before, traces)
 
 
+class Peer:
+    """`LLM.generate` at vLLM's own defaults."""
+
+    def __init__(self, model: Model, enforce_eager: bool) -> None:
+        from vllm import LLM
+
+        self.llm = LLM(
+            model=model.path,
+            dtype="float32",
+            max_model_len=model.context_tokens,
+            skip_tokenizer_init=True,
+            enforce_eager=enforce_eager,
+        )
+
+    def write(
+        self, prefixes: Sequence[Sequence[int]], counts: Sequence[int], stops: Sequence[int]
+    ) -> list[list[int]]:
+        """A batch to its end."""
+        from vllm import SamplingParams
+
+        outputs = self.llm.generate(
+            [{"prompt_token_ids": list(prefix)} for prefix in prefixes],
+            [
+                SamplingParams(
+                    temperature=0,
+                    max_tokens=count,
+                    stop_token_ids=list(stops),
+                    ignore_eos=True,
+                    detokenize=False,
+                )
+                for count in counts
+            ],
+            use_tqdm=False,
+        )
+        return [list(output.outputs[0].token_ids) for output in outputs]
+
+    def in_rounds(self, chats: Sequence[Chat], cap: int) -> workload.Run:
+        """What s1's evaluation does."""
+        self.llm.reset_prefix_cache()
+        form = chats[0].format
+        wait, stops = form.encode(WAIT), [stop[0] for stop in form.thinking_stops]
+        traces: list[list[int]] = [[] for _ in chats]
+        ended = [False] * len(chats)
+        goes_on, generated = list(range(len(chats))), 0
+        begun, cpu = time.perf_counter(), time.process_time()
+        for after_wait in [False] + [True] * NUM_WAITS:
+            if after_wait:
+                goes_on = [i for i in goes_on if ended[i] and len(traces[i]) + len(wait) < cap]
+                for i in goes_on:
+                    traces[i] += wait
+            prefixes = [(*chats[i].prompt_ids, *traces[i]) for i in goes_on]
+            written = self.write(prefixes, [cap - len(traces[i]) for i in goes_on], stops)
+            for i, ids in zip(goes_on, written, strict=True):
+                generated += len(ids)
+                ended[i] = ids[-1] in stops
+                traces[i] += ids[:-1] if ended[i] else ids
+        for chat, trace, natural in zip(chats, traces, ended, strict=True):
+            trace += chat.closing_ids(trace, not natural) + (() if natural else form.cue)
+        prefixes = [(*chat.prompt_ids, *trace) for chat, trace in zip(chats, traces, strict=True)]
+        answers = self.write(prefixes, [ANSWER_TOKENS] * len(chats), [])
+        traces = [trace + answer for trace, answer in zip(traces, answers, strict=True)]
+        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+        return workload.Run(seconds, cpu, generated + sum(map(len, answers)), traces)
+
+    def at_once(self, chats: Sequence[Chat], lengths: Sequence[int]) -> workload.Run:
+        """As many tokens a prompt, and nothing that could hold one up."""
+        self.llm.reset_prefix_cache()
+        begun, cpu = time.perf_counter(), time.process_time()
+        written = self.write([chat.prompt_ids for chat in chats], lengths, [])
+        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+        return workload.Run(seconds, cpu, sum(map(len, written)), written)
+
+
 def main() -> None:
     """Measures and tells."""
     parser = workload.arguments(__doc__.splitlines()[0])
     parser.add_argument("--segment", type=int, default=50, help="mean tokens of a segment")
     parser.add_argument("--cap", type=int, default=512, help="thinking tokens at most")
-    options = parser.parse_args()
+    options = parser.parse_args(["--engine", "vllm", *sys.argv[1:]])
     model = workload.make_model(options)
     live = workload.start(options, model)
     questions = workload.problems(options.prompts)
@@ -93,29 +171,38 @@ def main() -> None:
         max_answer_tokens=ANSWER_TOKENS,
         answer_reserve_tokens=ANSWER_TOKENS,
     )
-    free, barred = [], []
+    peer = Peer(model, options.eager)
+    runs: dict[str, list[workload.Run]] = {}
     for _ in range(options.rounds):
-        free.append(workload.evaluate(live, model, questions, [point], chats=chats))
-        barred.append(in_rounds(live, chats, options.cap))
-    found = {"rounds": workload.best(barred)}
-    if options.engine == "vllm":
-        workload.finish()
-        live = workload.start(options, model, workload.DEFAULT_BLOCK_TOKENS)
-        barred = [in_rounds(live, chats, options.cap) for _ in range(options.rounds)]
-        found["rounds, vLLM's own blocks"] = workload.best(barred)
+        free = workload.evaluate(live, model, questions, [point], chats=chats)
+        lengths = [sum(written) for written in free.written]
+        for name, run in {
+            "no barrier": free,
+            "rounds, LLM.generate at its defaults": peer.in_rounds(chats, options.cap),
+            "rounds, the same engine and blocks": in_rounds(live, chats, options.cap),
+            "limit: lengths known beforehand": peer.at_once(chats, lengths),
+        }.items():
+            runs.setdefault(name, []).append(run)
+            time.sleep(3.0)  # vLLM waits busily for a while
     workload.finish()
-    ours = workload.best(free)
-    lengths = sorted(map(len, ours.traces))
-    middle = lengths[len(lengths) // 2]
-    say(f"engine {options.engine}, {options.prompts} prompts, Wait x {NUM_WAITS}")
-    say(f"traces of {lengths[0]} to {lengths[-1]} tokens, median {middle}")
-    say(f"no barrier: {ours.wall_seconds:.1f} s, {ours.generated_tokens} tokens")
-    for name, run in found.items():
-        same = sum(a == b for a, b in zip(ours.traces, run.traces, strict=True))
-        say(f"{name}: {run.wall_seconds:.1f} s, {run.generated_tokens} tokens")
-        say(f"  wall time {run.wall_seconds / ours.wall_seconds:.2f} times less")
-        say(f"  CPU time of this process {run.cpu_seconds / ours.cpu_seconds:.2f} times less")
-        say(f"  equal traces: {same} of {len(ours.traces)}")
+    ours = runs["no barrier"]
+    traces = ours[0].traces
+    spread = sorted(map(len, traces))
+    say(f"{options.prompts} prompts, Wait x {NUM_WAITS}, {options.rounds} rounds in turns")
+    say(f"traces of {spread[0]} to {spread[-1]} tokens, median {statistics.median(spread):.0f}")
+    for name, tried in runs.items():
+        seconds = [run.wall_seconds for run in tried]
+        best, middle = min(seconds), statistics.median(seconds)
+        say(f"{name}: best {best:.2f} s, median {middle:.2f} s, {tried[0].generated_tokens} tokens")
+        if tried is not ours:
+            ours_seconds = [run.wall_seconds for run in ours]
+            say(
+                f"  against no barrier: best {best / min(ours_seconds):.2f}, "
+                f"median {middle / statistics.median(ours_seconds):.2f}"
+            )
+        if name.startswith("rounds"):
+            same = sum(a == b for a, b in zip(traces, tried[0].traces, strict=True))
+            say(f"  equal traces: {same} of {len(traces)}")
 
 
 if __name__ == "__main__":

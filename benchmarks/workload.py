@@ -70,6 +70,7 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     parser.add_argument("--prompts", type=int, default=num_prompts)
     parser.add_argument("--batch", type=int, help="sequences in flight; default: the engine's own")
     parser.add_argument("--block-tokens", type=int, help="vLLM: of a block of the prefix cache")
+    parser.add_argument("--eager", action="store_true", help="vLLM: without compilation")
     parser.add_argument("--no-sessions", action="store_true", help="vLLM: plain requests only")
     parser.add_argument(
         "--rounds", type=int, default=1, help="repetitions; the best of each counts"
@@ -118,7 +119,11 @@ def start(options: argparse.Namespace, model: Model, block_tokens: int | None = 
     engine: Engine
     if options.engine == "vllm":
         blocks = block_tokens or options.block_tokens
-        engine = Vllm(sessions=not options.no_sessions, block_tokens=blocks)
+        engine = Vllm(
+            sessions=not options.no_sessions,
+            block_tokens=blocks,
+            enforce_eager=options.eager,
+        )
         engine = replace(engine, max_num_seqs=options.batch or engine.max_num_seqs)
     else:
         engine = Transformers()
