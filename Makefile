@@ -55,6 +55,7 @@ $(VENV)/.core: requirements/core.txt | $(PY)
 	  || $(PY) -m pip install -q torch==$(TORCH) --index-url $(TORCH_CPU_INDEX); \
 	fi
 	$(PY) -m pip install -q --no-deps -r requirements/core.txt
+	$(PY) -m pip install -q --no-deps -e .
 	@touch $@
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.core

@@ -12,12 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+from s1x.console import duration, say
+from s1x.report.gallery import figures_page
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from s1x.console import duration, say  # noqa: E402
-from s1x.report.gallery import figures_page  # noqa: E402
-
 TUNED = "evaluate.models=[fine_tuned]"
 SHOWN = {
     "thinking_budget": ("benchmark=[puzzles_hard,puzzles_new]",),
