@@ -4,13 +4,15 @@ A trace is one line an attempt, ``candidate > numbers verdict``, and ends in ``s
 teacher is a search with two habits of real reasoners:
 
 * **It gets careless.** A value one off (``near``) is sometimes taken for a hit; rarely among the
-first attempts, mostly later. Sometimes it then says "Wait", checks the candidate again, and goes
-on.
+first attempts, mostly later, and on easy questions sooner. Sometimes it then says "Wait", checks
+the candidate again, and goes on.
 * **It doubts.** After a real hit it sometimes says "Wait" and checks again; a recheck is strict.
 
 So a model that learns from it stops too early on long searches, and "Wait" makes it look again.
-*This is the whole reason why budget forcing with "Wait" gains in this world*: the gain is designed,
-it shows the mechanism and tests the tool, and it is no evidence about large models.
+*This is the whole reason why budget forcing with "Wait" gains in this world*, and the care that it
+takes with hard questions is most of what a selection of hard questions gains over a random one: the
+gains are designed, they show the mechanism and test the tool, and they are no evidence about large
+models.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from dataclasses import dataclass
 
 from s1x.puzzles.families import Attempt, Puzzle, verdict
 
+CAREFUL_ATTEMPTS = {"easy": 1, "medium": 2, "hard": 3}
+"""Attempts at the start of a search that are judged with care, by the question's level."""
+
 MAX_RECHECKS = 2
 """More would make the longest traces of easy questions longer than those of hard ones."""
 
@@ -28,8 +33,6 @@ MAX_RECHECKS = 2
 class Habits:
     """How careless and how doubtful the teacher is (probabilities, 0..1)."""
 
-    num_careful_attempts: int = 3
-    """Attempts at the start of a search that are judged with care."""
     early_take: float = 0.08
     """A near miss among the careful attempts is taken and the trace ends wrong."""
     early_take_then_wait: float = 0.06
@@ -70,7 +73,7 @@ def write_trace(puzzle: Puzzle, rng: random.Random, habits: Habits = HABITS) -> 
         lines.append(line)
         if not line.endswith("near"):
             continue
-        careful = index < habits.num_careful_attempts
+        careful = index < CAREFUL_ATTEMPTS[puzzle.level]
         take = habits.early_take if careful else habits.late_take
         take_then_wait = habits.early_take_then_wait if careful else habits.late_take_then_wait
         fate = rng.random()
