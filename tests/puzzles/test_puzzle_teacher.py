@@ -52,7 +52,9 @@ def test_a_wrong_answer_is_a_near_miss_and_waits_are_strict() -> None:
             assert "Wait" not in trace.text.split("\n")[-2]
 
 
-@pytest.mark.parametrize(("level", "low", "high"), [("easy", 0.83, 0.90), ("hard", 0.55, 0.65)])
+@pytest.mark.parametrize(
+    ("level", "low", "high"), [("easy", 0.65, 0.73), ("medium", 0.62, 0.70), ("hard", 0.55, 0.65)]
+)
 def test_how_often_the_teacher_is_right(level: str, low: float, high: float) -> None:
     rng = random.Random(level)
     assert level in LEVELS

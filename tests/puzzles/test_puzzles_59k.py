@@ -50,7 +50,7 @@ def test_faults_come_in_the_numbers_stated(pool: list[tuple[Row, tuple[str, ...]
         "missing_trace": 0.08,
         "cut_trace": 0.04,
         "short_trace": 0.06,
-        "wrong_attempt": 0.135,
+        "wrong_attempt": 0.283,
         "malformed_question": 0.05,
     }
     assert set(faults) == {*expected, "benchmark_overlap"}
