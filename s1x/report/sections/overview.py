@@ -15,7 +15,8 @@ PUZZLES = (
     "search; fine-tuning elicits the format. The world shows the mechanism and tests the tool; it "
     "is no evidence about large models.",
     "Part of the gain of the s1K-style selection over a random thousand is that it has more tokens "
-    "and more hard questions; the section on the chosen set has both numbers.",
+    "and more hard questions, and that the teacher was designed to take more care with those; the "
+    "section on the chosen set has the numbers.",
 )
 #: scales that run a tiny model; puzzles tell it too where the scale is not known
 SMALL_SCALES = ("laptop", "quick")
