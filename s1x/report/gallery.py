@@ -264,8 +264,8 @@ def _selection_words(summary: Summary) -> str:
     return (
         f"Order here, at the best setting of each: {order}. In the paper the whole pool is best on "
         "AIME24 (53.3), then s1K (50.0), and the three other thousands lose 13 to 23 points. Part "
-        "of the gain of s1K here is more tokens and more hard questions than a random thousand; and "
-        "the teacher, by design, takes more care with hard questions, so easy ones teach haste."
+        "of the gain of s1K here is more tokens and more hard questions than a random thousand. By "
+        "design the teacher takes more care with hard questions, so easy ones teach haste."
     )
 
 
