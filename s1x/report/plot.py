@@ -146,12 +146,15 @@ def _line(ax: Axes, line: Line) -> None:
 
 
 def _labels(ax: Axes, marks: list[tuple[Any, Any, str]]) -> None:
-    """Labels above their points, left out where they would run into the one before."""
-    last: tuple[float, float] | None = None
-    for index, (x, y, label) in enumerate(marks):
+    """Labels above their points, left out where they would run into another.
+
+    The natural length and the last point come first: they are what the others are read against.
+    """
+    placed: list[tuple[float, float]] = []
+    for mark in sorted(marks, key=lambda m: (m[2] != "natural", m is not marks[-1])):
+        x, y, label = mark
         place = (math.log2(x), y)
-        near = last is not None and place[0] - last[0] < 0.45 and abs(place[1] - last[1]) < 6
-        if near and index < len(marks) - 1:
+        if any(abs(place[0] - a) < 0.45 and abs(place[1] - b) < 6 for a, b in placed):
             continue
         ax.annotate(
             label,
@@ -162,7 +165,7 @@ def _labels(ax: Axes, marks: list[tuple[Any, Any, str]]) -> None:
             fontsize=7,
             color="#444444",
         )
-        last = place
+        placed.append(place)
 
 
 def _log2_axis(ax: Axes, chart: Lines) -> None:
