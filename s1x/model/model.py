@@ -64,11 +64,13 @@ class Model(Option):
         return str(folder) if looks_local else self.path
 
     def fingerprint(self) -> str:
-        """Hash of the weights' files (or of hub id and revision) and of the chat format."""
+        """Hash of the folder's files but its card (or of hub id and revision) and of the chat
+        format."""
         source = Path(self.source())
         content: Any = [self.path, self.revision]
         if source.is_dir():
-            content = [_file_mark(path) for path in sorted(source.iterdir()) if path.is_file()]
+            files = [p for p in sorted(source.iterdir()) if p.is_file() and p.suffix != ".md"]
+            content = [_file_mark(path) for path in files]
         unread = ("name", "path", "revision", "architecture")
         format_ = {k: v for k, v in asdict(self).items() if k not in unread}
         return fingerprint({"content": content, "format": format_})

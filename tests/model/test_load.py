@@ -22,6 +22,19 @@ def test_a_package_that_is_not_installed() -> None:
         Model(name="none", path="package:no_such_package/model").source()
 
 
+def test_a_corrected_card_makes_no_other_model(tmp_path: Path) -> None:
+    def mark() -> str:
+        return Model(name="m", path=str(tmp_path)).fingerprint()
+
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "README.md").write_text("a card")
+    first = mark()
+    (tmp_path / "README.md").write_text("a better card")
+    assert mark() == first
+    (tmp_path / "config.json").write_text('{"vocab_size": 7}')
+    assert mark() != first
+
+
 def test_weights_without_safetensors(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
     source = Source.of(Model(name="empty", path=str(tmp_path)))
@@ -33,8 +46,6 @@ def test_weights_without_safetensors(tmp_path: Path) -> None:
 
 def test_embedded_model_has_all_that_training_needs() -> None:
     folder = Path(__file__).parents[2] / "s1x" / "model" / "puzzle_base"
-    if not (folder / "config.json").exists():
-        pytest.skip("the embedded model is not built yet")
     model = Model(name="puzzle", path=str(folder), dtype="float32")
     tokenizer = load_tokenizer(model)
     assert tokenizer.pad_token
