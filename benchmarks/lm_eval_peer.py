@@ -2,7 +2,7 @@ r"""A whole curve against lm-evaluation-harness as its users run it: one run a b
 
     pip install --target /tmp/lm-eval --no-deps lm-eval==0.4.13 evaluate pytablewriter sacrebleu \
         DataProperty mbstrdecoder pathvalidate tabledata tcolorpy typepy rouge-score lxml nltk \
-        scikit-learn threadpoolctl narwhals sqlitedict word2number more_itertools tabulate \
+        scikit-learn scipy threadpoolctl narwhals sqlitedict word2number more_itertools tabulate \
         portalocker colorama
     PYTHONPATH=/tmp/lm-eval python benchmarks/lm_eval_peer.py --model FOLDER [--prompts 128]
 

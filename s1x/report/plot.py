@@ -175,9 +175,11 @@ def _log2_axis(ax: Axes, chart: Lines) -> None:
     if not xs:
         return
     low, high = math.floor(math.log2(min(xs))), math.ceil(math.log2(max(xs)))
-    step = max(1, math.ceil((high - low) / 9))
+    # octaves, as many as there is room for; half octaves where the points lie close together
+    step = 0.5 if max(xs) < 4 * min(xs) else max(1, math.ceil((high - low) / 9))
+    ticks = [2.0 ** (low + i * step) for i in range(int((high - low) / step) + 1)]
     ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_locator(FixedLocator([2.0**e for e in range(low, high + 1, step)]))
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.set_xlim(min(xs) / 1.45, max(xs) * 1.25)
