@@ -15,7 +15,8 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import workload
 
@@ -31,77 +32,82 @@ NUM_WAITS, ANSWER_TOKENS = 4, 16
 WAIT = "Wait"
 
 
-def in_rounds(live: LiveEngine, chats: Sequence[Chat], cap: int) -> workload.Run:
-    """All prompts do a segment, then all that ended theirs get their Wait and do the next."""
-    workload.forget(live)
-    before = live.usage.generated_tokens
-    form = chats[0].format
-    wait = form.encode(WAIT)
+#: continues each prefix by at most so many tokens, or to a stop token; answers when all are done
+Batch = Callable[[Sequence[TokenIds], Sequence[int], Sequence[int]], list[list[int]]]
 
-    async def write(prefix: TokenIds, count: int, stop: tuple[TokenIds, ...]) -> list[int]:
+
+def in_rounds(write: Batch, chats: Sequence[Chat], cap: int) -> workload.Run:
+    """All prompts do a segment, then all that ended theirs get their Wait and do the next."""
+    form = chats[0].format
+    wait, stops = form.encode(WAIT), [stop[0] for stop in form.thinking_stops]
+    traces: list[list[int]] = [[] for _ in chats]
+    ended = [False] * len(chats)
+    goes_on, generated = list(range(len(chats))), 0
+    begun, cpu = time.perf_counter(), time.process_time()
+    for after_wait in [False] + [True] * NUM_WAITS:
+        if after_wait:
+            goes_on = [i for i in goes_on if ended[i] and len(traces[i]) + len(wait) < cap]
+            for i in goes_on:
+                traces[i] += wait
+        prefixes = [(*chats[i].prompt_ids, *traces[i]) for i in goes_on]
+        written = write(prefixes, [cap - len(traces[i]) for i in goes_on], stops)
+        for i, ids in zip(goes_on, written, strict=True):
+            generated += len(ids)
+            ended[i] = ids[-1] in stops
+            traces[i] += ids[:-1] if ended[i] else ids
+    for chat, trace, natural in zip(chats, traces, ended, strict=True):
+        trace += chat.closing_ids(trace, not natural) + (() if natural else form.cue)
+    prefixes = [(*chat.prompt_ids, *trace) for chat, trace in zip(chats, traces, strict=True)]
+    answers = write(prefixes, [ANSWER_TOKENS] * len(chats), [])
+    traces = [trace + answer for trace, answer in zip(traces, answers, strict=True)]
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    return workload.Run(seconds, cpu, generated + sum(map(len, answers)), traces)
+
+
+def at_once(write: Batch, chats: Sequence[Chat], lengths: Sequence[int]) -> workload.Run:
+    """As many tokens a prompt as are asked for, and nothing that could hold one up."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    written = write([chat.prompt_ids for chat in chats], lengths, [])
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    return workload.Run(seconds, cpu, sum(map(len, written)), written)
+
+
+def through_our_engine(live: LiveEngine) -> Batch:
+    """Plain requests of this project's engine."""
+
+    async def one(prefix: TokenIds, count: int, stops: Sequence[int]) -> list[int]:
         got: list[int] = []
 
         def keep(ids: Sequence[int]) -> bool:
             got.extend(ids)
             return True
 
+        stop = tuple((token,) for token in stops)
         await live.generate(Request(prefix, count, stop, may_go_on=False), keep)
         return got
 
-    async def think(chat: Chat, trace: list[int]) -> bool:
-        got = await write((*chat.prompt_ids, *trace), cap - len(trace), form.thinking_stops)
-        ended = (got[-1],) in form.thinking_stops
-        trace += got[:-1] if ended else got
-        return ended
-
-    async def rounds() -> list[list[int]]:
-        traces: list[list[int]] = [[] for _ in chats]
-        ended = await asyncio.gather(*map(think, chats, traces))
-        for _ in range(NUM_WAITS):
-            fits = [len(trace) + len(wait) < cap for trace in traces]
-            goes_on = [i for i in range(len(chats)) if ended[i] and fits[i]]
-            for i in goes_on:
-                traces[i] += wait
-            found = await asyncio.gather(*(think(chats[i], traces[i]) for i in goes_on))
-            for i, natural in zip(goes_on, found, strict=True):
-                ended[i] = natural
-        for chat, trace, natural in zip(chats, traces, ended, strict=True):
-            trace += chat.closing_ids(trace, not natural) + (() if natural else form.cue)
-        answers = await asyncio.gather(
-            *(
-                write((*chat.prompt_ids, *trace), ANSWER_TOKENS, ())
-                for chat, trace in zip(chats, traces, strict=True)
-            )
-        )
-        return [trace + answer for trace, answer in zip(traces, answers, strict=True)]
-
-    begun, cpu = time.perf_counter(), time.process_time()
-    traces = run_in_loop(rounds())
-    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    return workload.Run(seconds, cpu, live.usage.generated_tokens - before, traces)
-
-
-class Peer:
-    """`LLM.generate` at vLLM's own defaults."""
-
-    def __init__(self, model: Model, enforce_eager: bool) -> None:
-        from vllm import LLM
-
-        self.llm = LLM(
-            model=model.path,
-            dtype="float32",
-            max_model_len=model.context_tokens,
-            skip_tokenizer_init=True,
-            enforce_eager=enforce_eager,
-        )
+    async def all_of(
+        prefixes: Sequence[TokenIds], counts: Sequence[int], stops: Sequence[int]
+    ) -> list[list[int]]:
+        pairs = zip(prefixes, counts, strict=True)
+        return await asyncio.gather(*(one(prefix, count, stops) for prefix, count in pairs))
 
     def write(
-        self, prefixes: Sequence[Sequence[int]], counts: Sequence[int], stops: Sequence[int]
+        prefixes: Sequence[TokenIds], counts: Sequence[int], stops: Sequence[int]
     ) -> list[list[int]]:
-        """A batch to its end."""
-        from vllm import SamplingParams
+        return run_in_loop(all_of(prefixes, counts, stops))
 
-        outputs = self.llm.generate(
+    return write
+
+
+def through_llm(llm: Any) -> Batch:
+    """`LLM.generate`."""
+    from vllm import SamplingParams
+
+    def write(
+        prefixes: Sequence[TokenIds], counts: Sequence[int], stops: Sequence[int]
+    ) -> list[list[int]]:
+        outputs = llm.generate(
             [{"prompt_token_ids": list(prefix)} for prefix in prefixes],
             [
                 SamplingParams(
@@ -117,41 +123,20 @@ class Peer:
         )
         return [list(output.outputs[0].token_ids) for output in outputs]
 
-    def in_rounds(self, chats: Sequence[Chat], cap: int) -> workload.Run:
-        """What s1's evaluation does."""
-        self.llm.reset_prefix_cache()
-        form = chats[0].format
-        wait, stops = form.encode(WAIT), [stop[0] for stop in form.thinking_stops]
-        traces: list[list[int]] = [[] for _ in chats]
-        ended = [False] * len(chats)
-        goes_on, generated = list(range(len(chats))), 0
-        begun, cpu = time.perf_counter(), time.process_time()
-        for after_wait in [False] + [True] * NUM_WAITS:
-            if after_wait:
-                goes_on = [i for i in goes_on if ended[i] and len(traces[i]) + len(wait) < cap]
-                for i in goes_on:
-                    traces[i] += wait
-            prefixes = [(*chats[i].prompt_ids, *traces[i]) for i in goes_on]
-            written = self.write(prefixes, [cap - len(traces[i]) for i in goes_on], stops)
-            for i, ids in zip(goes_on, written, strict=True):
-                generated += len(ids)
-                ended[i] = ids[-1] in stops
-                traces[i] += ids[:-1] if ended[i] else ids
-        for chat, trace, natural in zip(chats, traces, ended, strict=True):
-            trace += chat.closing_ids(trace, not natural) + (() if natural else form.cue)
-        prefixes = [(*chat.prompt_ids, *trace) for chat, trace in zip(chats, traces, strict=True)]
-        answers = self.write(prefixes, [ANSWER_TOKENS] * len(chats), [])
-        traces = [trace + answer for trace, answer in zip(traces, answers, strict=True)]
-        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
-        return workload.Run(seconds, cpu, generated + sum(map(len, answers)), traces)
+    return write
 
-    def at_once(self, chats: Sequence[Chat], lengths: Sequence[int]) -> workload.Run:
-        """As many tokens a prompt, and nothing that could hold one up."""
-        self.llm.reset_prefix_cache()
-        begun, cpu = time.perf_counter(), time.process_time()
-        written = self.write([chat.prompt_ids for chat in chats], lengths, [])
-        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
-        return workload.Run(seconds, cpu, sum(map(len, written)), written)
+
+def start_llm(model: Model, enforce_eager: bool) -> Any:
+    """vLLM as its users start it."""
+    from vllm import LLM
+
+    return LLM(
+        model=model.path,
+        dtype="float32",
+        max_model_len=model.context_tokens,
+        skip_tokenizer_init=True,
+        enforce_eager=enforce_eager,
+    )
 
 
 def main() -> None:
@@ -171,37 +156,45 @@ def main() -> None:
         max_answer_tokens=ANSWER_TOKENS,
         answer_reserve_tokens=ANSWER_TOKENS,
     )
-    peer = Peer(model, options.eager)
-    runs: dict[str, list[workload.Run]] = {}
+    llm = start_llm(model, options.eager)
+    theirs, same_engine = through_llm(llm), through_our_engine(live)
+
+    def free() -> workload.Run:
+        return workload.evaluate(live, model, questions, [point], chats=chats)
+
+    lengths = [sum(written) for written in free().written]
+    ways: dict[str, Callable[[], workload.Run]] = {
+        "no barrier": free,
+        "rounds, LLM.generate at its defaults": lambda: in_rounds(theirs, chats, options.cap),
+        "rounds, the same engine and blocks": lambda: in_rounds(same_engine, chats, options.cap),
+        "limit: lengths known beforehand": lambda: at_once(theirs, chats, lengths),
+    }
+    runs: dict[str, list[workload.Run]] = {name: [] for name in ways}
     for _ in range(options.rounds):
-        free = workload.evaluate(live, model, questions, [point], chats=chats)
-        lengths = [sum(written) for written in free.written]
-        for name, run in {
-            "no barrier": free,
-            "rounds, LLM.generate at its defaults": peer.in_rounds(chats, options.cap),
-            "rounds, the same engine and blocks": in_rounds(live, chats, options.cap),
-            "limit: lengths known beforehand": peer.at_once(chats, lengths),
-        }.items():
-            runs.setdefault(name, []).append(run)
+        for name, run in ways.items():
             time.sleep(3.0)  # vLLM waits busily for a while
+            workload.forget(live)
+            llm.reset_prefix_cache()
+            runs[name].append(run())
     workload.finish()
     ours = runs["no barrier"]
     traces = ours[0].traces
     spread = sorted(map(len, traces))
     say(f"{options.prompts} prompts, Wait x {NUM_WAITS}, {options.rounds} rounds in turns")
     say(f"traces of {spread[0]} to {spread[-1]} tokens, median {statistics.median(spread):.0f}")
-    for name, tried in runs.items():
-        seconds = [run.wall_seconds for run in tried]
+    for name, measured in runs.items():
+        seconds = [run.wall_seconds for run in measured]
         best, middle = min(seconds), statistics.median(seconds)
-        say(f"{name}: best {best:.2f} s, median {middle:.2f} s, {tried[0].generated_tokens} tokens")
-        if tried is not ours:
+        tokens = measured[0].generated_tokens
+        say(f"{name}: best {best:.2f} s, median {middle:.2f} s, {tokens} tokens")
+        if measured is not ours:
             ours_seconds = [run.wall_seconds for run in ours]
             say(
                 f"  against no barrier: best {best / min(ours_seconds):.2f}, "
                 f"median {middle / statistics.median(ours_seconds):.2f}"
             )
         if name.startswith("rounds"):
-            same = sum(a == b for a, b in zip(traces, tried[0].traces, strict=True))
+            same = sum(a == b for a, b in zip(traces, measured[0].traces, strict=True))
             say(f"  equal traces: {same} of {len(traces)}")
 
 
