@@ -13,10 +13,11 @@ differs. Option modules import nothing heavy at their top: they are all read at 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, TypeVar
 
+from s1x.classes import source_hash
 from s1x.errors import SettingError
 
 T = TypeVar("T", bound="type[Option]")
@@ -35,6 +36,7 @@ def setting(
     at_most: float | None = None,
     choices: Sequence[Any] | None = None,
     remedy: str = "",
+    affects_result: bool = True,
 ) -> Any:
     """A dataclass field with its documentation and limits.
 
@@ -45,6 +47,8 @@ def setting(
         at_least, above, at_most: limits of a number (None values of optional fields pass).
         choices: the values allowed.
         remedy: what the user should do instead, put at the end of the error.
+        affects_result: False for what can change no result (hosts, ports, batch sizes of
+            inference, how many checkpoints are kept): it stays out of fingerprints.
     """
     if default is MISSING and factory is MISSING:
         default = "???"  # OmegaConf's mark of a value that must be given
@@ -55,6 +59,7 @@ def setting(
         "at_most": at_most,
         "choices": tuple(choices) if choices is not None else None,
         "remedy": remedy,
+        "affects_result": affects_result,
     }
     return dataclasses.field(default=default, default_factory=factory, metadata=metadata)
 
@@ -70,6 +75,32 @@ class Option:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), field.metadata)
+
+
+def result_settings(option: Option) -> dict[str, Any]:
+    """What of an option can change a result, as plain values for a fingerprint.
+
+    The settings marked `affects_result=False` are left out, in nested options too; the class is
+    named, and a class that is not of s1x comes with the hash of its source.
+    """
+    cls = type(option)
+    values = {"_target_": f"{cls.__module__}.{cls.__qualname__}"}
+    if source := source_hash(cls):
+        values["_source_"] = source
+    for field in dataclasses.fields(option):
+        if field.init and field.metadata.get("affects_result", True):
+            values[field.name] = _plain(getattr(option, field.name))
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Option):
+        return result_settings(value)
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
 
 
 def _check(name: str, value: Any, limits: Any) -> None:
@@ -97,8 +128,9 @@ def option(group: str, name: str) -> Callable[[T], T]:
     """Registers an option class under `conf/<group>/<name>.yaml`'s schema."""
 
     def register(cls: T) -> T:
-        assert name not in REGISTRY.setdefault(group, {}), f"{group}/{name} declared twice"
-        REGISTRY[group][name] = cls
+        options = REGISTRY.setdefault(group, {})
+        assert name not in options, f"{group}/{name} declared twice"
+        options[name] = cls
         return cls
 
     return register

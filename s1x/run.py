@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from s1x.artifact import Artifact, Artifacts, fingerprint
 from s1x.benchmark.problem import Problem
+from s1x.classes import source_hash
 from s1x.config import STAGES, Config, benchmarks_named, load, model_named, options_of
 from s1x.config import build as build_option
 from s1x.console import duration, say, say_once
@@ -32,6 +33,7 @@ from s1x.energy import Meter
 from s1x.errors import UserError
 from s1x.latest import finish_report
 from s1x.model.model import Model
+from s1x.option import Option, result_settings
 
 RUN_FILE = "run.json"
 #: raised when a stage's output changes its meaning, so that old artifacts are not taken for new
@@ -383,9 +385,13 @@ class Run:
     # -- fingerprints -----------------------------------------------------------------------------
 
     def _node(self, key: str) -> dict[str, Any]:
-        values = OmegaConf.to_container(self.cfg[key], resolve=True)
+        """A group's settings that can change a result, as plain values."""
+        option = build_option(self.cfg[key], key)
+        if isinstance(option, Option):
+            return result_settings(option)
+        values = OmegaConf.to_container(self.cfg[key], resolve=True)  # a user's class of any kind
         assert isinstance(values, dict)
-        return {str(k): v for k, v in values.items()}
+        return {**{str(k): v for k, v in values.items()}, "_source_": source_hash(type(option))}
 
     def _annotated(self) -> Artifact | None:
         """The annotated pool, where this run or an earlier one with these settings made it."""
