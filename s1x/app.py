@@ -19,10 +19,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from s1x.config import CONF, register
+from s1x.config import CONF
 from s1x.console import say
 from s1x.errors import UserError
 from s1x.messages import explain, help_text
+from s1x.schema import register
 
 #: libraries whose bars and warnings would stand between ours; threads that wait without spinning
 QUIET = {

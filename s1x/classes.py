@@ -28,27 +28,36 @@ def nearest(name: object, names: Iterable[object], otherwise: str = "") -> str:
     return f"did you mean {found[0]}?" if found else otherwise
 
 
-def load_class(path: str, key: str) -> type:
-    """The class at a dotted path.
+def load_named(path: str, key: str) -> object:
+    """What stands at a dotted path.
 
     Args:
-        path: "package.module.Class".
+        path: "package.module.name".
         key: the setting that names it, for the error.
 
     Raises:
-        UserError: nothing can be imported there, or it is no class.
+        UserError: nothing can be imported there.
     """
     module, _, name = path.rpartition(".")
     try:
-        found = vars(importlib.import_module(module))[name]
+        return vars(importlib.import_module(module))[name]
     except (ImportError, KeyError, ValueError, SyntaxError) as error:
         reason = f"{module} has no {name}" if isinstance(error, KeyError) else str(error)
         raise UserError(
             f"{key} {path} cannot be imported ({reason}); "
             "check the name and that its package is installed"
         ) from None
+
+
+def load_class(path: str, key: str) -> type:
+    """The class at a dotted path.
+
+    Raises:
+        UserError: nothing can be imported there, or it is no class.
+    """
+    found = load_named(path, key)
     if not isinstance(found, type):
-        raise UserError(f"{key} {path} must be a class, got {type(found).__name__}")
+        raise UserError(f"{key} {path} must be a class, got a {type(found).__name__}")
     return found
 
 

@@ -1,34 +1,32 @@
 """From Hydra's composed configuration to checked objects.
 
-Every option class (`s1x.option`) becomes a Hydra schema `/schema/<group>/<name>`, to which
-`conf/<group>/<name>.yaml` adds what differs. Hydra and OmegaConf then check keys and types while
-composing; `build` makes the object, which checks its limits. Nothing heavy is imported on the way.
+Every option class (`s1x.option`) is a Hydra schema `/schema/<group>/<name>` (`s1x.schema`), to
+which `conf/<group>/<name>.yaml` adds what differs. Hydra and OmegaConf then check keys and types
+while composing; `build` makes the object, which checks its limits.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
-import pkgutil
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from s1x.classes import load_named, nearest
 from s1x.errors import SettingError, UserError
-from s1x.option import REGISTRY, Option, option, setting
+from s1x.option import Option, option, setting
+from s1x.schema import register
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 
 #: swappable groups, each a folder of conf/ and a package of s1x/ (DESIGN: the pieces that swap)
 GROUPS = ("pool", "selection", "model", "train", "engine", "budget", "benchmark", "tracker")
-PACKAGES = (*GROUPS[:-1], "report", "annotate")
 
 #: settings of no group, each a node of its own
 PARTS = ("sampling", "evaluate", "report", "prices", "store", "annotate")
@@ -150,66 +148,10 @@ class Root(Option):
             for name in getattr(self, field):
                 if name not in STAGES and not (field == "force" and name == "pool"):
                     raise SettingError(
-                        field, f"of {', '.join(STAGES)}", name, _nearest(name, STAGES)
+                        field, f"of {', '.join(STAGES)}", name, nearest(name, STAGES)
                     )
         if not self.stages:
             raise SettingError("stages", "at least one of " + ", ".join(STAGES), [])
-
-
-def _nearest(name: str, names: Any) -> str:
-    import difflib
-
-    found = difflib.get_close_matches(str(name), list(map(str, names)), 1, 0.5)
-    return f"did you mean {found[0]}?" if found else ""
-
-
-def import_options() -> None:
-    """Imports every option module, which fills `REGISTRY`. They are light by rule (and by test)."""
-    for package in PACKAGES:
-        module = importlib.import_module(f"s1x.{package}")
-        for info in pkgutil.iter_modules(module.__path__):
-            importlib.import_module(f"s1x.{package}.{info.name}")
-
-
-def register() -> None:
-    """Puts every option's schema into Hydra's config store. Safe to call twice."""
-    import_options()
-    store = ConfigStore.instance()
-    for group, options in REGISTRY.items():
-        for name, cls in options.items():
-            node = _writable(_schema(cls))
-            store.store(
-                group=f"schema/{group}", name=name, node=_open(node) if cls is Root else node
-            )
-
-
-def _schema(cls: type[Option]) -> type:
-    target = dataclasses.field(default=f"{cls.__module__}.{cls.__qualname__}")
-    fields = [("_target_", str, target)]
-    return dataclasses.make_dataclass(cls.__name__, fields, bases=(cls,), frozen=True)
-
-
-def _writable(schema: type[Option]) -> DictConfig:
-    """The schema as a node that YAML may change (OmegaConf makes frozen classes read-only).
-
-    Mappings such as `columns` take new keys from the command line too.
-    """
-    node: DictConfig = OmegaConf.structured(schema)
-    pending: list[Any] = [node]
-    while pending:
-        found = pending.pop()
-        if isinstance(found, DictConfig) and not found._is_none() and not found._is_missing():
-            OmegaConf.set_readonly(found, None)
-            if not dataclasses.is_dataclass(found._metadata.object_type):
-                OmegaConf.set_struct(found, False)  # a mapping whose keys are the user's
-            pending += [found._get_node(key) for key in found]
-    return node
-
-
-def _open(node: DictConfig) -> DictConfig:
-    """The root's typed settings as a plain node, beside which the groups can stand."""
-    typed = {key: node._get_node(key) for key in node if key != "_target_"}
-    return DictConfig(typed)
 
 
 def build(node: DictConfig, key: str) -> Any:
@@ -230,12 +172,12 @@ def build(node: DictConfig, key: str) -> Any:
 
 def _construct(values: dict[str, Any], key: str) -> Any:
     values = dict(values)
-    cls: Any = _class(values.pop("_target_"), key)
+    cls: Any = load_named(values.pop("_target_"), f"{key}._target_")
     if dataclasses.is_dataclass(cls):
         names = [f.name for f in dataclasses.fields(cls)]
         for name in values:
             if name not in names:
-                hint = _nearest(name, names) or f"it has {', '.join(names)}"
+                hint = nearest(name, names) or f"it has {', '.join(names)}"
                 raise UserError(f"{key}.{name} is not a setting of {_name(cls)}; {hint}")
         for name, kind in _nested(cls).items():
             if isinstance(values.get(name), dict):
@@ -264,17 +206,6 @@ def _make(cls: Any, values: dict[str, Any], key: str) -> Any:
         raise error.under(key) from None
     except TypeError as error:
         raise UserError(f"{key}: {error}") from None
-
-
-def _class(path: str, key: str) -> Any:
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{key}._target_ {path} cannot be imported ({error}); "
-            "check the name and that its package is installed"
-        ) from None
 
 
 def _plain(node: DictConfig, key: str) -> dict[str, Any]:
@@ -357,7 +288,7 @@ def _check_option(group: str, name: str, key: str) -> None:
     if name not in known:
         raise UserError(
             f"{key} names {name}, which is no option of {group}; "
-            + (_nearest(name, known) or f"there are {', '.join(known)}")
+            + (nearest(name, known) or f"there are {', '.join(known)}")
         )
 
 
@@ -392,7 +323,7 @@ def load(cfg: DictConfig) -> Config:
     known = [*root_names, *GROUPS, *PARTS, "pretrain"]
     for key in map(str, cfg):
         if key not in known:
-            raise UserError(f"{key} is not a setting; {_nearest(key, known)}")
+            raise UserError(f"{key} is not a setting; {nearest(key, known)}")
     root = {name: cfg[name] for name in root_names}
     values = _plain(OmegaConf.create(root), "config")
     try:

@@ -79,19 +79,12 @@ def _unknown_group(match: re.Match[str]) -> str:
 
 
 def _unknown_key(match: re.Match[str]) -> str:
-    key = match[1]
+    key, cls = match["key"], match["cls"]
     group, _, name = key.rpartition(".")
-    names = (
-        sorted(
-            {
-                f
-                for cls in REGISTRY.get(group.split(".")[0], {}).values()
-                for f in cls.__dataclass_fields__
-            }
-        )
-        if group
-        else _root_names()
-    )
+    options = REGISTRY.get(group.split(".")[0], {}).values()
+    names = sorted({f for c in options if c.__name__ == cls for f in c.__dataclass_fields__})
+    if not group:
+        names = _root_names()
     remedy = _near(name, names) if names else "see python run.py --cfg job"
     return f"{key} is not a setting here; {remedy}"
 
@@ -109,11 +102,15 @@ def _wrong_type(match: re.Match[str]) -> str:
 _PATTERNS = (
     (r"In '[^']*': Could not find '([^']+)'", _unknown_option),
     (r"Could not find '([^']+/[^']+)'", _unknown_option),
-    (r"Could not override '([\w.]+)'\.\s*\n?.*is not in struct", _unknown_key),
+    (
+        r"Could not override '(?P<key>[\w.]+)'\.\s*\n?.*is not in struct"
+        r"(?:.*object_type=(?P<cls>\w+))?",
+        _unknown_key,
+    ),
     (r"Could not override '([\w]+)'", _unknown_group),
     (
         r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+).*?full_key: ([\w.\[\]]+)",
         _wrong_type,
     ),
-    (r"Key '[^']+' not in '\w+'\s*full_key: ([\w.]+)", _unknown_key),
+    (r"Key '[^']+' not in '(?P<cls>\w+)'\s*full_key: (?P<key>[\w.]+)", _unknown_key),
 )

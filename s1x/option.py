@@ -2,7 +2,7 @@
 
 The class is the schema (Hydra checks keys and types against it), the defaults, the limits (checked
 when it is built) and the documentation of an option; `conf/<group>/<name>.yaml` holds only what
-differs. Option modules import nothing heavy at their top: they are all read at every start.
+differs. An option's module is imported when a configuration names it (`option_class`).
 
     @option("budget", "budget_forcing")
     @dataclass(frozen=True)
@@ -13,17 +13,35 @@ differs. Option modules import nothing heavy at their top: they are all read at 
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, TypeVar
 
-from s1x.classes import source_hash
-from s1x.errors import SettingError
+from s1x.classes import load_class, nearest, source_hash
+from s1x.errors import SettingError, UserError
 
 T = TypeVar("T", bound="type[Option]")
 
-#: group → option name → class; filled by the decorator, read by `s1x.config` and by the tests.
+#: group → option name → class; filled by the decorator as option modules are imported.
 REGISTRY: dict[str, dict[str, type[Option]]] = {}
+
+#: the package of each group's options: a module for each option, of its name
+PACKAGES = {
+    "pool": "s1x.pool",
+    "selection": "s1x.selection",
+    "selection_step": "s1x.selection",
+    "model": "s1x.model",
+    "train": "s1x.train",
+    "pretrain": "s1x.train",
+    "engine": "s1x.engine",
+    "budget": "s1x.budget",
+    "benchmark": "s1x.benchmark",
+    "grader": "s1x.benchmark",
+    "tracker": "s1x.report",
+    "annotate": "s1x.annotate",
+}
 
 
 def setting(
@@ -122,6 +140,37 @@ def _check(name: str, value: Any, limits: Any) -> None:
         raise SettingError(name, f"more than {above}", value, remedy)
     if at_most is not None and value > at_most:
         raise SettingError(name, f"{at_most} or less", value, remedy)
+
+
+def option_class(group: str, name: str, key: str) -> type[Option]:
+    """The option's class; its module is imported now, if it was not before.
+
+    Args:
+        group: "budget", or a group of parts such as "grader".
+        name: as registered, or the dotted path of a class of the user's own.
+        key: the setting that names it, for the error.
+
+    Raises:
+        UserError: no such option, or a class that is none.
+    """
+    known = REGISTRY.setdefault(group, {})
+    if name not in known and "." in name:
+        found = load_class(name, key)
+        if not issubclass(found, Option):
+            raise UserError(f"{key} {name} must be an Option (s1x.option)")
+        return found
+    if name not in known and group in PACKAGES:
+        package = importlib.import_module(PACKAGES[group])
+        modules = [info.name for info in pkgutil.iter_modules(package.__path__)]
+        # the module of its name; one of another name is found by looking at all of them
+        for module in [name, *modules] if name in modules else modules:
+            if name in known:
+                break
+            importlib.import_module(f"{package.__name__}.{module}")
+    if name not in known:
+        must = f"one of {', '.join(sorted(known))}, or the dotted path of a class"
+        raise SettingError(key, must, name, nearest(name, known))
+    return known[name]
 
 
 def option(group: str, name: str) -> Callable[[T], T]:

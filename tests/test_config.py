@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -10,17 +12,17 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 import s1x.app  # noqa: F401 - registers the resolvers
 from s1x.config import CONF, GROUPS, ROOT, build, load, register
 from s1x.errors import UserError
-from s1x.option import REGISTRY
+from s1x.option import PACKAGES, REGISTRY, option_class
 from s1x.plan import Machine, check_samples
 
 register()
 
-PACKAGE = {"tracker": "report"}
 #: fields that the user must give, with a value for the test
 NEEDED = {
     ("pool", "jsonl"): ["pool.path=README.md"],
@@ -65,24 +67,52 @@ def test_every_experiment_loads_at_every_scale(experiment: str, scale: str) -> N
     "group", [g for g in GROUPS if g not in ("model", "selection", "benchmark")]
 )
 def test_an_option_has_the_same_name_in_conf_and_package(group: str) -> None:
-    package = PACKAGE.get(group, group)
+    package = PACKAGES[group]
+    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{info.name}")
     for name, cls in REGISTRY[group].items():
-        assert cls.__module__ == f"s1x.{package}.{name}", f"{group}/{name} is in {cls.__module__}"
+        assert cls.__module__ == f"{package}.{name}", f"{group}/{name} is in {cls.__module__}"
         assert any(
             f"/schema/{group}@_here_: {name}" in path.read_text()
             for path in (CONF / group).glob("*.yaml")
         ), f"no YAML of conf/{group} uses the option {name}"
 
 
-def test_option_modules_import_nothing_heavy() -> None:
-    heavy = ["torch", "transformers", "vllm", "deepspeed", "wandb", "datasets", "pyarrow"]
-    heavy += ["lightning", "matplotlib"]
+def test_composing_imports_the_options_in_use_and_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "vllm", "deepspeed", "wandb", "datasets", "lightning"]
+    unused = ["s1x.engine.vllm", "s1x.engine.openai", "s1x.budget.early_exit", "s1x.report.wandb"]
     code = (
-        "import sys, s1x.config as c; c.register(); "
-        f"print([m for m in {heavy!r} if m in sys.modules])"
+        "import sys; from s1x import app; sys.argv = ['run.py', '--cfg', 'job']; app.main(); "
+        f"print([m for m in {heavy + unused} if m in sys.modules], file=sys.stderr)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert out.stdout.strip() == "[]", out.stdout + out.stderr
+    assert out.stderr.strip() == "[]", out.stdout + out.stderr
+
+
+def test_an_extension_names_its_own_schema_by_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_schema.py").write_text(
+        "import dataclasses\nfrom s1x.budget.budget_forcing import BudgetForcing\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Own(BudgetForcing):\n    courage: int = 3\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "conf" / "budget").mkdir(parents=True)
+    yaml = "defaults:\n  - /schema/budget@_here_: own_schema.Own\n  - _self_\nnum_waits: 2\n"
+    (tmp_path / "conf" / "budget" / "own.yaml").write_text(yaml, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg = composed(f"hydra.searchpath=[file://{tmp_path}/conf]", "budget=own", "budget.courage=4")
+    budget = build(cfg.budget, "budget")
+    assert (type(budget).__name__, budget.courage, budget.num_waits) == ("Own", 4, 2)
+    with pytest.raises(ConfigCompositionException):
+        composed(f"hydra.searchpath=[file://{tmp_path}/conf]", "budget=own", "budget.courage=x")
+
+
+def test_an_unknown_option_of_parts_is_told_with_the_nearest() -> None:
+    assert option_class("grader", "exact", "grader").__name__ == "Exact"
+    with pytest.raises(UserError, match="did you mean math"):
+        option_class("grader", "maths", "grader")
 
 
 def readme_commands() -> list[str]:

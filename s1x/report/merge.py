@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from s1x.option import REGISTRY
+from s1x.errors import UserError
+from s1x.option import option_class
 from s1x.report.inputs import Run, Series
 
 
@@ -43,8 +44,10 @@ def join_points(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 def dials(policy: str) -> tuple[str, ...]:
     """The settings that make a policy's curve, as its class declares them."""
-    found = REGISTRY.get("budget", {}).get(policy)
-    own = getattr(found, "dials", ())
+    try:
+        own = getattr(option_class("budget", policy, "policy"), "dials", ())
+    except UserError:  # a class of the user's own, known by its name only
+        own = ()
     return tuple(own) or ("max_thinking_tokens", "num_waits", "min_thinking_tokens")
 
 
