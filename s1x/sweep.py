@@ -14,6 +14,7 @@ from s1x.artifact import Artifacts
 from s1x.console import say
 from s1x.errors import UserError
 from s1x.latest import finish_report
+from s1x.report.others import own_context, place
 from s1x.run import RUN_FILE, VERSIONS
 
 FAILED_FILE = "failed.txt"
@@ -29,16 +30,28 @@ def report_sweep(config: DictConfig, folder: Path) -> int:
     for path in failed:
         say(f"Job {path.parent.name} failed: {path.read_text().strip()}")
     if list(folder.glob(f"*/{RUN_FILE}")):
-        report_on(str(folder / "*"), Path(config.output), config.report.title, config.force)
+        pattern = str(Path(glob.escape(str(folder))) / "*")
+        report_on(pattern, Path(config.output), config.report.title, config.force, own=True)
     if failed:
         say(f"{len(failed)} of the sweep's jobs failed; the same command runs only what is missing")
     return 1 if failed else 0
 
 
 def report_on(
-    pattern: str, output: Path, title: str | None = None, force: Sequence[str] = ()
+    pattern: str,
+    output: Path,
+    title: str | None = None,
+    force: Sequence[str] = (),
+    own: bool = False,
 ) -> dict[str, Any]:
     """Writes one report over every run folder that matches the glob.
+
+    Args:
+        pattern: glob of run folders.
+        output: where artifacts go.
+        title: of the report.
+        force: stages to redo.
+        own: the runs are this command's own jobs; others' are read with distrust.
 
     Raises:
         UserError: no run folder matches, or one names artifacts that are gone.
@@ -46,7 +59,7 @@ def report_on(
     from s1x.report import run as run_report
 
     runs = [
-        read_run(path)
+        read_run(path, own)
         for path in sorted(map(Path, glob.glob(pattern)), key=_natural)
         if (path / RUN_FILE).exists()
     ]
@@ -125,20 +138,16 @@ def _labels(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """A run's `run.json` with its artifacts' places as paths."""
-    run: dict[str, Any] = json.loads((folder / RUN_FILE).read_text()) | {"folder": folder}
+def read_run(folder: Path, own: bool = False) -> dict[str, Any]:
+    """A run's `run.json` with its artifacts' places as paths; see `s1x.report.others`."""
+    text = (folder / RUN_FILE).read_text(encoding="utf-8")
+    run: dict[str, Any] = json.loads(text) | {"folder": folder}
+    if not own:
+        run["context"] = own_context(folder, run["context"])
     for key in ("selection", "training"):
-        run[key] = _place(folder, run[key]) if run[key] else None
-    run["evaluations"] = [_place(folder, item) for item in run["evaluations"]]
+        run[key] = place(folder, run[key], own) if run[key] else None
+    run["evaluations"] = [place(folder, item, own) for item in run["evaluations"]]
     return run
-
-
-def _place(folder: Path, relative: str) -> Path:
-    place = (folder / relative).resolve()
-    if not place.exists():
-        raise UserError(f"{folder / RUN_FILE} names {relative}, which is gone; run it again")
-    return place
 
 
 def _natural(path: Path) -> tuple[int, str]:

@@ -38,6 +38,9 @@ class Benchmark(Option):
     samples_per_problem: int | None = setting(
         None, "of this benchmark; null: sampling.samples_per_problem", at_least=1
     )
+    notes: list[str] = setting(
+        factory=list, doc="sentences that a report on it must say, the most important first"
+    )
     limit: int | None = setting(None, "ask only the first so many questions; null: all", at_least=1)
 
     def load(self) -> list[Problem]:
@@ -74,6 +77,7 @@ class Benchmark(Option):
             "in_domain": self.in_domain,
             "answer_format": self.answer_format,
             "grader": self.grader,
+            "notes": list(self.notes),
         }
         return about | ({"domain_names": list(self.domain_names)} if self.domain_names else {})
 

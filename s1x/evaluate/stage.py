@@ -114,7 +114,8 @@ def run(
     wall_seconds = time.perf_counter() - begun
     about = _about(heading, chosen, problems, sampling, live, seed, benchmark)
     about |= _counted(streams.counts, wall_seconds)
-    about |= {"model_fingerprint": model.fingerprint(), "warnings": _warnings(rows)}
+    about |= {"model_fingerprint": model.fingerprint(), "model_notes": list(model.notes)}
+    about["warnings"] = _warnings(rows)
     _write(folder / "evaluation.json", about)
     judged = getattr(grader, "spent", None)
     own_seconds = wall_seconds - (judged.wall_seconds if judged else 0.0)

@@ -38,6 +38,9 @@ class Model(Option):
     direct_prompt: str | None = setting(
         None, "text with {question} for answering without thinking; None: the chat template alone"
     )
+    notes: list[str] = setting(
+        factory=list, doc="sentences that a report on it must say, the most important first"
+    )
     architecture: dict[str, Any] = setting(
         factory=dict, doc="numbers of its config.json, for `plan` without weights or network"
     )
@@ -71,7 +74,7 @@ class Model(Option):
         if source.is_dir():
             files = [p for p in sorted(source.iterdir()) if p.is_file() and p.suffix != ".md"]
             content = [_file_mark(path) for path in files]
-        unread = ("name", "path", "revision", "architecture")
+        unread = ("name", "path", "revision", "architecture", "notes")
         format_ = {k: v for k, v in asdict(self).items() if k not in unread}
         return fingerprint({"content": content, "format": format_})
 

@@ -116,6 +116,16 @@ class Inputs:
                 seen.setdefault((item.folder.resolve(), *item.cells[0].key), item)
         return tuple(seen.values())
 
+    def runs_of(self, series: Series) -> list[str]:
+        """Labels of the runs that a curve belongs to: a base model's evaluation may be shared."""
+        key = (series.folder.resolve(), *series.cells[0].key)
+        holders = [
+            run.label
+            for run in self.runs
+            if any((s.folder.resolve(), *s.cells[0].key) == key for s in run.series)
+        ]
+        return list(dict.fromkeys([series.run, *holders]))
+
     @cached_property
     def benchmarks(self) -> tuple[str, ...]:
         """Names of the benchmarks in order of appearance."""
@@ -155,11 +165,11 @@ class Inputs:
             parts.insert(0, series.run)
         return ", ".join(parts)
 
-    def tokenizer(self, model: str, folder: Path) -> str | None:
-        """Where the tokenizer of a model is: the context's word, else its evaluation's."""
-        given = (self.context.get("tokenizers") or {}).get(model)
-        info = _json(folder, "evaluation.json") or {}
-        return given or info.get("tokenizer") or info.get("model_source")
+    def tokenizer(self, model: str) -> str | None:
+        """Where the tokenizer of a model is; files of an evaluation are not asked, they may be
+        another's."""
+        found: str | None = (self.context.get("tokenizers") or {}).get(model)
+        return found
 
     def _unlike(self, series: Series) -> list[Series]:
         """Curves of other runs that would have the same name as this one."""

@@ -29,7 +29,9 @@ def join_points(runs: Sequence[Run]) -> tuple[Run, ...]:
         labels = {series.cells[0].setting for _, series in members}
         if len(members) > 1 and len(labels) == len(members):
             gone |= {id(series) for _, series in members}
-            added.setdefault(members[0][0], []).append(_joined([s for _, s in members]))
+            first = members[0][0]
+            joined = _joined(runs[first].label, [series for _, series in members])
+            added.setdefault(first, []).append(joined)
     if not added:
         return tuple(runs)
     made = [
@@ -60,7 +62,7 @@ def _sameness(run: Run, series: Series) -> str:
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def _joined(members: list[Series]) -> Series:
+def _joined(label: str, members: list[Series]) -> Series:
     """One series, its points in order of tokens, waits last."""
     ordered = sorted(members, key=lambda s: float(s.cells[0].thinking_tokens.mean()))
     cells = [dataclasses.replace(s.cells[0], point=i) for i, s in enumerate(ordered)]
@@ -68,7 +70,7 @@ def _joined(members: list[Series]) -> Series:
         {"point": i, "label": s.cells[0].setting, "settings": s.settings(s.cells[0].point)}
         for i, s in enumerate(ordered)
     ]
-    return Series(ordered[0].run, ordered[0].folder, {**ordered[0].info, "points": points}, cells)
+    return Series(label, ordered[0].folder, {**ordered[0].info, "points": points}, cells)
 
 
 def _with_own_curves(runs: list[Run]) -> list[Run]:
@@ -87,4 +89,6 @@ def _renamed(runs: list[Run]) -> list[Run]:
     """A single run left over needs no label of one of its jobs."""
     if len(runs) != 1:
         return runs
-    return [dataclasses.replace(runs[0], label="all jobs")]
+    label = "all jobs"
+    series = tuple(dataclasses.replace(series, run=label) for series in runs[0].series)
+    return [dataclasses.replace(runs[0], label=label, series=series)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,10 +10,20 @@ from dataclasses import dataclass, field
 from s1x.report.charts import Chart
 from s1x.report.tables import Table
 
+#: letters of a file's name before its hash
+LONGEST_NAME = 60
+
 
 def file_name(key: str) -> str:
-    """A key as a file's name: a sweep's job is named by overrides, which may hold `=` and `/`."""
-    return re.sub(r"[^\w.+-]+", "_", key)
+    """A key as a file's name in plain letters, with a hash where letters had to be changed.
+
+    Keys hold labels of any length and script: a sweep's job is named by its overrides.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "_", key).lstrip(".")
+    if plain == key and len(key) <= LONGEST_NAME:
+        return key
+    digest = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{plain[:LONGEST_NAME]}-{digest}"
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def _curve(inputs: Inputs, series: Series) -> dict[str, Any]:
     return {
         "name": inputs.name(series),
         "run": series.run,
+        "runs": inputs.runs_of(series),
         "benchmark": series.benchmark,
         "in_domain": (series.info.get("benchmark_info") or {}).get("in_domain"),
         "model": curve["model"],
@@ -109,8 +110,7 @@ def console_table(summary: Mapping[str, Any], width: int = 78, brief: bool = Fal
         return "No curve was measured."
     curves: Sequence[Mapping[str, Any]] = summary["curves"]
     main = curves[summary["main_curve"]]
-    base = [c for c in curves if c["benchmark"] == main["benchmark"] and c["model_role"] == "base"]
-    base = [] if main["model_role"] == "base" else base
+    base = [] if main["model_role"] == "base" else [c for c in curves if _is_base_of(c, main)]
     same = {p["setting"]: p for c in base if c["prompt_format"] != "direct" for p in c["points"]}
     lines = [
         f"{main['benchmark']}, {main['name']} ({main['model']}, {main['policy']}, "
@@ -130,6 +130,12 @@ def console_table(summary: Mapping[str, Any], width: int = 78, brief: bool = Fal
         for p in c["points"]
     ]
     return "\n".join(lines)
+
+
+def _is_base_of(curve: Mapping[str, Any], main: Mapping[str, Any]) -> bool:
+    """Whether it is the base model's curve in the main curve's run (or one that the run shares)."""
+    same = curve["benchmark"] == main["benchmark"] and curve["model_role"] == "base"
+    return same and main["run"] in curve["runs"]
 
 
 def _rival(curve: Mapping[str, Any], main: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from s1x.errors import UserError
 from s1x.option import option, setting
+from s1x.report.parts import file_name
 from s1x.report.tracker import Folders, Tracker, curve_name, headline_numbers, settings_of
 from s1x.report.wandb import TRACE_COLUMNS, trace_rows
 
@@ -50,7 +51,7 @@ class TensorBoard(Tracker):
             ) from None
         root = self.folder or str(context.get("run_folder") or ".")
         name = str(context.get("job") or "") if self.folder else "tensorboard"
-        writer = SummaryWriter(str(Path(root) / name.replace("/", "_")))
+        writer = SummaryWriter(str(Path(root) / file_name(name)))
         writer.add_text("settings", _listed(settings_of(context)))
         self._open.append(writer)
 

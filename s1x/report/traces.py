@@ -133,7 +133,7 @@ def texts(
             row = {**entry.values, **large}
             model = str(row["model"])
             if (key := f"{model}|{source}") not in decoders:
-                decoders[key] = Decoder.of(inputs.tokenizer(model, folder))
+                decoders[key] = Decoder.of(inputs.tokenizer(model))
             yield entry, row, decoders[key].cut(row)
 
 

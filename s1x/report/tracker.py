@@ -7,6 +7,7 @@ and evaluation stay independent of it. Only the training log's lines go to `log_
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -65,6 +66,13 @@ def _number(text: str | None) -> float | None:
         return float(text) if text else None
     except ValueError:
         return None
+
+
+def brief(text: str, most: int) -> str:
+    """A label of any length within a service's limit: cut, with a hash that keeps it apart."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 9]}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def curve_name(curve: Mapping[str, Any]) -> str:

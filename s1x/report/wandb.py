@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,8 +17,18 @@ from typing import Any
 from s1x.console import say
 from s1x.errors import SettingError, UserError
 from s1x.option import option, setting
-from s1x.report.tracker import Folders, Tracker, curve_name, headline_numbers, settings_of
+from s1x.report.tracker import (
+    Folders,
+    Tracker,
+    brief,
+    curve_name,
+    headline_numbers,
+    settings_of,
+)
 
+#: letters that the service takes
+MOST_NAME, MOST_TAG = 128, 64
+MODES = ("online", "offline", "disabled")
 CURVE_COLUMNS = (
     *("curve", "benchmark", "model", "model_role", "prompt_format", "policy", "setting"),
     *("mean_thinking_tokens", "accuracy_percent", "low_percent", "high_percent", "n", "samples"),
@@ -37,7 +48,9 @@ class WeightsAndBiases(Tracker):
 
     project: str = setting("s1x", "project of the runs")
     entity: str | None = setting(None, "user or team; null: your default")
-    mode: str = setting("online", "online, or offline (no network)", choices=["online", "offline"])
+    mode: str | None = setting(
+        None, "online, offline (no network) or disabled; null: WANDB_MODE, else online"
+    )
     group: str | None = setting(None, "null: the sweep's name, so that its jobs stand together")
     tags: list[str] = setting(factory=list, doc="tags of the run")
     log_model: bool = setting(True, "upload the fine-tuned model as an artifact")
@@ -49,9 +62,12 @@ class WeightsAndBiases(Tracker):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "_runs", [])
-        if self.report and self.mode == "offline":
+        if self.mode not in (None, *MODES):
+            raise SettingError("mode", f"null or one of {', '.join(MODES)}", self.mode)
+        mode = self.mode or os.environ.get("WANDB_MODE")
+        if self.report and mode in ("offline", "disabled"):
             raise SettingError(
-                "report", "false when tracker.mode is offline", True, "set tracker.mode=online"
+                "report", f"false when W&B is {mode}", True, "set tracker.mode=online"
             )
         if self.report and importlib.util.find_spec("wandb_workspaces") is None:
             raise SettingError(
@@ -73,9 +89,9 @@ class WeightsAndBiases(Tracker):
                 project=self.project,
                 entity=self.entity,
                 mode=self.mode,
-                group=self.group or context.get("sweep"),
-                name=context.get("job") or context.get("name"),
-                tags=[*self.tags, str(context.get("scale") or "")],
+                group=brief(str(self.group or context.get("sweep") or ""), MOST_NAME) or None,
+                name=brief(str(context.get("job") or context.get("name") or ""), MOST_NAME) or None,
+                tags=[brief(tag, MOST_TAG) for tag in (*self.tags, context.get("scale")) if tag],
                 config=settings_of(context),
                 dir=str(folder),
                 job_type="sweep" if context.get("sweep") else "run",

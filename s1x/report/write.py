@@ -47,7 +47,7 @@ def run(
     found = entries(inputs)
     sections = _sections(inputs, found)
     stages = overview.stages_table(inputs)
-    notes = [*overview.honest_words(inputs), *(context.get("notes") or [])]
+    notes = [*overview.notes(inputs), *(context.get("notes") or [])]
     text = page(
         overview.title(inputs),
         overview.headline(inputs),

@@ -32,6 +32,7 @@ class Benchmark:
     question: str = "solve {a} x + 3 = 7 mod 19"
     samples: int = 1
     hostile: bool = False
+    notes: tuple[str, ...] = ("This is no evidence about large models.", "Hard ones are longer.")
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,9 @@ def evaluation(
             "source": "made up",
             "in_domain": benchmark.in_domain,
             "answer_format": "a number",
+            "notes": list(benchmark.notes),
         },
+        "model_notes": ["A rehearsal, not the 32B result."] if benchmark.notes else [],
         "model_fingerprint": f"{role}-{skill}",
         "warnings": [],
     }

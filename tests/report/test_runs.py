@@ -163,3 +163,19 @@ def test_seeds_stay_apart(tmp_path: Path) -> None:
     jobs += _jobs(tmp_path / "b", [("max 8", 8, 0)], seed=1)
     jobs[1]["label"] = "seed 1"
     assert len(read({"runs": jobs}, [], None, None).series) == 2
+
+
+def test_the_console_pairs_a_run_with_its_own_base(tmp_path: Path) -> None:
+    """Two runs on two base models: the main curve stands beside its own run's base only."""
+    runs = []
+    for label in ("a", "b"):
+        benchmark = world.Benchmark(num_problems=20)
+        tuned = world.evaluation(tmp_path / f"{label}-tuned", benchmark)
+        base = world.evaluation(tmp_path / f"{label}-base", benchmark, "base", skill=ord(label))
+        runs.append({"label": label, "evaluations": [tuned, *([base] if label == "b" else [])]})
+    summary = report.run({"runs": runs}, [], None, None, tmp_path / "other")
+    assert summary["curves"][summary["main_curve"]]["run"] == "a"
+    assert "base %" not in report.console_table(summary)
+    runs[0]["evaluations"].append(runs[1]["evaluations"][1])
+    shared = report.run({"runs": runs}, [], None, None, tmp_path / "shared")
+    assert "base %" in report.console_table(shared)

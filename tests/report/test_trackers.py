@@ -282,3 +282,36 @@ def test_trackers_are_frozen_options(option: Any) -> None:
     tracker = option()
     with pytest.raises(dataclasses.FrozenInstanceError):
         tracker.mode = "x"
+
+
+@pytest.mark.usefixtures("wandb_there")
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_wandb_mode_of_the_environment_counts(
+    mode: str, made: world.Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", mode)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    tracker = WeightsAndBiases()
+    tracker.start(_context(made, tmp_path))
+    tracker.log("train", 1, {"loss": 2.0})
+    tracker.finish(None, {}, failed=False)
+    assert bool(list(tmp_path.glob("wandb/offline-run-*"))) == (mode == "offline")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with pytest.raises(SettingError, match=f"false when W&B is {mode}"):
+        WeightsAndBiases(report=True)
+
+
+def test_wandb_mode_is_checked() -> None:
+    with pytest.raises(SettingError, match="mode must be null or one of online"):
+        WeightsAndBiases(mode="ofline")
+
+
+@pytest.mark.usefixtures("wandb_there")
+def test_names_of_any_length_reach_wandb(made: world.Made, tmp_path: Path) -> None:
+    tracker = WeightsAndBiases(mode="offline", tags=["t" * 100])
+    long = {"job": "é/" * 300, "sweep": "s" * 300, "scale": "l" * 300}
+    tracker.start(_context(made, tmp_path) | long)
+    tracker.finish(None, {}, failed=False)
+    run = next(r.run for r in _records(tmp_path) if r.HasField("run"))
+    assert (len(run.display_name), len(run.run_group)) == (128, 128)
+    assert all(len(tag) <= 64 for tag in run.tags)

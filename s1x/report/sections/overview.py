@@ -8,27 +8,6 @@ from typing import Any
 from s1x.report.inputs import Inputs, Series
 from s1x.report.tables import Table
 
-PUZZLES = (
-    "The questions are procedural puzzles and the model has about a million parameters. Any gain "
-    "from “Wait” here comes from a flaw that was designed into the teacher: its traces sometimes "
-    "take a near miss for a hit, and a forced recheck mends that. The base model can already "
-    "search; fine-tuning elicits the format. The world shows the mechanism and tests the tool; it "
-    "is no evidence about large models.",
-    "Part of the gain of the s1K-style selection over a random thousand is that it has more tokens "
-    "and more hard questions, and that the teacher was designed to take more care with those; the "
-    "section on the chosen set has the numbers.",
-)
-#: scales that run a tiny model; puzzles tell it too where the scale is not known
-SMALL_SCALES = ("laptop", "quick")
-LAPTOP = (
-    "This is the laptop scale: a rehearsal of the recipe with a tiny model, not the 32B result. "
-    "Accuracies say nothing about s1-32B."
-)
-SMALL_MODEL = (
-    "A model of this size is poor at these questions: the run shows that the program works on a "
-    "real model, tokenizer and benchmark, not how well the recipe does."
-)
-
 
 def title(inputs: Inputs) -> str:
     """The report's headline."""
@@ -37,12 +16,15 @@ def title(inputs: Inputs) -> str:
     return str(name) if name else "Test-time scaling"
 
 
-def honest_words(inputs: Inputs) -> list[str]:
-    """What must be said wherever the curve is shown."""
-    puzzles = any(name.startswith("puzzles") for name in inputs.benchmarks)
-    if not puzzles and inputs.context.get("scale") not in SMALL_SCALES:
-        return []
-    return [LAPTOP, *(PUZZLES if puzzles else (SMALL_MODEL,))]
+def notes(inputs: Inputs) -> list[str]:
+    """What models and benchmarks ask a report to say, the first word of each before the rest."""
+    lists: list[list[str]] = []
+    for series in inputs.series:
+        about = series.info.get("benchmark_info") or {}
+        lists += [list(series.info.get("model_notes") or []), list(about.get("notes") or [])]
+    first = [words[0] for words in lists if words]
+    rest = [text for words in lists for text in words[1:]]
+    return list(dict.fromkeys([*first, *rest]))
 
 
 def headline(inputs: Inputs) -> str:
