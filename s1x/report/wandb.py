@@ -88,7 +88,8 @@ class WeightsAndBiases(Tracker):
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
-                mode=self.mode,
+                # the library reads its environment once a process
+                mode=self.mode or os.environ.get("WANDB_MODE"),
                 group=brief(str(self.group or context.get("sweep") or ""), MOST_NAME) or None,
                 name=brief(str(context.get("job") or context.get("name") or ""), MOST_NAME) or None,
                 tags=[brief(tag, MOST_TAG) for tag in (*self.tags, context.get("scale")) if tag],
@@ -98,7 +99,7 @@ class WeightsAndBiases(Tracker):
                 reinit="create_new",
                 settings=wandb.Settings(silent=True, console="off"),
             )
-        except wandb.errors.Error as error:
+        except (wandb.errors.Error, ValueError) as error:
             raise UserError(
                 f"tracker=wandb cannot start ({error}); run `wandb login`, or set "
                 "tracker.mode=offline"
