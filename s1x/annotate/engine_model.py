@@ -11,6 +11,7 @@ from s1x.annotate.client import GivenUpError
 from s1x.annotate.store import Answer, Message
 from s1x.engine.engine import Engine, LiveEngine, Request, Sampling, ends_with_stop
 from s1x.engine.live import live_engine
+from s1x.model.chat import prompt_ids, thinking_start_ids
 
 if TYPE_CHECKING:
     from s1x.budget.chat import ChatFormat
@@ -56,12 +57,9 @@ class EngineModel:
             UserError: the engine cannot start or serve.
         """
         live, tokenizer, form = self._load()
-        text = tokenizer.apply_chat_template(
-            [dict(m) for m in messages], tokenize=False, add_generation_prompt=True
-        )
-        prompt = form.encode(text)
+        prompt = tuple(prompt_ids(tokenizer, messages))
         if self.thinking:
-            prompt += form.encode(self.model.thinking_start)
+            prompt += tuple(thinking_start_ids(tokenizer, self.model))
         room = min(sampling["max_tokens"], self.model.context_tokens - len(prompt))
         if room < 1:
             raise GivenUpError(f"a prompt of {len(prompt)} tokens leaves no room in the context")

@@ -21,7 +21,7 @@ from s1x.engine.streams import StreamCounts, Streams
 from s1x.errors import SettingError
 from s1x.evaluate.schedule import answer_all
 from s1x.evaluate.table import Grading, Heading, make_rows, write_rows
-from s1x.model.chat import encode, prompt_text, thinking_prompt_ids
+from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
 from s1x.model.model import Model
 from s1x.rows import TRUNCATED, UNGRADED
 from s1x.trace_store import TraceStore
@@ -148,9 +148,7 @@ class Prompts:
     def _ids(self, text: str) -> list[int]:
         if self.prompt_format == THINKING_FORMAT:
             return thinking_prompt_ids(self.tokenizer, self.model, text)
-        if self.model.direct_prompt is not None:
-            return encode(self.tokenizer, self.model.direct_prompt.replace("{question}", text))
-        return encode(self.tokenizer, prompt_text(self.tokenizer, text))
+        return direct_prompt_ids(self.tokenizer, self.model, text)
 
 
 def make_grader_of(benchmark: Any) -> Grading:

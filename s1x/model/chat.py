@@ -1,38 +1,211 @@
-"""How a question becomes a prompt: the chat template's user turn and the opening of thinking.
+"""How texts become token ids: the chat template, and text of data that is never markup.
 
-Training and evaluation use the same function, so a model meets at inference the very ids that it
-was trained on. Pieces are tokenized one by one (prompt, trace, delimiter, attempt), because at
-inference they come one by one.
+Two kinds of text are kept apart. *Markup* (the chat template, a model's delimiters) is written by
+whoever set the model up, and its control tokens are meant. *Data* (questions, traces, attempts,
+messages) is written by users, data sets and models: `<|im_end|>` in it is eleven characters, never
+the token. Training and evaluation use the same functions, so that a model meets at inference the
+ids that it was trained on.
+
+Where data holds no control token's text, the ids are those of the tokenizer itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from s1x.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from s1x.model.model import Model
 
-
-def prompt_text(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
-    """One user turn in the chat template, up to where the assistant begins to write."""
-    messages = [{"role": "user", "content": question}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert isinstance(text, str)
-    return text
+#: private characters, of which one that a text lacks marks what was taken out of it
+_MARKS = [chr(code) for code in range(0xF8F0, 0xF8FF)]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a piece of text; special tokens only where the text writes them."""
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return list(ids)
+    """Token ids of markup: control tokens where the text writes them."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def encode_data(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of data: no control token, whatever the text says."""
+    ids = encode(tokenizer, text)
+    return ids if _control_ids(tokenizer).isdisjoint(ids) else _encode_plain(tokenizer, text)
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]
+) -> list[int]:
+    """Ids of a conversation in the chat template, up to where the assistant begins to write.
+
+    Control tokens come from the template alone; the messages are data.
+    """
+    guard = _Guard(tokenizer, [message["content"] for message in messages])
+    hidden = [{**m, "content": guard.hide(m["content"])} for m in messages]
+    return guard.encode(_rendered(tokenizer, hidden))
 
 
 def thinking_prompt_ids(
     tokenizer: PreTrainedTokenizerBase, model: Model, question: str
 ) -> list[int]:
-    """Ids of the prompt of an evaluation: the user turn and `thinking_start`."""
-    return encode(tokenizer, prompt_text(tokenizer, question)) + encode(
-        tokenizer, model.thinking_start
-    )
+    """Ids of the prompt of an evaluation: the user's turn and `thinking_start`."""
+    return user_turn_ids(tokenizer, question) + thinking_start_ids(tokenizer, model)
+
+
+def user_turn_ids(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+    """Ids of one user turn in the chat template."""
+    return prompt_ids(tokenizer, [{"role": "user", "content": question}])
+
+
+def direct_prompt_ids(tokenizer: PreTrainedTokenizerBase, model: Model, question: str) -> list[int]:
+    """Ids of the prompt for an answer without thinking: `direct_prompt`, or the template alone."""
+    if model.direct_prompt is None:
+        return user_turn_ids(tokenizer, question)
+    guard = _Guard(tokenizer, [question])
+    return guard.encode(model.direct_prompt.replace("{question}", guard.hide(question)))
+
+
+def thinking_start_ids(tokenizer: PreTrainedTokenizerBase, model: Model) -> list[int]:
+    """Ids of `thinking_start`, or of what the chat template has left of it to write.
+
+    Templates of R1's family end their prompt with `<think>` and a newline themselves.
+    """
+    opening, start = _opening(tokenizer), model.thinking_start
+    shown, shows = opening.rstrip(), start.rstrip()
+    if shows and shown.endswith(shows):
+        written, rest = opening[len(shown) :], start[len(shows) :]
+        start = rest.removeprefix(written) if rest.startswith(written) else ""
+    return encode(tokenizer, start) if start else []
+
+
+@lru_cache(maxsize=8)
+def _opening(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A prompt as the template writes it, around a question that no template looks like."""
+    return _rendered(tokenizer, [{"role": "user", "content": "2"}])
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> str:
+    try:
+        text = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+        )
+    except Exception as error:  # a template is a program: it raises what it likes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"the model's chat template refuses the conversation ({reason}); "
+            "give another by model.chat_template"
+        ) from error
+    assert isinstance(text, str)
+    return text
+
+
+class _Guard:
+    """Takes control tokens' texts out of data before a template sees them, and puts them back."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> None:
+        self.tokenizer = tokenizer
+        self.pattern = _control_pattern(tokenizer)
+        together = "".join(texts)
+        self.mark = next(mark for mark in _MARKS if mark not in together)
+        self.taken: list[str] = []
+
+    def hide(self, text: str) -> str:
+        """The text with a mark and a number in the place of each control token's text."""
+        return self.pattern.sub(self._take, text)
+
+    def _take(self, found: re.Match[str]) -> str:
+        self.taken.append(found[0])
+        return f"{self.mark}{len(self.taken) - 1}{self.mark}"
+
+    def _shown(self, text: str) -> str:
+        return re.sub(f"{self.mark}(\\d+){self.mark}", lambda m: self.taken[int(m[1])], text)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text whose control tokens are markup, with what was hidden put back as data."""
+        pieces = self.pattern.split(text)  # every second one is a control token's text
+        if not self.taken:
+            ids = encode(self.tokenizer, text)
+            if sum(token in _control_ids(self.tokenizer) for token in ids) == len(pieces) // 2:
+                return ids
+        ids = []
+        for place, piece in enumerate(pieces):
+            control = place % 2 == 1
+            ids += (
+                [_control_tokens(self.tokenizer)[piece]]
+                if control
+                else encode_data(self.tokenizer, self._shown(piece))
+            )
+        return ids
+
+
+@lru_cache(maxsize=8)
+def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Texts that the tokenizer reads as one token by themselves, and their ids.
+
+    Added words and white space (some tokenizers add runs of spaces) are text like any other.
+    """
+    added = {str(token): int(id_) for id_, token in tokenizer.added_tokens_decoder.items()}
+    special = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+    markup = {text: id_ for text, id_ in added.items() if not _is_words(text)}
+    return {text: id_ for text, id_ in {**markup, **special}.items() if text}
+
+
+def _is_words(text: str) -> bool:
+    return "".join(text.replace("▁", " ").split()).isalnum() or not text.strip()
+
+
+@lru_cache(maxsize=8)
+def _control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    texts = sorted(_control_tokens(tokenizer), key=len, reverse=True)
+    return re.compile("(" + "|".join(map(re.escape, texts)) + ")") if texts else re.compile("(?!)")
+
+
+@lru_cache(maxsize=8)
+def _control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Their ids, but for the one that stands for text outside the vocabulary."""
+    return frozenset(_control_tokens(tokenizer).values()) - {tokenizer.unk_token_id}
+
+
+def _encode_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text by a tokenizer to which its control tokens mean nothing."""
+    controls = _control_ids(tokenizer)
+    ids = _plain_ids(tokenizer, text)
+    if not controls.isdisjoint(ids):  # the vocabulary has the whole text as a word: part it
+        cuts = [found.start() + 1 for found in _control_pattern(tokenizer).finditer(text)]
+        parts = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
+        ids = [token for part in parts for token in _plain_ids(tokenizer, part)]
+    return [token for token in ids if token not in controls]
+
+
+def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    if not tokenizer.is_fast:
+        found = tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        return list(found["input_ids"])
+    return list(_without_controls(tokenizer).encode(text, add_special_tokens=False).ids)
+
+
+@lru_cache(maxsize=4)
+def _without_controls(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The same fast tokenizer with control tokens under names that no text has, ids unchanged."""
+    from tokenizers import Tokenizer
+
+    backend = tokenizer.backend_tokenizer
+    state = json.loads(backend.to_str())
+    controls = _control_tokens(tokenizer)
+    in_vocabulary = backend.get_vocab(with_added_tokens=False)
+    kept = []
+    for token in state["added_tokens"]:
+        if token["content"] in controls:
+            if token["content"] in in_vocabulary:
+                continue  # its id does not depend on this list
+            token["content"] = f"\ufdd0{token['id']}\ufdd1"
+        kept.append(token)
+    state["added_tokens"] = kept
+    return Tokenizer.from_str(json.dumps(state))

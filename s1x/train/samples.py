@@ -4,11 +4,14 @@ The assistant turn is (paper, appendix C; REFERENCE "Training")
 
     {thinking_start}{trace}\\n{answer_start}{attempt}{end_of_turn}
 
-with "Answer: " put before an attempt that does not contain it. The loss counts every token of the
-assistant turn, `thinking_start` included, and none of the prompt: s1 trains on all that follows
-`<|im_start|>assistant\\n`, and a model that learnt to open its thinking works in a plain chat.
-Left out, unlike s1, is the newline that the chat template writes after `end_of_turn`: generation
-has stopped there. The pieces are tokenized one by one, as inference forces and reads them.
+with "Answer: " put before an attempt that does not contain it, and both without white space around
+them, as s1 has it. Only the delimiters are markup: a control token's text in a question, trace or
+attempt stays text (`s1x.model.chat`). The loss counts every token of the assistant turn,
+`thinking_start` included unless the chat template writes it, and none of the prompt: s1 trains on
+all that follows `<|im_start|>assistant\\n`, and a model that learnt to open its thinking works in a
+plain chat. Left out, unlike s1, is the newline that the chat template writes after `end_of_turn`:
+generation has stopped there. The pieces are tokenized one by one, as inference forces and reads
+them.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from s1x.budget import formats
 from s1x.errors import UserError
-from s1x.model.chat import encode, prompt_text
+from s1x.model.chat import encode, encode_data, thinking_start_ids, user_turn_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +135,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} has no rows to train on; loosen the selection")
     rows: list[dict[str, Any]] = file.read(COLUMNS).to_pylist()
     for index, row in enumerate(rows):
-        empty = [name for name in COLUMNS if not row[name]]
+        empty = [name for name in COLUMNS if not (row[name] or "").strip()]
         if empty:
             raise UserError(
                 f"{path} row {index} has no {empty[0]}; the selection must drop such rows"
@@ -143,11 +146,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def assistant_pieces(
     tokenizer: PreTrainedTokenizerBase, model: Model, trace: str, attempt: str
 ) -> list[list[int]]:
-    """Ids of the assistant turn: opening, trace, delimiter, attempt with its end."""
+    """Ids of the assistant turn: opening, trace, delimiter, attempt, end."""
     if "Answer:" not in attempt:
         attempt = "Answer: " + attempt
-    texts = (model.thinking_start, trace + "\n", model.answer_start, attempt + model.end_of_turn)
-    return [encode(tokenizer, text) for text in texts]
+    return [
+        thinking_start_ids(tokenizer, model),
+        encode_data(tokenizer, trace + "\n"),
+        encode(tokenizer, model.answer_start),
+        encode_data(tokenizer, attempt.strip()),
+        encode(tokenizer, model.end_of_turn),
+    ]
 
 
 def told_limit(trace_tokens: int) -> int:
@@ -163,7 +171,7 @@ def cut_into_steps(tokenizer: PreTrainedTokenizerBase, trace: str, step_tokens: 
     steps: list[str] = []
     current = ""
     for piece in _short_pieces(tokenizer, trace, step_tokens):
-        if current and len(encode(tokenizer, current + piece)) > step_tokens:
+        if current and len(encode_data(tokenizer, current + piece)) > step_tokens:
             steps.append(current)
             current = ""
         current += piece
@@ -176,7 +184,7 @@ def _short_pieces(
 ) -> Iterable[str]:
     """Lines with their newline; the words of a line that is longer than a step."""
     for line in trace.splitlines(keepends=True):
-        if len(encode(tokenizer, line)) <= step_tokens:
+        if len(encode_data(tokenizer, line)) <= step_tokens:
             yield line
             continue
         words = line.split(" ")
@@ -198,10 +206,10 @@ def in_format(
     if name == "plain":
         return question, trace
     if name == "token_conditional":
-        limit = told_limit(len(encode(tokenizer, trace)))
+        limit = told_limit(len(encode_data(tokenizer, trace)))
         return formats.told(question, formats.token_instruction(limit)), trace
     assert name == "step_conditional", name
-    header_tokens = len(encode(tokenizer, formats.step_header(100)))
+    header_tokens = len(encode_data(tokenizer, formats.step_header(100)))
     steps = cut_into_steps(tokenizer, trace, step_tokens - header_tokens)
     lefts = range(len(steps), 0, -1)
     headed = [formats.step_header(left) + step for left, step in zip(lefts, steps, strict=True)]
@@ -223,37 +231,38 @@ def build_samples(
         UserError: a sample is longer than `max_sequence_tokens` under overflow=error, the pad
             token occurs in a sample, or no sample is left.
     """
-    samples, too_long = [], 0
+    samples: list[Sample] = []
+    left_out = cut = 0
     for index, row in enumerate(rows):
-        question, trace = in_format(
-            tokenizer,
-            format_name,
-            row["question"],
-            row["reasoning_trace"].rstrip("\n"),
-            step_tokens,
-        )
-        prompt = encode(tokenizer, prompt_text(tokenizer, question))
+        trace = row["reasoning_trace"].strip()
+        question, trace = in_format(tokenizer, format_name, row["question"], trace, step_tokens)
+        prompt = user_turn_ids(tokenizer, question)
         turn = assistant_pieces(tokenizer, model, trace, row["attempt"])
         ids = prompt + [token for piece in turn for token in piece]
         if len(ids) > max_sequence_tokens:
-            too_long += 1
-            if overflow == "drop" or len(prompt) >= max_sequence_tokens:
+            if overflow != "truncate" or len(prompt) >= max_sequence_tokens:
+                left_out += 1
                 continue
+            cut += 1
             ids = ids[:max_sequence_tokens]
         samples.append(Sample(index, ids, len(prompt)))
-    if too_long and overflow == "error":
+    if left_out and overflow == "error":
         raise UserError(
-            f"{too_long} of {len(rows)} samples are longer than train.max_sequence_tokens "
-            f"({max_sequence_tokens}); raise it, or set train.overflow=drop or truncate "
-            "(s1 lost 20 points on AIME24 by cutting)"
+            f"{left_out} of {len(rows)} samples are longer than "
+            f"train.max_sequence_tokens ({max_sequence_tokens}); raise it, or set "
+            "train.overflow=drop or truncate (s1 lost 20 points on AIME24 by cutting)"
         )
     if not samples:
         raise UserError(
             f"no sample fits train.max_sequence_tokens ({max_sequence_tokens}); raise it"
         )
     _check_pad(tokenizer, samples)
-    word = {"drop": "dropped", "truncate": "truncated", "error": "too_long"}[overflow]
-    return SampleSet(samples, {"rows": len(rows), "samples": len(samples), word: too_long})
+    counts = {"rows": len(rows), "samples": len(samples)}
+    if overflow == "truncate":
+        counts["truncated"] = cut
+    if left_out or overflow == "drop":
+        counts["dropped"] = left_out
+    return SampleSet(samples, counts if overflow != "error" else {**counts, "too_long": 0})
 
 
 def shared_samples(job: Job) -> SampleSet:

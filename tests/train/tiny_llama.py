@@ -99,3 +99,36 @@ def write_rows(path: Path, made: list[dict[str, str]]) -> Path:
 
     pq.write_table(pa.Table.from_pylist(made), path)
     return path
+
+
+def sentencepiece_tokenizer() -> Any:
+    """A Llama-like tokenizer: SentencePiece's leading space, control tokens among the words."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
+    words += [chr(code) for code in range(33, 127)]
+    vocab = {word: index for index, word in enumerate(words)}
+    model = models.BPE(vocab=vocab, merges=[], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    tokenizer.add_tokens([AddedToken("<think>", special=False, normalized=False)])
+    tokenizer.add_tokens([AddedToken("</think>", special=False, normalized=False)])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    fast.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}<s>[SYS] {{ m['content'] | trim }}"
+        "{% elif m['role'] == 'user' %}[INST] {{ m['content'] | trim }} [/INST]"
+        "{% else %}{{ m['content'] | trim }}</s>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<think>\n{% endif %}"
+    )
+    return fast
