@@ -139,7 +139,9 @@ class Root(Option):
         factory=dict, doc="values of this scale for the sweeps in sweeps/"
     )
     decontaminate: list[str] = setting(
-        factory=list, doc="benchmarks whose questions may not be trained on"
+        factory=list,
+        doc="benchmarks whose questions may not be trained on, the run's own (benchmark=jsonl) "
+        "besides; []: none at all",
     )
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import os
 import shlex
 import time
@@ -21,10 +22,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from s1x.artifact import Artifact, Artifacts, fingerprint, write_json
+from s1x.artifact import Artifact, Artifacts, fingerprint
 from s1x.benchmark.problem import Problem
 from s1x.classes import source_hash
-from s1x.config import STAGES, Config, benchmarks_named, load, model_named, options_of
+from s1x.config import STAGES, Config, benchmarks_named, load, model_named
 from s1x.config import build as build_option
 from s1x.console import duration, say, say_once
 from s1x.costs import note_energy
@@ -299,16 +300,18 @@ class Run:
             run_report(context, folders, selection, training, folder)
 
         artifact = self._artifact("report", inputs, build)
-        return finish_report(self.artifacts, artifact, self.done, bool(self.sweep))
+        return finish_report(artifact.folder, self.output, self.done, bool(self.sweep))
 
     # -- what the stages read ---------------------------------------------------------------------
 
     def pool(self) -> Artifact:
         """The pool as Parquet files."""
         from s1x.pool.stage import run as run_pool
+        from s1x.pool.stage import tell_bad_rows
 
         build = functools.partial(run_pool, self.config.pool)
         self.pooled = self._artifact("pool", self._pool_inputs(), build, self.choice("pool"))
+        tell_bad_rows(self.pooled.folder)
         return self.pooled
 
     def problems(self) -> dict[str, list[Problem]]:
@@ -320,13 +323,17 @@ class Run:
         return self._problems
 
     def decontaminate_against(self) -> dict[str, list[Problem]]:
-        """The benchmarks whose questions may not be trained on, whatever is evaluated."""
+        """The benchmarks whose questions may not be trained on, whatever is evaluated.
+
+        Questions of the run's own (`benchmark=jsonl`) are always among them, unless none are.
+        """
         if self._against is None:
-            names, benchmarks = self.config.root.decontaminate, self.config.benchmarks
-            own = [n for n in names if n in benchmarks and n not in options_of("benchmark")]
-            against = benchmarks_named([n for n in names if n not in own])
-            against.update({n: benchmarks[n] for n in own})
-            self._against = {name: load_problems(name, against[name]) for name in names}
+            names, against = self.config.root.decontaminate, {}
+            if names and "_target_" in self.cfg.benchmark:
+                against.update(self.config.benchmarks)
+                names = [n for n in names if n not in (*against, self.choice("benchmark"))]
+            against.update(benchmarks_named(names))
+            self._against = {name: load_problems(name, b) for name, b in against.items()}
         return self._against
 
     def curve(self) -> dict[str, list[Any]]:
@@ -400,7 +407,8 @@ class Run:
 
     def _existing(self, stage: str, inputs: Mapping[str, Any]) -> Artifact | None:
         """What the same settings have made before, if they have."""
-        return self.artifacts.existing(stage, {"version": VERSIONS[stage], **inputs})
+        folder = self.artifacts.folder(stage, {"version": VERSIONS[stage], **inputs})
+        return Artifact(stage, folder.name, folder, True, 0.0) if folder.exists() else None
 
     def _annotation_inputs(self) -> dict[str, Any]:
         own = {role: model.fingerprint() for role, model in self._own_models().items()}
@@ -426,11 +434,11 @@ class Run:
 
     def _selection_inputs(self) -> dict[str, Any]:
         against = {n: problems_hash(p) for n, p in self.decontaminate_against().items()}
-        annotated, recipe = self._annotated(), self._node("selection")
+        annotated = self._annotated()
         return {
             **self._pool_inputs(),
             "annotated": annotated.fingerprint if annotated else None,
-            "recipe": {k: v for k, v in recipe.items() if k not in ("push_to_hub", "private")},
+            "recipe": self.config.selection.fingerprint(),
             "tokenizer": self.config.model.fingerprint(),
             "decontaminate": against,
             "seed": self.config.root.seed,
@@ -545,7 +553,7 @@ class Run:
             "training": place(self.training),
             "evaluations": [place(artifact) for artifact in self.evaluations],
         }
-        write_json(self.folder / RUN_FILE, content)
+        (self.folder / RUN_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def load_problems(name: str, benchmark: Any) -> list[Problem]:

@@ -7,9 +7,10 @@ the recipe's business (it names the column that is missing). Verdicts of solver 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
+from s1x.classes import nearest
 from s1x.errors import SettingError
 
 if TYPE_CHECKING:
@@ -37,12 +38,15 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "reasoning_trace": ("thinking_trajectories", "thinking", "deepseek_thinking_trajectory"),
     "attempt": ("deepseek_attempt",),
     "source": ("source_type",),
-    "trace_tokens": ("gemini_length",),
-    "attempt_is_correct": ("isgeminicorrect",),
+    # s1's data were published with the spelling "genmini", which its code has mended since
+    "trace_tokens": ("gemini_length", "genmini_length"),
+    "attempt_is_correct": ("isgeminicorrect", "isgenminicorrect"),
     "finish_reason": ("finish",),
     "is_correct_qwen2_5_7b": ("isqwen7bcorrect",),
     "is_correct_qwen2_5_32b": ("isqwen32bcorrect",),
 }
+NUM_NAMED = 40
+"""Column names that an error lists."""
 
 
 def kind(name: str) -> str:
@@ -61,62 +65,71 @@ def check_mapping(columns: Mapping[str, str]) -> None:
         SettingError: naming the wrong key and the names there are.
     """
     for name in columns:
-        if name in NAMES or name.startswith((VERDICT_PREFIX, ANSWER_PREFIX)):
-            continue
-        known = ", ".join(NAMES)
-        raise SettingError(
-            "columns",
-            f"a mapping from our names ({known}, is_correct_<solver>, answer_<solver>) to yours",
-            name,
-            "write +pool.columns.<our name>=<your name>",
-        )
+        if not _is_ours(name):
+            known = ", ".join(NAMES)
+            raise SettingError(
+                "columns",
+                f"a mapping from our names ({known}, is_correct_<solver>, answer_<solver>) to "
+                "yours",
+                name,
+                nearest(name, NAMES, "write +pool.columns.<our name>=<your name>"),
+            )
 
 
-def resolve(columns: Mapping[str, str], found: Sequence[str], where: str) -> dict[str, str]:
-    """Which of the file's columns stands for each of ours: {ours: theirs}.
+class Found(NamedTuple):
+    """The columns that data have, and what their objects hold, as `a.b`."""
+
+    columns: list[str]
+    nested: list[str]
+
+
+def resolve(columns: Mapping[str, str], found: Found, where: str) -> dict[str, str]:
+    """Which of the data's columns stands for each of ours: {ours: theirs}.
 
     Args:
         columns: the user's mapping; wins over everything. `a.b` reaches into a nested object.
-        found: the names in the file.
-        where: the file, for errors.
+        found: the names in the data.
+        where: the file or data set, for errors.
 
     Raises:
-        SettingError: a mapped column that the file lacks, or no question.
+        SettingError: a mapped column that the data lack, or no question.
     """
-    chosen: dict[str, str] = {}
+    names, every = found.columns, [*found.columns, *found.nested]
+    have = f"it has {', '.join(names[:NUM_NAMED])}" + (", ..." if len(names) > NUM_NAMED else "")
     for ours, theirs in columns.items():
-        if theirs not in found and theirs.split(".")[0] not in found:
-            have = ", ".join(found)
-            raise SettingError(
-                f"pool.columns.{ours}", f"a column of {where} (it has {have})", theirs
-            )
-        chosen[ours] = theirs
-    taken = set(chosen.values())
-    for name in found:
+        if theirs not in every:
+            must = f"a column of {where} ({have})"
+            raise SettingError(f"pool.columns.{ours}", must, theirs, nearest(theirs, every))
+    chosen = dict(columns)
+    for name in names:
         if name not in chosen and _is_ours(name):
             chosen[name] = name
-    taken.update(chosen.values())
+    taken = set(chosen.values())
     for ours, aliases in ALIASES.items():
-        alias = next((a for a in aliases if a in found and a not in taken), None)
+        alias = next((a for a in aliases if a in names and a not in taken), None)
         if ours not in chosen and alias is not None:
             chosen[ours] = alias
     if "question" not in chosen:
-        have = ", ".join(found)
-        raise SettingError(
-            "pool.columns.question", f"the column of {where} that holds it", None, f"it has {have}"
-        )
+        must = f"the column of {where} that holds it"
+        raise SettingError("pool.columns.question", must, None, have)
     return chosen
+
+
+def passed_through(found: Found, mapping: Mapping[str, str]) -> dict[str, str]:
+    """The other columns, kept as text: {name in the pool: theirs}. `row` is the selection's own."""
+    taken = {*mapping, *mapping.values()}
+    return {"row_of_source" if n == "row" else n: n for n in found.columns if n not in taken}
 
 
 def _is_ours(name: str) -> bool:
     return name in NAMES or name.startswith((VERDICT_PREFIX, ANSWER_PREFIX))
 
 
-def schema(ours: Sequence[str], others: Sequence[str] = ()) -> pa.Schema:
+def schema(ours: Iterable[str], others: Iterable[str] = ()) -> pa.Schema:
     """The Arrow schema of a pool with these columns; other columns pass through as text."""
     import pyarrow as pa
 
-    types: dict[str, Any] = {"text": pa.string(), "count": pa.int64(), "verdict": pa.bool_()}
+    types = {"text": pa.string(), "count": pa.int64(), "verdict": pa.bool_()}
     order = sorted(ours, key=lambda name: (NAMES.index(name) if name in NAMES else 99, name))
     fields = [(name, types[kind(name)]) for name in order]
     return pa.schema(fields + [(name, pa.string()) for name in others])

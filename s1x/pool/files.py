@@ -9,7 +9,7 @@ from pathlib import Path
 from s1x.artifact import file_hash
 from s1x.errors import SettingError
 
-FORMAT = 1
+FORMAT = 2
 """Version of what the pool stage writes; part of every pool's fingerprint."""
 
 

@@ -5,7 +5,8 @@ python run.py +experiment=s1k pool=hub pool.dataset=simplescaling/s1K-1.1
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from s1x.errors import SettingError, UserError
 from s1x.hub import cached_commit, hub_answers, use_cache_only
 from s1x.option import option, setting
-from s1x.pool import columns as names
-from s1x.pool.arrow import write_batches
+from s1x.pool.columns import Found
 from s1x.pool.files import FORMAT, hashes
 from s1x.pool.mapped import MappedPool
+from s1x.pool.rows import Row, arrow_names, arrow_rows
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import datasets
+
+BATCH_ROWS = 1024
 
 
 @option("pool", "hub")
@@ -54,17 +57,29 @@ class Hub(MappedPool):
             UserError: a data set that cannot be loaded, a missing column, too many bad rows.
         """
         rows = load(self.dataset, self.config_name, self.split, self.revision)
-        found = list(rows.column_names)
-        mapping = names.resolve(self.columns, found, self.dataset)
-        others = [n for n in found if n not in mapping.values() and n not in mapping]
-        about = {
-            "name": self.dataset,
-            "kind": "hub",
-            "columns": mapping,
-            "license": self.license or licence(self.dataset, self.revision),
-        }
-        batches = stream(rows, self.dataset, self.max_rows)
-        return write_batches(batches, mapping, others, folder, self.max_bad_fraction, about)
+        given = self.license or licence(self.dataset, self.revision)
+        return self.write_from(DataSet(self.dataset, rows), folder, "hub", self.dataset, given)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The rows of a data set, straight from its memory map."""
+
+    name: str
+    table: datasets.Dataset
+
+    def names(self, rows: Iterator[Row], nested: Collection[str]) -> Found:
+        """The columns of its schema."""
+        return arrow_names(self.table.features.arrow_schema, self.name)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows."""
+        table = self.table.with_format("arrow")
+        for first in range(0, len(table), BATCH_ROWS):
+            part = table[first : first + BATCH_ROWS].combine_chunks()
+            starts = itertools.accumulate((b.num_rows for b in part.to_batches()), initial=first)
+            for start, batch in zip(starts, part.to_batches(), strict=False):
+                yield from arrow_rows(batch, self.name, start)
 
 
 def version(dataset: str, revision: str | None) -> dict[str, Any]:
@@ -104,7 +119,9 @@ def _info(dataset: str, revision: str | None) -> Any:
     return HfApi().dataset_info(dataset, revision=revision, timeout=20)
 
 
-def load(dataset: str, config_name: str | None, split: str, revision: str | None) -> Any:
+def load(
+    dataset: str, config_name: str | None, split: str, revision: str | None
+) -> datasets.Dataset:
     """The split as a memory-mapped `datasets.Dataset`.
 
     Raises:
@@ -112,16 +129,22 @@ def load(dataset: str, config_name: str | None, split: str, revision: str | None
     """
     import datasets
 
-    if not Path(dataset).is_dir():
+    is_local = Path(dataset).is_dir()
+    if not is_local:
         _look_for_the_hub()
     try:
         return datasets.load_dataset(dataset, config_name, split=split, revision=revision)
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise unreadable(dataset, error) from None
     except ValueError as error:
-        raise SettingError(
-            "pool.split", f"one that {dataset} has ({_first_line(error)})", split
-        ) from None
+        wrong = {"split": split, "config_name": config_name}
+        key = "config_name" if "BuilderConfig" in str(error) else "split"
+        if is_local and "split" not in str(error).lower() and key == "split":
+            raise unreadable(dataset, error) from None
+        must = f"one that {dataset} has ({_first_line(error)})"
+        raise SettingError(f"pool.{key}", must, wrong[key]) from None
     except Exception as error:
-        raise unreachable(dataset, error) from None
+        raise (unreadable if is_local else unreachable)(dataset, error) from None
 
 
 def _look_for_the_hub() -> None:
@@ -142,19 +165,17 @@ def unreachable(dataset: str, error: Exception) -> UserError:
     )
 
 
+def unreadable(dataset: str, error: Exception) -> UserError:
+    """One sentence for a data set that is there and cannot be read: the innermost reason."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    text = " ".join(str(error).split("Please either edit")[0].split()) or type(error).__name__
+    return UserError(
+        f"pool: the data set {dataset} cannot be read ({text[:400]}); mend its files, or read "
+        "them by pool=jsonl or pool=parquet, which name each bad row"
+    )
+
+
 def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:200]
-
-
-def stream(
-    rows: Any, name: str, max_rows: int | None, batch_rows: int = 1024
-) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-    """(name, rows before, batch) of a `datasets.Dataset`, straight from its memory map."""
-    total = len(rows) if max_rows is None else min(max_rows, len(rows))
-    table = rows.with_format("arrow")
-    for first in range(0, total, batch_rows):
-        part = table[first : min(first + batch_rows, total)].combine_chunks()
-        for batch in part.to_batches():
-            yield name, first, batch
-            first += batch.num_rows

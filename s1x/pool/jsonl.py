@@ -3,32 +3,30 @@
     python run.py +experiment=s1k pool=jsonl pool.path=my.jsonl +pool.columns.reasoning_trace=cot
 
 A line that is not JSON, or whose values cannot be read, is reported with file and line and counted
-in the funnel; more than `max_bad_fraction` of them stop the run.
+in the funnel; more than `max_bad_fraction` of them stop the run. The files are read twice: once for
+the columns, which may begin at any row, once for the rows.
 """
 
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from s1x.errors import UserError
 from s1x.option import option, setting
-from s1x.pool import columns as names
+from s1x.pool.columns import Found
 from s1x.pool.files import FORMAT, find, hashes
 from s1x.pool.mapped import MappedPool
-from s1x.pool.values import UnreadableError, convert
-from s1x.pool.writer import ROWS_PER_GROUP, PoolWriter
+from s1x.pool.rows import Row, check_columns
+from s1x.pool.values import UnreadableError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-LOOK_AHEAD = 1000
-"""Lines read before the columns are settled."""
+ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".ndjson")
 
 
 @option("pool", "jsonl")
@@ -56,118 +54,91 @@ class Jsonl(MappedPool):
         """Writes the pool as Parquet; returns its counts.
 
         Raises:
-            UserError: nothing to read, a missing column, too many bad rows.
+            UserError: nothing to read, a damaged file, a missing column, too many bad rows.
         """
-        files = find(self.path, ENDINGS)
-        lines = itertools.islice(_lines(files), self.max_rows)
-        head = list(itertools.islice(lines, LOOK_AHEAD))
-        found = _names(head)
-        if head and not found:
-            file, line, _ = head[0]
-            raise UserError(f"{file}, line {line}: not a JSON object; pool=jsonl reads one a line")
-        if not head:
+        source = JsonLines(self.path, find(self.path, ENDINGS))
+        return self.write_from(source, folder, "jsonl", self.path, self.license)
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """The lines of some files as rows."""
+
+    name: str
+    files: Sequence[Path]
+
+    def names(self, rows: Iterator[Row], nested: Collection[str]) -> Found:
+        """The keys of all objects, in order of appearance."""
+        found: dict[str, None] = {}
+        inner: dict[str, None] = {}
+        first: Row | None = None
+        for row in rows:
+            first = first or row
+            if isinstance(row.values, Mapping):
+                found.update(dict.fromkeys(row.values))
+                for name in nested:
+                    with suppress(RecursionError):
+                        inner.update(dict.fromkeys(_within(name, row.values.get(name))))
+        if first is None:
             raise UserError(
-                f"pool.path {self.path} has no rows; give a file with one object a line"
+                f"pool.path {self.name} has no rows; give a file with one object a line"
             )
-        mapping = names.resolve(self.columns, found, self.path)
-        others = [n for n in found if n not in mapping.values() and n not in mapping]
-        schema = names.schema(list(mapping), others)
-        with PoolWriter(folder, schema) as writer:
-            rows = itertools.chain(head, lines)
-            for batch in _batches(rows, mapping, others, schema, writer):
-                writer.add(batch)
-            about = {
-                "name": self.path,
-                "kind": "jsonl",
-                "columns": mapping,
-                "license": self.license,
-            }
-            return writer.finish(self.max_bad_fraction, about)
+        if not found:
+            raise UserError(
+                f"{first.file}, line {first.line}: not a JSON object; pool=jsonl reads one a line"
+            )
+        check_columns(list(found), self.name)
+        return Found(list(found), list(inner))
+
+    def rows(self) -> Iterator[Row]:
+        """Every line that is not blank."""
+        for path in self.files:
+            for number, text in _lines(path):
+                if text.strip():
+                    yield Row(str(path), number, _parsed(text))
 
 
-ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".ndjson")
-Line = tuple[str, int, str]
+def _within(name: str, value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield f"{name}.{key}"
+            yield from _within(f"{name}.{key}", inner)
+
+
+def _parsed(text: str) -> Mapping[str, object] | UnreadableError:
+    """A line's object; a byte order mark before it is no part of it."""
+    try:
+        values = json.loads(text.lstrip("\ufeff"))
+    except RecursionError:
+        return UnreadableError("nested too deeply")
+    except ValueError:
+        return UnreadableError("not JSON")
+    if not isinstance(values, dict):
+        return UnreadableError("not a JSON object")
+    try:
+        "".join(values).encode("utf-8")
+    except UnicodeEncodeError:
+        return UnreadableError("a column's name is not valid UTF-8")
+    return values
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with _open(path) as file:
+            yield from enumerate(file, 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is a damaged gzip file ({error}); download it again") from None
 
 
 def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{path} is UTF-16; save it as UTF-8")
+    zipped = start == b"\x1f\x8b"
+    if zipped != (path.suffix == ".gz") and start:
+        what = "gzip; end its name in .gz" if zipped else "no gzip file; take .gz off its name"
+        raise UserError(f"{path} is {what}")
+    if zipped:
         return gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape")
     return path.open(encoding="utf-8", errors="surrogateescape")
-
-
-def _lines(files: Sequence[Path]) -> Iterator[Line]:
-    """(file, line number from 1, text) of every line that is not blank."""
-    for path in files:
-        with _open(path) as file:
-            for number, text in enumerate(file, 1):
-                if text.strip():
-                    yield str(path), number, text
-
-
-def _names(lines: Sequence[Line]) -> list[str]:
-    """The keys of these lines' objects, in order of appearance."""
-    found: dict[str, None] = {}
-    for _, _, text in lines:
-        try:
-            value = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.update(dict.fromkeys(value))
-    return list(found)
-
-
-def _batches(
-    rows: Iterator[Line],
-    mapping: dict[str, str],
-    others: Sequence[str],
-    schema: pa.Schema,
-    writer: PoolWriter,
-) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
-    values: dict[str, list[Any]] = {name: [] for name in schema.names}
-    paths = {ours: theirs.split(".") for ours, theirs in mapping.items()}
-    for file, line, text in rows:
-        try:
-            row = _row(text, mapping, paths, others)
-        except UnreadableError as reason:
-            writer.bad(file, line, str(reason))
-            continue
-        for name, value in row.items():
-            values[name].append(value)
-        if len(values["question"]) == ROWS_PER_GROUP:
-            yield pa.RecordBatch.from_pydict(values, schema=schema)
-            values = {name: [] for name in schema.names}
-    yield pa.RecordBatch.from_pydict(values, schema=schema)
-
-
-def _row(
-    text: str, mapping: dict[str, str], paths: dict[str, list[str]], others: Sequence[str]
-) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise UnreadableError("not JSON") from None
-    if not isinstance(value, dict):
-        raise UnreadableError("not a JSON object")
-    row = {}
-    for ours, theirs in mapping.items():
-        raw = value[theirs] if theirs in value else _reach(value, paths[ours])
-        row[ours] = convert(ours, raw)
-    for name in others:
-        row[name] = _as_text(value.get(name))
-    return row
-
-
-def _reach(value: Any, path: Sequence[str]) -> Any:
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _as_text(value: Any) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "replace").decode()

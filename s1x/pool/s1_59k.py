@@ -7,19 +7,21 @@ which s1 uses the hash. Selecting needs no GPU and no API key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x.errors import UserError
 from s1x.option import Option, option, setting
-from s1x.pool.arrow import write_batches
+from s1x.pool.columns import ALIASES
 from s1x.pool.files import FORMAT
-from s1x.pool.hub import load, stream, version
+from s1x.pool.hub import DataSet, load, version
+from s1x.pool.rows import Row, write_rows
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import datasets
 
 POOL_COLUMNS = {
     "question": "question",
@@ -28,13 +30,13 @@ POOL_COLUMNS = {
     "attempt": "attempt",
     "source": "source_type",
 }
-FEATURE_COLUMNS = {
-    "is_correct_qwen2_5_7b": "isqwen7bcorrect",
-    "is_correct_qwen2_5_32b": "isqwen32bcorrect",
-    "attempt_is_correct": "isgeminicorrect",
-    "trace_tokens": "gemini_length",
-    "domain": "domain",
-}
+FEATURES = (
+    "is_correct_qwen2_5_7b",
+    "is_correct_qwen2_5_32b",
+    "attempt_is_correct",
+    "trace_tokens",
+    "domain",
+)
 
 
 @option("pool", "s1_59k")
@@ -46,7 +48,7 @@ class S159K(Option):
     features: str = setting("qfq/train_featurized", "verdicts, trace lengths and domains")
     revision: str | None = setting(None, "commit of the questions; None: the newest")
     features_revision: str | None = setting(None, "commit of the features; None: the newest")
-    max_rows: int | None = setting(None, "read only so many rows", at_least=1)
+    max_rows: int | None = setting(None, "read only the first N rows", at_least=1)
     max_bad_fraction: float = setting(
         0.05, "share of unreadable rows that is put up with", at_least=0, at_most=1
     )
@@ -74,24 +76,23 @@ class S159K(Option):
         """
         rows = load(self.dataset, None, "train", self.revision)
         features = load(self.features, None, "train", self.features_revision)
-        _need(rows.column_names, POOL_COLUMNS, self.dataset)
-        _need(features.column_names, {"question": "question", **FEATURE_COLUMNS}, self.features)
-        others = [n for n in ("cot_type", "metadata") if n in rows.column_names]
-        table = features.select_columns(["question", *FEATURE_COLUMNS.values()])
-        lookup = table.with_format("arrow")[:].combine_chunks()
-        batches = _join(stream(rows, self.dataset, self.max_rows), lookup)
-        mapping = {**POOL_COLUMNS, **FEATURE_COLUMNS}
+        _need(rows.column_names, POOL_COLUMNS.values(), self.dataset)
+        columns = _feature_columns(features.column_names, self.features)
+        known = _by_question(features, columns)
+        others = {n: n for n in ("cot_type", "metadata") if n in rows.column_names}
         about = {
             "name": f"{self.dataset} + {self.features}",
             "kind": "s1_59k",
-            "columns": mapping,
+            "columns": {**POOL_COLUMNS, **columns},
             "license": "as given by the 16 sources; see the data set's card on the hub",
         }
-        return write_batches(batches, mapping, others, folder, self.max_bad_fraction, about)
+        joined = itertools.islice(_joined(DataSet(self.dataset, rows), known), self.max_rows)
+        mapping = {**POOL_COLUMNS, **{name: f"features.{name}" for name in FEATURES}}
+        return write_rows(joined, mapping, others, folder, self.max_bad_fraction, about)
 
 
-def _need(found: Iterable[str], columns: dict[str, str], where: str) -> None:
-    missing = sorted(set(columns.values()) - set(found))
+def _need(found: Collection[str], columns: Collection[str], where: str) -> None:
+    missing = sorted(set(columns) - set(found))
     if missing:
         raise UserError(
             f"pool=s1_59k: {where} has no column {missing[0]}; give the revision that has it, "
@@ -99,20 +100,32 @@ def _need(found: Iterable[str], columns: dict[str, str], where: str) -> None:
         )
 
 
-def _join(
-    batches: Iterator[tuple[str, int, pa.RecordBatch]], features: pa.Table
-) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _feature_columns(found: Collection[str], where: str) -> dict[str, str]:
+    """{our name: the data set's}, in whichever spelling it has: `isgeminicorrect` was published
+    as `isgenminicorrect`."""
+    columns = {}
+    for name in FEATURES:
+        spellings = ALIASES.get(name, (name,))
+        columns[name] = next((s for s in spellings if s in found), spellings[0])
+    _need(found, ["question", *columns.values()], where)
+    return columns
 
-    questions = features.column("question").combine_chunks().cast(pa.string())
-    for file, first, batch in batches:
-        asked = batch.column("question").cast(pa.string())
-        place = pc.index_in(asked, value_set=questions)
-        columns = {
-            n: batch.column(n) for n in batch.schema.names if n not in FEATURE_COLUMNS.values()
-        }
-        for name in FEATURE_COLUMNS.values():
-            values = features.column(name).combine_chunks()
-            columns[name] = values.take(place)
-        yield file, first, pa.RecordBatch.from_pydict(columns)
+
+def _by_question(
+    features: datasets.Dataset, columns: Mapping[str, str]
+) -> dict[str, dict[str, object]]:
+    table = features.select_columns(["question", *columns.values()])
+    known: dict[str, dict[str, object]] = {}
+    for row in DataSet("features", table).rows():
+        if isinstance(row.values, Mapping):
+            own = {ours: row.values[theirs] for ours, theirs in columns.items()}
+            known.setdefault(str(row.values["question"]), own)
+    return known
+
+
+def _joined(rows: DataSet, known: Mapping[str, Mapping[str, object]]) -> Iterator[Row]:
+    for row in rows.rows():
+        if isinstance(row.values, Mapping):
+            features = known.get(str(row.values["question"]), {})
+            row = row._replace(values={**row.values, "features": features})
+        yield row

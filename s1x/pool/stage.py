@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 from s1x import costs
+from s1x.console import say
+from s1x.pool.writer import BAD_ROWS, COUNTS
 
 
 def run(pool: Any, folder: Path) -> dict[str, Any]:
@@ -27,3 +30,14 @@ def run(pool: Any, folder: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     costs.write(folder, [costs.entry("pool", str(counts["name"]), seconds)])
     return counts
+
+
+def tell_bad_rows(folder: Path) -> None:
+    """Says how many rows of a pool could not be read and why, new or reused; nothing if none."""
+    counts = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+    if counts.get("bad_rows"):
+        reasons = ", ".join(f"{count:,} {why}" for why, count in counts["bad_reasons"].items())
+        say(
+            f"pool: {counts['bad_rows']:,} of {counts['rows_read']:,} rows could not be read "
+            f"({reasons}); {folder / BAD_ROWS} has their lines"
+        )

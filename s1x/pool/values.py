@@ -1,8 +1,15 @@
-"""Single values as they come, made into what a pool's column holds, or refused with a reason."""
+"""Single values as they come, made into what a pool's column holds, or refused with a reason.
+
+One rule for every kind of pool: null and NaN are no value; what is of another type than the column
+makes the row unreadable, whatever kind of file it stood in.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import math
+from collections.abc import Mapping
+from decimal import Decimal
 
 from s1x.pool.columns import kind
 
@@ -11,35 +18,70 @@ class UnreadableError(ValueError):
     """Why a row cannot be read, in words that make sense as a reason in the funnel."""
 
 
-def convert(name: str, value: Any) -> str | int | bool | None:
+def convert(name: str, value: object) -> str | int | bool | None:
     """A value for our column `name`.
 
     Raises:
         UnreadableError: the row lacks a question, or the value is of another type.
     """
-    if name == "question":
-        if value is None:
+    if is_missing(value):
+        if name == "question":
             raise UnreadableError("no question")
-        text = _text(name, value)
-        if not text or not text.strip():
-            raise UnreadableError("empty question")
-        return text
-    if value is None:
         return None
     if kind(name) == "count":
         return _count(name, value)
     if kind(name) == "verdict":
         return _verdict(name, value)
-    return _text(name, value)
+    text = _text(name, value)
+    if name == "question" and not text.strip():
+        raise UnreadableError("empty question")
+    return text
 
 
-def _text(name: str, value: Any) -> str:
+def is_missing(value: object) -> bool:
+    """Null, or the NaN that tables write in its place."""
+    return value is None or (isinstance(value, (float, Decimal)) and value != value)
+
+
+def reach(row: Mapping[str, object], path: str) -> object:
+    """The value at a name, or at `a.b` within an object; None where there is none."""
+    if path in row:
+        return row[path]
+    value: object = row
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def as_text(value: object) -> str | None:
+    """The value of a column that is not ours: text as it is, all else as JSON."""
+    if is_missing(value):
+        return None
+    if not isinstance(value, str):
+        try:
+            value = json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+        except ValueError:
+            value = json.dumps(_without_nan(value), ensure_ascii=False, default=str)
+    return value.encode("utf-8", "replace").decode()
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(name: str, value: object) -> str:
     """Text; numbers are written out; lists of texts (traces in parts) are joined by newlines."""
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         value = "\n".join(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         if name in ("question", "reasoning_trace", "attempt"):
             raise UnreadableError(f"{name} is a number, not text")
+        if not math.isfinite(value):
+            raise UnreadableError(f"{name} is infinite")
         value = str(value)
     if not isinstance(value, str):
         raise UnreadableError(f"{name} is {_type_name(value)}, not text")
@@ -50,10 +92,10 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, str) and value.strip().isdigit():
+def _count(name: str, value: object) -> int:
+    if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, (float, Decimal)) and math.isfinite(value) and value == int(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise UnreadableError(f"{name} is not a count")
@@ -63,16 +105,14 @@ def _count(name: str, value: Any) -> int:
 _VERDICTS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def _verdict(name: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, (int, float)) and value in (0, 1):
+def _verdict(name: str, value: object) -> bool:
+    if isinstance(value, (bool, int, float)) and value in (0, 1):
         return bool(value)
     if isinstance(value, str) and value.strip().lower() in _VERDICTS:
         return _VERDICTS[value.strip().lower()]
     raise UnreadableError(f"{name} is not true or false")
 
 
-def _type_name(value: Any) -> str:
+def _type_name(value: object) -> str:
     kinds = {bool: "true or false", dict: "an object", list: "a list of other things"}
     return kinds.get(type(value), type(value).__name__)

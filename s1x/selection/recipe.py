@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s1x.errors import SettingError
-from s1x.option import REGISTRY, Option, option, setting
+from s1x.option import REGISTRY, Option, option, result_settings, setting
 from s1x.selection.step import Step
 
 STEP_MODULES = ("quality", "loops", "language", "difficulty", "duplicates", "decontaminate", "draw")
@@ -72,8 +72,13 @@ class Recipe(Option):
         cls = _step_class(name, where)
         return name, _make(cls, name, options, where)
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What the chosen rows depend on: every option of every step, and the code of own steps."""
+        steps = [{"step": name, **result_settings(step)} for name, step in self.built()]
+        return {"name": self.name, "size": self.size, "steps": steps}
+
     def described(self) -> dict[str, Any]:
-        """The recipe with every option of every step, for fingerprints and the card."""
+        """The recipe with every option of every step, for the card."""
         steps = [{"step": name, **dataclasses.asdict(step)} for name, step in self.built()]
         return {"name": self.name, "size": self.size, "steps": steps}
 

@@ -238,3 +238,26 @@ def test_own_step_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     recipe = Recipe(size=None, steps=[{"step": "my_steps.Shouting", "mark": "?"}])
     summary = run(pool, recipe, {}, 0, tmp_path / "out")
     assert summary["steps"][-1]["reasons"] == {"shouts": 1}
+
+
+def test_the_code_of_an_own_step_is_part_of_the_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (
+        "from dataclasses import dataclass\n"
+        "from s1x.selection.step import Step\n"
+        "@dataclass(frozen=True)\n"
+        "class Mine(Step):\n"
+        "    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "edited_step.py").write_text(source)
+    recipe = Recipe(steps=[{"step": "edited_step.Mine"}])
+    before = recipe.fingerprint()
+    assert recipe.fingerprint() == before
+    (tmp_path / "edited_step.py").write_text(source + "# edited\n")
+    assert recipe.fingerprint() != before
+    changed = shipped("s1k", override={"decontaminate": {"common_questions": 7}})
+    assert changed.fingerprint() != shipped("s1k").fingerprint()
+    uploaded = shipped("s1k", push_to_hub="me/mine", private=False)
+    assert uploaded.fingerprint() == shipped("s1k").fingerprint()
