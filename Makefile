@@ -46,7 +46,7 @@ $(PY):
 	$(PYTHON) -m venv $(VENV)
 
 # torch first: with a GPU the default build, without one the CPU build (no gigabytes of CUDA)
-$(VENV)/.core: requirements/core.txt | $(PY)
+$(VENV)/.core: requirements/core.txt pyproject.toml | $(PY)
 	@echo "Setting up (once)..."
 	@if nvidia-smi >/dev/null 2>&1 || [ "$$(uname -s)" != Linux ]; then \
 	  $(PY) -m pip install -q torch==$(TORCH); \

@@ -27,12 +27,12 @@ from typing import Any
 import workload
 
 from s1x.benchmark.problem import Problem
-from s1x.benchmark.puzzles import Puzzles
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.chat import Chat
 from s1x.console import say
 from s1x.evaluate.stage import Prompts
 from s1x.model.model import Model
+from s1x_puzzles.puzzles import Puzzles
 
 LIMITS = tuple(range(32, 257, 32))
 ANSWER_TOKENS = 16

@@ -39,7 +39,7 @@ def write_inputs(
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from s1x.puzzles.tokenizer import save_tokenizer
+    from s1x_puzzles.tokenizer import save_tokenizer
 
     config = Qwen2Config(
         vocab_size=vocabulary,

@@ -92,7 +92,7 @@ def write_random_model(folder: Path, context_tokens: int, real_vocabulary: bool)
     import torch
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    from s1x.puzzles.tokenizer import save_tokenizer
+    from s1x_puzzles.tokenizer import save_tokenizer
 
     if real_vocabulary:
         load_tokenizer(SMOLLM2).save_pretrained(folder)

@@ -20,10 +20,16 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x.classes import load_named, nearest
 from s1x.errors import SettingError, UserError
 from s1x.option import Option, option, setting
-from s1x.schema import register
+from s1x.schema import extension_folders, register
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
+
+
+def conf_folders() -> tuple[Path, ...]:
+    """Where options stand as YAML: s1x's own `conf/` and those of installed extensions."""
+    return (CONF, *extension_folders())
+
 
 #: swappable groups, each a folder of conf/ and a package of s1x/ (DESIGN: the pieces that swap)
 GROUPS = ("pool", "selection", "model", "train", "engine", "budget", "benchmark", "tracker")
@@ -222,7 +228,7 @@ def _plain(node: DictConfig, key: str) -> dict[str, Any]:
 def build_benchmarks(node: DictConfig) -> dict[str, Any]:
     """The benchmarks by name: `benchmark=[a,b]` has a node each, `benchmark=jsonl` stands alone."""
     if node is None or not len(node):
-        raise UserError("benchmark must name at least one; for example benchmark=puzzles_hard")
+        raise UserError("benchmark must name at least one; for example benchmark=aime24")
     if "_target_" in node:
         path = OmegaConf.select(node, "path", throw_on_missing=False)
         return {Path(str(path)).stem if path else "benchmark": build(node, "benchmark")}

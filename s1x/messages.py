@@ -6,7 +6,7 @@ import difflib
 import errno
 import re
 
-from s1x.config import CONF, STAGES
+from s1x.config import CONF, STAGES, conf_folders
 from s1x.option import REGISTRY
 
 HELP = """s1x: how accuracy grows with thinking tokens
@@ -26,14 +26,18 @@ Everything: python run.py +experiment=s1k --cfg job
 
 
 def options_of(group: str) -> list[str]:
-    """The names of the YAML files of a group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    """The names of the YAML files of a group, those of installed extensions included."""
+    return sorted({path.stem for conf in conf_folders() for path in (conf / group).glob("*.yaml")})
+
+
+def groups() -> list[str]:
+    """The folders of `conf/`."""
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir())
 
 
 def help_text() -> str:
     """The text of --help: commands, stages and every group with its options."""
-    groups = sorted(p.name for p in CONF.iterdir() if p.is_dir())
-    lines = "\n".join(f"  {group:11} {', '.join(options_of(group))}" for group in groups)
+    lines = "\n".join(f"  {group:11} {', '.join(options_of(group))}" for group in groups())
     return HELP.format(stages=", ".join(STAGES), groups=lines)
 
 
@@ -74,8 +78,7 @@ def _unknown_option(match: re.Match[str]) -> str:
 
 
 def _unknown_group(match: re.Match[str]) -> str:
-    groups = sorted(path.name for path in CONF.iterdir() if path.is_dir())
-    return f"{match[1]} is not a group or setting; {_near(match[1], groups)}"
+    return f"{match[1]} is not a group or setting; {_near(match[1], groups())}"
 
 
 def _unknown_key(match: re.Match[str]) -> str:
@@ -91,7 +94,7 @@ def _unknown_key(match: re.Match[str]) -> str:
 
 def _root_names() -> list[str]:
     fields = REGISTRY["root"]["root"].__dataclass_fields__
-    return [*fields, *(path.name for path in CONF.iterdir() if path.is_dir())]
+    return [*fields, *groups()]
 
 
 def _wrong_type(match: re.Match[str]) -> str:

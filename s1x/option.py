@@ -34,7 +34,6 @@ PACKAGES = {
     "selection_step": "s1x.selection",
     "model": "s1x.model",
     "train": "s1x.train",
-    "pretrain": "s1x.train",
     "engine": "s1x.engine",
     "budget": "s1x.budget",
     "benchmark": "s1x.benchmark",

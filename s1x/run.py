@@ -154,14 +154,12 @@ class Run:
     # -- stages -----------------------------------------------------------------------------------
 
     def pretrain(self) -> None:
-        """Rebuilds the embedded model of the puzzle world (`+experiment=puzzle_base`)."""
-        from s1x.train.pretrain import pretrain
-
+        """A base model from scratch, as the option `pretrain` of an experiment makes it."""
         if "pretrain" not in self.cfg:
-            raise UserError("stages=[pretrain] needs the settings of +experiment=puzzle_base")
+            raise UserError("stages=[pretrain] needs an experiment that has an option pretrain")
         settings = build_option(self.cfg.pretrain, "pretrain")
         inputs = self._node("pretrain")
-        self._artifact("pretrain", inputs, lambda f: pretrain(settings, f, say), "base model")
+        self._artifact("pretrain", inputs, lambda f: settings.run(f, say), "base model")
 
     def store(self) -> None:
         """Shows the trace store, and makes it smaller where `store` says so."""

@@ -10,6 +10,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -32,13 +35,31 @@ def register() -> None:
         Plugins.instance().register(plugin)
 
 
+@cache
+def extension_folders() -> tuple[Path, ...]:
+    """The `conf/` of each installed package that names itself in the entry points `s1x.extensions`.
+
+    Its options then stand beside s1x's own. The laptop world is such a package; another one says
+    in its pyproject.toml
+
+        [project.entry-points."s1x.extensions"]
+        my_options = "my_package"
+    """
+    packages = sorted({entry.value for entry in entry_points(group="s1x.extensions")})
+    found = [spec for package in packages if (spec := find_spec(package)) is not None]
+    places = [Path(place) for spec in found for place in spec.submodule_search_locations or ()]
+    return tuple(place / "conf" for place in places if (place / "conf").is_dir())
+
+
 class SchemaPath(SearchPathPlugin):
     """Puts the schemas on Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Appends them: a user's own folder may not be shadowed."""
+        """Appends them, then the extensions' folders: a user's own may not be shadowed."""
         if not any(element.path == "s1x://" for element in search_path.get_path()):
             search_path.append("s1x", "s1x://")
+            for folder in extension_folders():
+                search_path.append("s1x extension", f"file://{folder}")
 
 
 class Schemas(ConfigSource):

@@ -16,7 +16,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 import s1x.app  # noqa: F401 - registers the resolvers
-from s1x.config import CONF, GROUPS, ROOT, build, load, register
+from s1x.config import CONF, GROUPS, ROOT, build, conf_folders, load, register
 from s1x.errors import UserError
 from s1x.option import PACKAGES, REGISTRY, option_class
 from s1x.plan import Machine, check_samples
@@ -38,8 +38,12 @@ def composed(*overrides: str):
         return compose("config", overrides=list(overrides), return_hydra_config=False)
 
 
+def yaml_files(group: str) -> list[Path]:
+    return sorted(path for conf in conf_folders() for path in conf.glob(f"{group}/*.yaml"))
+
+
 def options() -> list[tuple[str, str]]:
-    return [(g, path.stem) for g in GROUPS for path in sorted((CONF / g).glob("*.yaml"))]
+    return [(group, path.stem) for group in GROUPS for path in yaml_files(group)]
 
 
 @pytest.mark.parametrize(("group", "name"), options())
@@ -51,11 +55,11 @@ def test_every_option_composes_and_builds(group: str, name: str) -> None:
         assert all(hasattr(b, "load") for b in build_benchmarks(cfg.benchmark).values())
     else:
         built = build(cfg[group], group)
-        assert type(built).__module__.startswith("s1x.")
+        assert type(built).__module__.startswith(("s1x.", "s1x_puzzles."))
 
 
 @pytest.mark.parametrize("scale", [p.stem for p in (CONF / "scale").glob("*.yaml")])
-@pytest.mark.parametrize("experiment", [p.stem for p in (CONF / "experiment").glob("*.yaml")])
+@pytest.mark.parametrize("experiment", [path.stem for path in yaml_files("experiment")])
 def test_every_experiment_loads_at_every_scale(experiment: str, scale: str) -> None:
     if experiment == "puzzle_base" and scale.startswith("h100"):
         pytest.skip("the embedded model is of the laptop's world only")
@@ -156,7 +160,7 @@ def test_help_lists_every_group_and_option(
     monkeypatch.setattr("sys.argv", ["run.py", "--help"])
     assert main() == 0
     words = set(capsys.readouterr().out.replace(",", " ").split())
-    assert {path.stem for path in CONF.glob("*/*.yaml")} <= words
+    assert {path.stem for conf in conf_folders() for path in conf.glob("*/*.yaml")} <= words
 
 
 def test_training_is_planned_again_with_the_lengths_of_its_samples(

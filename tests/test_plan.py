@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from s1x.config import conf_folders
 from s1x.errors import UserError
 from s1x.model.architecture import Architecture
 from s1x.model.model import Model
@@ -20,13 +21,14 @@ from s1x.train.deepspeed_zero3_offload import DeepspeedZero3Offload
 from s1x.train.settings import Lora
 from s1x.train.single_device import SingleDevice
 
-CONF = Path(__file__).parents[1] / "conf" / "model"
+MODEL_FILES = [path for conf in conf_folders() for path in conf.glob("model/*.yaml")]
 S1K = Work(num_samples=1000, mean_tokens=4_900, longest_tokens=9_000)
 SIXTEEN = {"devices_per_node": 8, "num_nodes": 2}
 
 
 def model(name: str) -> Model:
-    values = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    (path,) = (p for p in MODEL_FILES if p.stem == name)
+    values = yaml.safe_load(path.read_text())
     values.pop("defaults")
     return Model(**values)
 

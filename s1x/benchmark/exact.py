@@ -1,4 +1,4 @@
-"""Exact answers: integers (AIME), puzzles, words. No symbolic engine."""
+"""Exact answers: integers (AIME), numbers, words. No symbolic engine."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from s1x.model.model import Model
 
 MODEL = Model(
     name="puzzle-base",
-    path=str(ROOT / "s1x" / "model" / "puzzle_base"),
+    path=str(ROOT / "s1x_puzzles" / "puzzle_base"),
     dtype="float32",
     context_tokens=512,
 )

@@ -308,7 +308,7 @@ def test_a_models_format_is_read_from_its_tokenizer() -> None:
     pytest.importorskip("transformers")
     from s1x.budget.chat import ChatFormat
     from s1x.model.model import Model
-    from s1x.puzzles.tokenizer import build_tokenizer
+    from s1x_puzzles.tokenizer import build_tokenizer
 
     tokenizer = build_tokenizer()
     form = ChatFormat.of(Model(name="m", path="unused", context_tokens=64), tokenizer)

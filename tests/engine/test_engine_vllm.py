@@ -111,12 +111,12 @@ def test_a_whole_curve_of_the_embedded_model_is_equal(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     from s1x import evaluate
-    from s1x.benchmark.puzzles import Puzzles
     from s1x.budget.budget_forcing import BudgetForcing
+    from s1x_puzzles.puzzles import Puzzles
 
     model = Model(
         name="puzzle-base",
-        path="package:s1x/model/puzzle_base",
+        path="package:s1x_puzzles/puzzle_base",
         dtype="float32",
         context_tokens=512,
     )

@@ -13,7 +13,7 @@ def write_tiny_model(folder: Path, seed: int = 0) -> Model:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from s1x.puzzles.tokenizer import save_tokenizer
+    from s1x_puzzles.tokenizer import save_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizer(folder)

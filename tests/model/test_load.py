@@ -45,7 +45,7 @@ def test_weights_without_safetensors(tmp_path: Path) -> None:
 
 
 def test_embedded_model_has_all_that_training_needs() -> None:
-    folder = Path(__file__).parents[2] / "s1x" / "model" / "puzzle_base"
+    folder = Path(__file__).parents[2] / "s1x_puzzles" / "puzzle_base"
     model = Model(name="puzzle", path=str(folder), dtype="float32")
     tokenizer = load_tokenizer(model)
     assert tokenizer.pad_token

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from s1x.benchmark.puzzles import held_out_puzzles
-from s1x.pool.puzzles_59k import Puzzles59k
-from s1x.puzzles.corpus import draw_document, search_prompt
-from s1x.puzzles.solvers import answer_directly, write_verdicts
-from s1x.puzzles.teacher import attempt_line
-from s1x.puzzles.tokenizer import vocabulary
-from s1x.train import pretrain as module
-from s1x.train.pretrain import CHECKPOINT, PretrainSettings, pretrain
+from s1x_puzzles import pretrain as module
+from s1x_puzzles.corpus import draw_document, search_prompt
+from s1x_puzzles.pretrain import CHECKPOINT, PretrainSettings, pretrain
+from s1x_puzzles.puzzles import held_out_puzzles
+from s1x_puzzles.puzzles_59k import Puzzles59k
+from s1x_puzzles.solvers import answer_directly, write_verdicts
+from s1x_puzzles.teacher import attempt_line
+from s1x_puzzles.tokenizer import vocabulary
 
-SHIPPED = Path(__file__).parents[2] / "s1x" / "model" / "puzzle_base"
+SHIPPED = Path(__file__).parents[2] / "s1x_puzzles" / "puzzle_base"
 TINY = PretrainSettings(
     num_steps=6,
     documents_per_batch=4,
@@ -84,7 +84,7 @@ def test_a_killed_pretraining_ends_as_an_uninterrupted_one(
 ) -> None:
     from safetensors.torch import load_file
 
-    monkeypatch.setattr("s1x.puzzles.solvers.Puzzles59k", lambda: Puzzles59k(rows=1000))
+    monkeypatch.setattr("s1x_puzzles.solvers.Puzzles59k", lambda: Puzzles59k(rows=1000))
     monkeypatch.setattr(module, "NUM_DOCUMENTS_TO_FIND_UNSEEN", 200)
     monkeypatch.setattr(module, "BATCHES_PER_BUNDLE", 4)
     pretrain(TINY, tmp_path / "whole")

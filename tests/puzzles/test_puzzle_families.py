@@ -6,9 +6,8 @@ import random
 
 import pytest
 
-from s1x.benchmark.puzzles import SPLITS, Puzzles, held_out_puzzles
 from s1x.errors import SettingError
-from s1x.puzzles.families import (
+from s1x_puzzles.families import (
     FAMILIES,
     LEVELS,
     MAX_NUMBER,
@@ -20,6 +19,7 @@ from s1x.puzzles.families import (
     parse_question,
     verdict,
 )
+from s1x_puzzles.puzzles import SPLITS, Puzzles, held_out_puzzles
 
 
 def _draw(family: str, level: str, number: int) -> list[Puzzle]:

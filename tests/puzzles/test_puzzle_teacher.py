@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from s1x.puzzles.families import LEVELS, TRAINED_FAMILIES, draw_puzzle, verdict
-from s1x.puzzles.teacher import Habits, write_trace
-from s1x.puzzles.tokenizer import count_tokens
+from s1x_puzzles.families import LEVELS, TRAINED_FAMILIES, draw_puzzle, verdict
+from s1x_puzzles.teacher import Habits, write_trace
+from s1x_puzzles.tokenizer import count_tokens
 
 STRICT = Habits(early_take=0, early_take_then_wait=0, late_take=0, late_take_then_wait=0, recheck=0)
 

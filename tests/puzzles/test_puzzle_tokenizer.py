@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from s1x.puzzles.families import FAMILIES, LEVELS, draw_puzzle
-from s1x.puzzles.teacher import write_trace
-from s1x.puzzles.tokenizer import build_tokenizer, count_tokens, save_tokenizer, vocabulary
+from s1x_puzzles.families import FAMILIES, LEVELS, draw_puzzle
+from s1x_puzzles.teacher import write_trace
+from s1x_puzzles.tokenizer import build_tokenizer, count_tokens, save_tokenizer, vocabulary
 
-SHIPPED = Path(__file__).parents[2] / "s1x" / "model" / "puzzle_base"
+SHIPPED = Path(__file__).parents[2] / "s1x_puzzles" / "puzzle_base"
 
 
 @pytest.fixture(scope="module")

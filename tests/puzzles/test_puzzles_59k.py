@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from s1x.benchmark.puzzles import SPLITS, Puzzles
 from s1x.errors import SettingError
-from s1x.pool import puzzles_59k
-from s1x.pool.puzzles_59k import (
+from s1x_puzzles import puzzles_59k
+from s1x_puzzles.families import is_right, parse_question
+from s1x_puzzles.puzzles import SPLITS, Puzzles
+from s1x_puzzles.puzzles_59k import (
     OVERLAPS_PER_BENCHMARK,
     Puzzles59k,
     Row,
@@ -20,8 +21,7 @@ from s1x.pool.puzzles_59k import (
     question_hash,
     store_verdicts,
 )
-from s1x.puzzles.families import is_right, parse_question
-from s1x.puzzles.tokenizer import count_tokens
+from s1x_puzzles.tokenizer import count_tokens
 
 FORMAT_FAULTS = re.compile(r"\[asy\]|!\[Image\]|p\d{1,3}\.|\*\*(?=.*\d)[^\s\]]*\*\*")
 

@@ -42,7 +42,7 @@ COMMON: dict[str, Any] = {
 ROOT = Path(__file__).parents[2]
 PUZZLE_BASE = Model(
     name="puzzle-base",
-    path="package:s1x/model/puzzle_base",
+    path="package:s1x_puzzles/puzzle_base",
     dtype="float32",
     context_tokens=512,
 )

@@ -75,8 +75,8 @@ def puzzle_rows(count: int) -> list[dict[str, str]]:
     """Questions of the puzzle world with their teacher's traces."""
     import random
 
-    from s1x.puzzles.families import LEVELS, TRAINED_FAMILIES, draw_puzzle
-    from s1x.puzzles.teacher import write_trace
+    from s1x_puzzles.families import LEVELS, TRAINED_FAMILIES, draw_puzzle
+    from s1x_puzzles.teacher import write_trace
 
     rng = random.Random(0)
     made = []

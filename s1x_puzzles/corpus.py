@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 
-from s1x.puzzles.families import (
+from s1x_puzzles.families import (
     LEVELS,
     MAX_NUMBER,
     TRAINED_FAMILIES,
@@ -24,8 +24,8 @@ from s1x.puzzles.families import (
     draw_puzzle,
     verdict,
 )
-from s1x.puzzles.teacher import attempt_line
-from s1x.puzzles.tokenizer import END_OF_TEXT
+from s1x_puzzles.teacher import attempt_line
+from s1x_puzzles.tokenizer import END_OF_TEXT
 
 Document = list[tuple[str, bool]]
 

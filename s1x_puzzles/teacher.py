@@ -20,7 +20,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from s1x.puzzles.families import Attempt, Puzzle, verdict
+from s1x_puzzles.families import Attempt, Puzzle, verdict
 
 CAREFUL_ATTEMPTS = {"easy": 1, "medium": 2, "hard": 3}
 """Attempts at the start of a search that are judged with care, by the question's level."""

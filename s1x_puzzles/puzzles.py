@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.problem import Problem
-from s1x.option import option, setting
-from s1x.puzzles.families import FAMILIES, NEW_FAMILY, TRAINED_FAMILIES, Puzzle, draw_puzzle
+from s1x.option import setting
+from s1x_puzzles.families import FAMILIES, NEW_FAMILY, TRAINED_FAMILIES, Puzzle, draw_puzzle
 
 SPLITS = ("easy", "hard", "new")
 NOTES = (
@@ -27,7 +27,6 @@ MAX_NUM_PROBLEMS = 1200
 """The smallest family has more than 200 held-out questions of each level."""
 
 
-@option("benchmark", "puzzles")
 @dataclass(frozen=True)
 class Puzzles(Benchmark):
     """Held-out puzzles of one split, evenly over its families, every question once."""

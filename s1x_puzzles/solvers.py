@@ -12,8 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from s1x.pool.puzzles_59k import Puzzles59k, question_hash, store_verdicts
-from s1x.puzzles.corpus import direct_prompt
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from s1x_puzzles.corpus import direct_prompt
+from s1x_puzzles.puzzles_59k import Puzzles59k, question_hash, store_verdicts
 
 MAX_PROMPTS_PER_BATCH = 256
 
@@ -47,9 +50,6 @@ def answer_directly(folder: Path, questions: list[str]) -> dict[str, str]:
 
     Prompts of one length share a batch, so nothing is padded.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     model = AutoModelForCausalLM.from_pretrained(str(folder))  # in evaluation mode
     prompts = tokenizer([direct_prompt(question) for question in questions])["input_ids"]

@@ -5,7 +5,7 @@ easy, some repeat, some traces failed, and some questions overlap the benchmarks
 same faults in known numbers, so a selection can be tested against the truth, and it is made in
 seconds from a seed.
 
-Nothing here is heavy: no torch, and pyarrow only to write.
+Nothing here is heavy: no torch.
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from s1x.benchmark.puzzles import SPLITS, held_out_puzzles
-from s1x.option import Option, option, setting
+import pyarrow
+import pyarrow.parquet
+
+from s1x.option import Option, setting
 from s1x.pool.columns import VERDICT_PREFIX, schema
 from s1x.pool.writer import PoolWriter
-from s1x.puzzles.families import FAMILIES, TRAINED_FAMILIES, Puzzle, draw_puzzle
-from s1x.puzzles.teacher import write_trace
-from s1x.puzzles.tokenizer import count_tokens
-
-if TYPE_CHECKING:
-    import pyarrow
+from s1x_puzzles.families import FAMILIES, TRAINED_FAMILIES, Puzzle, draw_puzzle
+from s1x_puzzles.puzzles import SPLITS, held_out_puzzles
+from s1x_puzzles.teacher import write_trace
+from s1x_puzzles.tokenizer import count_tokens
 
 POOL_VERSION = 2
 """To be raised whenever the same settings give other rows."""
 
-VERDICTS_FILE = Path(__file__).parent.parent / "model" / "puzzle_base" / "solver_verdicts.parquet"
+VERDICTS_FILE = Path(__file__).parent / "puzzle_base" / "solver_verdicts.parquet"
 """What the two solver models answered directly, by question (see ``load_verdicts``)."""
 
 Row = dict[str, str | int | bool | None]
@@ -73,7 +72,6 @@ OVERLAP_PROBLEMS = 300
 """Overlaps are drawn from this many first problems of a benchmark."""
 
 
-@option("pool", "puzzles_59k")
 @dataclass(frozen=True)
 class Puzzles59k(Option):
     """The procedural pool.
@@ -102,8 +100,6 @@ class Puzzles59k(Option):
 
     def write(self, folder: Path) -> dict[str, object]:
         """Writes the pool as Parquet; returns counts of rows, sources, levels and faults."""
-        import pyarrow
-
         rows, faults = [], Counter[str]()
         for row, row_faults in self.generate(load_verdicts()):
             rows.append(row)
@@ -165,8 +161,6 @@ def load_verdicts() -> dict[str, tuple[bool, bool]]:
     """
     if not VERDICTS_FILE.exists():
         return {}
-    import pyarrow.parquet
-
     columns = pyarrow.parquet.read_table(VERDICTS_FILE).to_pydict()
     return dict(
         zip(
@@ -179,9 +173,6 @@ def load_verdicts() -> dict[str, tuple[bool, bool]]:
 
 def store_verdicts(verdicts: Mapping[str, tuple[bool, bool]], path: Path = VERDICTS_FILE) -> None:
     """Writes the verdicts as ``load_verdicts`` reads them."""
-    import pyarrow
-    import pyarrow.parquet
-
     ordered = sorted(verdicts)
     table = pyarrow.table(
         {

@@ -19,16 +19,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from s1x.errors import SettingError
-from s1x.option import Option, option, setting
-from s1x.pool.puzzles_59k import VERDICTS_FILE
-from s1x.puzzles.corpus import Document, draw_document
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from s1x.option import Option, setting
+from s1x_puzzles.corpus import Document, draw_document
+from s1x_puzzles.puzzles_59k import VERDICTS_FILE
+from s1x_puzzles.solvers import write_verdicts
+from s1x_puzzles.tokenizer import END_OF_TEXT, build_tokenizer
 
 Progress = Callable[[str], None]
 
@@ -42,7 +44,6 @@ TOKENS_PER_ROW = 256
 """Documents are joined into rows of at most this length."""
 
 
-@option("pretrain", "pretrain")
 @dataclass(frozen=True)
 class PretrainSettings(Option):
     """Settings of the pretraining of ``puzzle_base``."""
@@ -70,6 +71,10 @@ class PretrainSettings(Option):
             must = "even, and a divisor of half of hidden_size"
             raise SettingError("num_heads", must, self.num_heads)
 
+    def run(self, folder: Path, progress: Progress | None = None) -> Path:
+        """The stage `pretrain`: see `pretrain`."""
+        return pretrain(self, folder, progress)
+
 
 def pretrain(settings: PretrainSettings, folder: Path, progress: Progress | None = None) -> Path:
     """Trains the model, then asks it the pool's questions; resumes a run that was killed.
@@ -83,12 +88,6 @@ def pretrain(settings: PretrainSettings, folder: Path, progress: Progress | None
     Returns:
         The folder.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    from s1x.puzzles.solvers import write_verdicts
-    from s1x.puzzles.tokenizer import build_tokenizer
-
     folder.mkdir(parents=True, exist_ok=True)
     say = progress or (lambda _: None)
     tokenizer = build_tokenizer()
@@ -124,8 +123,6 @@ def pretrain(settings: PretrainSettings, folder: Path, progress: Progress | None
 
 def build_model(settings: PretrainSettings, vocab_size: int) -> LlamaForCausalLM:
     """The untrained model: Llama with tied embeddings."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     config = LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=settings.hidden_size,
@@ -195,8 +192,6 @@ def _pad(
     batch: list[tuple[list[int], list[bool]]], pad_id: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Right-padded ids and loss mask; with causal attention no real token sees the padding."""
-    import torch
-
     width = max(len(ids) for ids, _ in batch)
     ids_BT = torch.tensor([ids + [pad_id] * (width - len(ids)) for ids, _ in batch])
     counts_BT = torch.tensor([counts + [False] * (width - len(counts)) for _, counts in batch])
@@ -204,8 +199,6 @@ def _pad(
 
 
 def _optimizers(model: LlamaForCausalLM, settings: PretrainSettings) -> list[torch.optim.Optimizer]:
-    import torch
-
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
     chosen = set(map(id, matrices))
     others = [p for p in model.parameters() if id(p) not in chosen]
@@ -237,8 +230,6 @@ def _settle_unseen_tokens(model: LlamaForCausalLM, tokenizer: PreTrainedTokenize
     With tied embeddings the softmax pushes all of them to one and the same long vector, and SFT
     would have to tell "user" from "think" first.
     """
-    import torch
-
     rng = random.Random(0)
     documents = [draw_document(rng) for _ in range(NUM_DOCUMENTS_TO_FIND_UNSEEN)]
     seen = {token for ids, _ in encode_documents(documents, tokenizer) for token in ids}
@@ -251,8 +242,6 @@ def _settle_unseen_tokens(model: LlamaForCausalLM, tokenizer: PreTrainedTokenize
 
 def _save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Writes the Hugging Face folder; generation ends at the end of a turn or of a text."""
-    from s1x.puzzles.tokenizer import END_OF_TEXT
-
     ends = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(END_OF_TEXT)]
     for config in (model.config, model.generation_config):
         config.eos_token_id, config.pad_token_id = ends, tokenizer.pad_token_id
@@ -268,8 +257,6 @@ def _save_checkpoint(
     optimizers: list[torch.optim.Optimizer],
 ) -> None:
     """Writes beside, then renames: a checkpoint that exists is whole."""
-    import torch
-
     state: dict[str, Any] = {
         "settings": asdict(settings),
         "step": step,
@@ -288,8 +275,6 @@ def _resume(
     optimizers: list[torch.optim.Optimizer],
 ) -> int:
     """Loads the checkpoint of a killed run with these settings; returns the step to go on from."""
-    import torch
-
     path = folder / CHECKPOINT
     if not path.exists():
         return 0

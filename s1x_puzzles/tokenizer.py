@@ -13,7 +13,7 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s1x.puzzles.families import FAMILIES, MAX_NUMBER
+from s1x_puzzles.families import FAMILIES, MAX_NUMBER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
