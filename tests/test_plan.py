@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from s1x.config import conf_folders
+from s1x.config import CONF, conf_folders
 from s1x.errors import UserError
 from s1x.model.architecture import Architecture
 from s1x.model.model import Model
@@ -169,7 +169,7 @@ def test_a_slurm_allocation_that_is_too_small_is_refused() -> None:
 
 def test_the_papers_scale_fits_its_traces_and_its_disk(shared_data: Path) -> None:
     """`scale=h100x16` as it stands: s1K's longest trace, the memory for it, few checkpoints."""
-    scale = yaml.safe_load((CONF.parent / "scale" / "h100x16.yaml").read_text())
+    scale = yaml.safe_load((CONF / "scale" / "h100x16.yaml").read_text())
     settings = DeepspeedZero3(**scale["train"])
     figures = json.loads((shared_data / "figures.json").read_text())
     s1k, s11 = (
