@@ -1,7 +1,7 @@
 """Evaluation rows: the one table that metrics and reports read.
 
-One row a (benchmark, problem, model role, point of the curve, sample). Names are the field's; units
-stand in them. A value that is not known is null, never 0.
+One row per (benchmark, problem, model role, point of the curve, sample). Names are the field's and
+hold their units. A value that is not known is null, never 0.
 """
 
 from __future__ import annotations
@@ -40,12 +40,13 @@ def schema() -> pa.Schema:
             ("prompt_tokens", count),
             ("token_ids", pa.list_(pa.int32())),  # after the prompt: thinking, delimiters, answer
             ("forced_mask", pa.list_(pa.bool_())),  # True: put there by the policy
-            ("thinking_tokens", count),  # of token_ids, the first so many are thinking (forced too)
+            ("thinking_tokens", count),  # of token_ids, the first N are thinking (forced too)
             ("answer_tokens", count),  # tokens of the answer, delimiters and cue not counted
             ("forced_tokens", count),
             ("thinking_text", text),
             ("answer_text", text),  # cue included, end of turn not
             ("end_reason", text),  # natural | cut | truncated
+            ("answer_cut", pa.bool_()),  # the answer ended at budget.max_answer_tokens
             ("num_waits", count),  # waits really appended
             ("num_tries", count),  # samples drawn (rejection sampling), else 1
             ("interim_token_counts", pa.list_(count)),  # thinking tokens where an answer was asked

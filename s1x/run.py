@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 import shlex
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from s1x.artifact import Artifact, Artifacts, fingerprint
+from s1x.artifact import Artifact, Artifacts, fingerprint, write_json
 from s1x.benchmark.problem import Problem
 from s1x.classes import source_hash
 from s1x.config import STAGES, Config, benchmarks_named, load, model_named
@@ -298,7 +297,7 @@ class Run:
             run_report(context, folders, selection, training, folder)
 
         artifact = self._artifact("report", inputs, build)
-        return finish_report(artifact.folder, self.output, self.done, bool(self.sweep))
+        return finish_report(self.artifacts, artifact, self.done, bool(self.sweep))
 
     # -- what the stages read ---------------------------------------------------------------------
 
@@ -405,8 +404,7 @@ class Run:
 
     def _existing(self, stage: str, inputs: Mapping[str, Any]) -> Artifact | None:
         """What the same settings have made before, if they have."""
-        folder = self.artifacts.folder(stage, {"version": VERSIONS[stage], **inputs})
-        return Artifact(stage, folder.name, folder, True, 0.0) if folder.exists() else None
+        return self.artifacts.existing(stage, {"version": VERSIONS[stage], **inputs})
 
     def _annotation_inputs(self) -> dict[str, Any]:
         own = {role: model.fingerprint() for role, model in self._own_models().items()}
@@ -551,7 +549,7 @@ class Run:
             "training": place(self.training),
             "evaluations": [place(artifact) for artifact in self.evaluations],
         }
-        (self.folder / RUN_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False))
+        write_json(self.folder / RUN_FILE, content)
 
 
 def load_problems(name: str, benchmark: Any) -> list[Problem]:

@@ -82,7 +82,7 @@ def report_on(
         "report", inputs, lambda f: run_report(context, [], None, None, f), "report over the runs"
     )
     stages = [stage for run in runs for stage in run["context"]["stages"]]
-    return finish_report(artifact.folder, output, stages)
+    return finish_report(artifacts, artifact, stages)
 
 
 def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]:

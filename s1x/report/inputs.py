@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from s1x.errors import UserError
 
 if TYPE_CHECKING:
-    from s1x.metrics import Cell, Curve
+    from s1x.curve import Cell, Curve
 
 ROLE_WORDS = {"base": "base", "fine_tuned": "fine-tuned"}
 
@@ -32,9 +32,9 @@ class Series:
     @cached_property
     def curve(self) -> Curve:
         """Points, intervals and the paper's three metrics."""
-        from s1x import metrics
+        from s1x.curve import curve
 
-        return metrics.curve(self.cells)
+        return curve(self.cells)
 
     @property
     def benchmark(self) -> str:
@@ -241,10 +241,10 @@ def _read_run(entry: Mapping[str, Any], cache: dict[Path, Any]) -> Run:
 
 
 def _read_evaluation(path: Path) -> tuple[Mapping[str, Any], list[list[Cell]]]:
-    from s1x import metrics
+    from s1x import curve
 
     groups: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in metrics.cells(metrics.read([path])):
+    for cell in curve.cells(curve.read([path])):
         groups.setdefault(cell.key, []).append(cell)
     return _json(path, "evaluation.json") or {}, list(groups.values())
 

@@ -164,8 +164,15 @@ def _metrics(curve: Mapping[str, Any]) -> str:
     kept = "—" if control is None else f"{control:.0f}%"
     scaling = curve["scaling_per_doubling"]["value"]
     slope = "—" if scaling is None else f"{scaling:+.1f}"
-    top = "—" if best is None else f"{best:.1f}%"
+    top = "—" if best is None else f"{best:.1f}%{_best_of(curve['performance_percent'])}"
     return f"Control {kept}, Scaling {slope} points per doubling, Performance {top}"
+
+
+def _best_of(best: Mapping[str, Any]) -> str:
+    """Words that a value is the best of many, and how far that is known."""
+    if (best.get("best_of") or 1) < 2 or best["low"] is None:
+        return ""
+    return f" (best of {best['best_of']} points, {best['low']:.1f} to {best['high']:.1f})"
 
 
 def _number(value: float | None, digits: int = 1) -> str:

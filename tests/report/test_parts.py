@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import report_world as world
 
-from s1x import metrics
+from s1x.curve import slope_per_doubling
 from s1x.errors import UserError
 from s1x.report import paper
 from s1x.report.inputs import read
@@ -90,7 +90,7 @@ def test_published_slopes_follow_from_published_points(
     tokens: Any, accuracy: Any, method: str
 ) -> None:
     row = next(m for m in paper.TABLE_3 if m.name == method)
-    slope = float(metrics.slope_per_doubling(tokens, accuracy))
+    slope = float(slope_per_doubling(tokens, accuracy))
     assert slope == pytest.approx(row.scaling_per_doubling, abs=0.6), "from rounded points"
 
 

@@ -9,7 +9,8 @@ from s1x.report.tables import Interval, Table
 
 LEAD = (
     "Control: percent of the points with a limit whose mean thinking tokens keep it. Performance: "
-    "the best accuracy of any point; its interval carries the optimism of choosing the best. "
+    "the best accuracy of any point, which is likely to be a lucky one; its interval allows for "
+    "the choice. "
     "Scaling: mean slope over all pairs of points, in points of accuracy per doubling of thinking "
     "tokens (the unit of the paper's Table 3) and per 1,000 tokens."
 )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from s1x import metrics
+from s1x.curve import Cell, Difference, difference
 from s1x.errors import UserError
-from s1x.metrics import Cell, Difference
 from s1x.report import paper
 from s1x.report.charts import Forest, Gap
 from s1x.report.inputs import Inputs, Series
@@ -13,8 +12,8 @@ from s1x.report.sections.curves import ordered_benchmarks
 from s1x.report.tables import Interval, Table
 
 LEAD = (
-    "Each run against {reference}, on the problems that both answered. Intervals are 95% paired "
-    "bootstrap intervals of the difference (10,000 resamples): one that excludes 0 is marked. Runs "
+    "Each run against {reference}, on the problems that both answered. Intervals are 95% intervals "
+    "of the difference, paired by problem: one that excludes 0 is marked. Runs "
     "that share no setting, or spend the budget in another way, are compared at the best of each."
 )
 COLUMNS = (
@@ -126,7 +125,7 @@ def _forest(
 
 def _difference(left: Cell, right: Cell) -> Difference | None:
     try:
-        return metrics.difference(left, right)
+        return difference(left, right)
     except UserError:
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s1x import metrics
+from s1x.curve import difference
 from s1x.errors import UserError
 from s1x.report import paper
 from s1x.report.charts import Bars, Part
@@ -51,7 +51,7 @@ def _rows(base: list[Series], tuned: Series) -> list[tuple[object, ...]]:
                 continue
             setting = "direct answer / natural" if series.direct else cell.setting
             try:
-                gain = metrics.difference(other, cell)
+                gain = difference(other, cell)
             except UserError:
                 continue
             rows.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s1x.metrics import Cell
+from s1x.curve import Cell
 from s1x.report.charts import Bars, Frames, Histogram, Part
 from s1x.report.inputs import Inputs, Series
 from s1x.report.parts import Section

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s1x.metrics.results import Point
+from s1x.curve import Point
 from s1x.report import paper
 from s1x.report.charts import Level, Line, Lines, Mark
 from s1x.report.inputs import Inputs, Series
@@ -11,9 +11,9 @@ from s1x.report.tables import Interval, Table
 
 LEAD = (
     "Accuracy against mean thinking tokens, one point a budget; forced tokens count. Bands and "
-    "bars are 95% intervals, bootstrapped over problems. All points of a curve answer the same "
-    "problems from the same traces, so they move together: a step between neighbours is known "
-    "better than the bands suggest."
+    "bars are 95% intervals (Wilson's, with problems as the unit). All points of a curve answer "
+    "the same problems from the same traces, so they move together: a step between neighbours "
+    "is known better than the bands suggest."
 )
 
 
@@ -78,7 +78,7 @@ def mark(point: Point) -> Mark:
         f"{point.mean_thinking_tokens:,.1f} thinking tokens",
         f"{point.mean_answer_tokens:,.1f} answer tokens",
         f"cut {point.cut_percent:.0f}%, truncated {point.truncated_percent:.0f}%, "
-        f"unanswered {point.unanswered_percent:.0f}%",
+        f"unanswered {point.unanswered_percent:.0f}%, ungraded {point.ungraded_percent:.0f}%",
     )
     return Mark(
         point.mean_thinking_tokens,
@@ -101,14 +101,17 @@ def points_table(inputs: Inputs, benchmark: str) -> Table:
                     *(inputs.name(series), p.setting, accuracy),
                     *(p.mean_thinking_tokens, p.mean_answer_tokens, p.mean_forced_tokens),
                     *(p.cut_percent, p.truncated_percent, p.unanswered_percent),
+                    *(p.ungraded_percent, p.accuracy_graded_percent, p.answers_cut_percent),
                     *(p.num_problems, p.samples_per_problem),
                 )
             )
     columns = (
         *("model", "setting", "accuracy %", "thinking tokens", "answer tokens", "forced tokens"),
-        *("cut %", "truncated %", "unanswered %", "n", "samples"),
+        *("cut %", "truncated %", "unanswered %", "ungraded %"),
+        *("accuracy of graded %", "answers cut %", "n", "samples"),
     )
     digits = {"thinking tokens": 1, "answer tokens": 1, "forced tokens": 1}
-    digits |= {"cut %": 1, "truncated %": 1, "unanswered %": 1}
+    digits |= {"cut %": 1, "truncated %": 1, "unanswered %": 1, "ungraded %": 1}
+    digits |= {"accuracy of graded %": 1, "answers cut %": 1}
     title, folded = f"All points on {benchmark}", benchmark != ordered_benchmarks(inputs)[0]
     return Table(f"points_{benchmark}", title, columns, tuple(rows), digits, folded=folded)

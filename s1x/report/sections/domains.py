@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s1x.metrics import Cell
+from s1x.curve import Cell, by_domain
 from s1x.report.charts import Bars, Part
 from s1x.report.inputs import Inputs, Series
 from s1x.report.parts import Section
@@ -95,26 +95,12 @@ def _table(inputs: Inputs, ordered: list[Series]) -> Table:
 
 
 def _domain_rows(series: Series) -> list[tuple[object, ...]]:
+    best = {found.domain: found.accuracy_percent for found in by_domain(series.best)}
     rows: list[tuple[object, ...]] = []
-    for domain in sorted({d for d in series.natural.domain if d}):
-        natural, tokens, n = _of_domain(series.natural, domain)
-        best, _, _ = _of_domain(series.best, domain)
-        if n >= SMALLEST_DOMAIN:
-            rows.append((series.benchmark, domain, natural, best, tokens, n))
+    for found in by_domain(series.natural):
+        if found.num_problems >= SMALLEST_DOMAIN:
+            both = (found.accuracy_percent, best.get(found.domain))
+            shares = (Interval(e.value, e.low, e.high) if e else Interval(None) for e in both)
+            tokens, n = found.mean_thinking_tokens, found.num_problems
+            rows.append((series.benchmark, found.domain, *shares, tokens, n))
     return rows if len(rows) > 1 else []
-
-
-def _of_domain(cell: Cell, domain: str) -> tuple[Interval, float, int]:
-    """Accuracy with interval, mean thinking tokens and number of problems in one domain."""
-    import numpy as np
-
-    from s1x.metrics.bootstrap import interval, resampled_means
-
-    mine = np.array([d == domain for d in cell.domain])
-    accuracy = 100 * cell.by_problem(np.where(mine, cell.is_correct, np.nan))
-    accuracy = accuracy[np.isfinite(accuracy)]
-    tokens = float(cell.thinking_tokens[mine].mean()) if mine.any() else 0.0
-    if not len(accuracy):
-        return Interval(None), tokens, 0
-    low, high = interval(resampled_means(accuracy[:, None])[:, 0])
-    return Interval(float(accuracy.mean()), low, high), tokens, len(accuracy)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from s1x import metrics
-from s1x.metrics import Cell, Flips
+from s1x.curve import Cell, Flips, flips, flips_between
 from s1x.report.charts import Bars, Part
 from s1x.report.inputs import Inputs, Series
 from s1x.report.parts import Section
@@ -45,8 +44,8 @@ def wait_steps(series: Series) -> list[tuple[str, Flips]]:
     cells = list({id(c): c for c in cells}.values())
     if len(cells) > 1:
         pairs = itertools.pairwise(cells)
-        return [(f"{a.setting} → {b.setting}", metrics.flips_between(a, b)) for a, b in pairs]
-    found = metrics.flips(series.cells[-1])
+        return [(f"{a.setting} → {b.setting}", flips_between(a, b)) for a, b in pairs]
+    found = flips(series.cells[-1])
     return [(f"answer {f.step} → {f.step + 1}", f) for f in found]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from s1x import metrics
-from s1x.metrics import SampleCount
+from s1x.curve import SampleCount, sample_counts
 from s1x.report import paper
 from s1x.report.charts import Line, Lines, Mark
 from s1x.report.inputs import Inputs, Series
@@ -32,7 +31,7 @@ def build(inputs: Inputs) -> Section | None:
     rows, charts = [], []
     for benchmark in ordered_benchmarks(inputs):
         for series in _most_samples(inputs.on(benchmark)):
-            counts = metrics.sample_counts(series.natural)
+            counts = sample_counts(series.natural)
             rows += [_row(inputs, series, count) for count in counts]
             if series.role != "base":
                 charts.append(_chart(inputs, series, counts))

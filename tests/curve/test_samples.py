@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1x import metrics
-from s1x.metrics.samples import pass_at_k, sample_counts
-from tests.metrics.rows_of import table_of
+from s1x import curve as metrics
+from s1x.curve.samples import pass_at_k, sample_counts
+from tests.curve.rows_of import table_of
 
 
 def cell_of(problems, tokens=None):
@@ -93,7 +93,7 @@ def test_tokens_are_the_sum_over_samples() -> None:
 def test_large_n_is_sampled_and_close_to_exact() -> None:
     rng = np.random.default_rng(0)
     problems = [[("7" if v else "8", bool(v)) for v in rng.random(32) < p] for p in rng.random(40)]
-    counts = {c.k: c for c in sample_counts(cell_of(problems), [1, 8, 32], num_resamples=200)}
+    counts = {c.k: c for c in sample_counts(cell_of(problems), [1, 8, 32])}
     assert counts[1].majority_percent.value == pytest.approx(
         counts[1].average_percent.value, abs=0.01
     )
@@ -101,7 +101,7 @@ def test_large_n_is_sampled_and_close_to_exact() -> None:
     assert counts[1].average_percent.value == counts[32].average_percent.value
 
 
-def test_uneven_and_ungraded_problems_are_left_out() -> None:
+def test_uneven_problems_are_left_out_and_ungraded_answers_are_not_right() -> None:
     rows = [
         {"problem_id": "a", "sample": 0},
         {"problem_id": "a", "sample": 1},
@@ -110,4 +110,5 @@ def test_uneven_and_ungraded_problems_are_left_out() -> None:
         {"problem_id": "c", "sample": 1, "verdict": "ungraded"},
     ]
     count = sample_counts(metrics.cells(table_of(rows))[0])[0]
-    assert count.num_problems == 1
+    assert count.num_problems == 2
+    assert count.average_percent.value == 75

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s1x import metrics
+from s1x import curve as metrics
 
 #: REFERENCE, tables 12 to 14: thinking tokens used and AIME24 accuracy in percent (of 30 questions)
 TCC = ([7939, 7158, 8263, 7108, 7500], [8, 9, 10, 10, 12])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from s1x import metrics
-from tests.metrics.rows_of import answered, table_of
+import pytest
+
+from s1x import curve as metrics
+from tests.curve.rows_of import answered, table_of
 
 
 def test_flips_at_each_wait() -> None:
@@ -23,6 +25,8 @@ def test_flips_at_each_wait() -> None:
     assert (first.stayed_right, first.stayed_wrong, first.changed) == (0, 1, 3)
     assert (second.wrong_to_right, second.right_to_wrong) == (1, 0)
     assert (second.stayed_right, second.changed) == (2, 1)
+    assert second.net_points.value == pytest.approx(100 / 3)
+    assert second.net_points.low < 0 < second.net_points.high
 
 
 def test_no_interim_answers_no_flips() -> None:

@@ -3,69 +3,57 @@
 A problem has n samples; a value at k < n is the mean over subsets of k of them, in their order:
 all subsets where there are at most `MOST_SUBSETS`, else as many seeded draws. At k = n there is one
 subset, the samples as they are. Votes go by the extracted answer's normal form; a sample without an
-answer has no vote, and ties go to the answer that came first.
+answer has no vote, and ties go to the answer that came first. An ungraded answer is not right.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
 
-from s1x.metrics.bootstrap import NUM_RESAMPLES, SEED, interval, resampled_means
-from s1x.metrics.results import Estimate, SampleCount
-from s1x.metrics.table import Cell
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from s1x.benchmark.extraction import normal_form
+from s1x.curve.cells import Cell, Floats
+from s1x.curve.curves import share_estimate
+from s1x.curve.results import SampleCount
 
-    Floats = NDArray[np.float64]
-    Ints = NDArray[np.int64]
+Ints = NDArray[np.int64]
 
 MOST_SUBSETS = 500
 
 
-def sample_counts(
-    cell: Cell,
-    ks: Sequence[int] | None = None,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = SEED,
-) -> list[SampleCount]:
-    """The metrics at each k (default: powers of two up to n, and n), n the samples of a problem.
+def sample_counts(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) -> list[SampleCount]:
+    """The metrics at each k (default: powers of two up to n, and n), n the samples per problem.
 
-    Problems with fewer samples than the most are left out, as are those with an ungraded one.
+    Problems with fewer samples than the most are left out.
     """
-    import numpy as np
-
     table = _by_problem(cell)
-    n = table.verdicts.shape[1]
-    if not len(table.verdicts):
+    n = table.right.shape[1]
+    if not len(table.right) or not np.isfinite(cell.accuracy).any():
         return []
     made = []
     for k in ks or sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n}):
         subsets = _subsets(n, k, seed)
-        columns = [
-            pass_at_k(n, table.verdicts.sum(axis=1), k),
-            table.verdicts.mean(axis=1),
+        values = (
+            pass_at_k(n, table.right.sum(axis=1), k),
+            table.right.mean(axis=1),
             _vote(table, subsets, weighted=False),
             _vote(table, subsets, weighted=True),
-        ]
-        values = 100 * np.stack(columns, axis=1)
-        resamples = resampled_means(values, num_resamples, seed)
-        estimates = [
-            Estimate(float(values[:, i].mean()), *interval(resamples[:, i])) for i in range(4)
-        ]
+        )
+        # a problem's n samples count for at most n averages, but n / k groups of k
+        most = (n / k, float(n), n / k, n / k)
+        estimates = [share_estimate(v, m) for v, m in zip(values, most, strict=True)]
         tokens = k * float(table.tokens.mean())
-        made.append(SampleCount(k, len(values), n, tokens, *estimates))
+        made.append(SampleCount(k, len(table.right), n, tokens, *estimates))
     return made
 
 
 def pass_at_k(num_samples: int, num_correct: Ints | Floats | int, k: int) -> Floats:
     """Unbiased pass@k: 1 - C(n - c, k) / C(n, k), a fraction (Chen et al. 2021, equation 1)."""
-    import numpy as np
-
     assert 1 <= k <= num_samples
     correct = np.asarray(num_correct, np.int64)
     all_of_k = math.comb(num_samples, k)
@@ -73,49 +61,42 @@ def pass_at_k(num_samples: int, num_correct: Ints | Floats | int, k: int) -> Flo
     return np.asarray(np.array(table)[correct])
 
 
+@dataclass(frozen=True)
 class _Samples:
-    """Arrays (problems, samples): correct or not, total tokens, thinking tokens, answer's group.
+    """Arrays (problems, samples): right or not, total tokens, thinking tokens, answer's group.
 
     Groups number the distinct answers of a problem in order of appearance; -1: no answer.
     """
 
-    def __init__(self, verdicts: Floats, tokens: Ints, thinking: Ints, groups: Ints) -> None:
-        self.verdicts, self.tokens, self.thinking, self.groups = verdicts, tokens, thinking, groups
+    right: Floats
+    tokens: Ints
+    thinking: Ints
+    groups: Ints
 
 
 def _by_problem(cell: Cell) -> _Samples:
-    import numpy as np
-
-    from s1x.benchmark.extraction import normal_form
-
     n = cell.samples_per_problem
     full = np.bincount(cell.problem, minlength=len(cell.problem_ids)) == n
-    graded = np.bincount(cell.problem, weights=~np.isfinite(cell.is_correct)) == 0
-    rows = np.flatnonzero((full & graded)[cell.problem])
-    texts = [None if a is None else normal_form(a) for a in cell.extracted_answer]
-    groups = np.full(len(cell.problem), -1, np.int64)
-    seen: dict[tuple[int, str], int] = {}
-    count: dict[int, int] = {}
+    rows = np.flatnonzero(full[cell.problem])
+    texts = cell.rows["extracted_answer"].to_list()
+    groups = np.full(len(texts), -1, np.int64)
+    seen: dict[int, dict[str, int]] = {}
     for row in rows.tolist():
-        problem, text = int(cell.problem[row]), texts[row]
-        if text is not None:
-            if (problem, text) not in seen:
-                seen[problem, text] = count.get(problem, 0)
-                count[problem] = seen[problem, text] + 1
-            groups[row] = seen[problem, text]
-    total = cell.thinking_tokens + cell.answer_tokens
+        if texts[row] is not None:
+            of_problem = seen.setdefault(int(cell.problem[row]), {})
+            groups[row] = of_problem.setdefault(normal_form(texts[row]), len(of_problem))
+    thinking = cell.thinking_tokens
+    total = thinking + cell.rows["answer_tokens"].to_numpy()
     return _Samples(
-        cell.is_correct[rows].reshape(-1, n),
+        np.nan_to_num(cell.is_correct)[rows].reshape(-1, n),
         total[rows].reshape(-1, n),
-        cell.thinking_tokens[rows].reshape(-1, n),
+        thinking[rows].reshape(-1, n),
         groups[rows].reshape(-1, n),
     )
 
 
 def _subsets(n: int, k: int, seed: int) -> Ints:
     """(subsets, k) indexes of samples, each row ascending."""
-    import numpy as np
-
     assert 1 <= k <= n, f"k must be between 1 and the {n} samples, got {k}"
     if math.comb(n, k) <= MOST_SUBSETS:
         return np.array(list(combinations(range(n), k)), np.int64)
@@ -126,9 +107,7 @@ def _subsets(n: int, k: int, seed: int) -> Ints:
 
 def _vote(table: _Samples, subsets: Ints, weighted: bool) -> Floats:
     """Share of subsets, by problem, whose winning answer is correct."""
-    import numpy as np
-
-    share = np.zeros(len(table.verdicts))
+    share = np.zeros(len(table.right))
     for p in range(len(share)):
         groups = table.groups[p][subsets]
         one_hot = groups[:, :, None] == np.arange(groups.max(initial=0) + 1)
@@ -143,5 +122,5 @@ def _vote(table: _Samples, subsets: Ints, weighted: bool) -> Floats:
         voter = np.where(best, first, subsets.shape[1]).min(axis=1)
         answered = voter < subsets.shape[1]
         row = subsets[np.arange(len(subsets)), np.minimum(voter, subsets.shape[1] - 1)]
-        share[p] = (table.verdicts[p][row] * answered).mean()
+        share[p] = (table.right[p][row] * answered).mean()
     return share

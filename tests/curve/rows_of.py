@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from s1x.rows import schema
@@ -31,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "thinking_text": "",
     "answer_text": "",
     "end_reason": "natural",
+    "answer_cut": None,
     "num_waits": 0,
     "num_tries": 1,
     "interim_token_counts": None,
@@ -44,13 +46,16 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def table_of(rows: Sequence[dict[str, Any]]) -> pa.Table:
+def table_of(rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """A table with the whole schema; columns that a row does not name have the default."""
-    return pa.Table.from_pylist([{**DEFAULTS, **row} for row in rows], schema=schema())
+    table = pa.Table.from_pylist([{**DEFAULTS, **row} for row in rows], schema=schema())
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def answered(verdicts: Sequence[bool], **columns: Any) -> list[dict[str, Any]]:
-    """One row a problem, correct or wrong."""
+    """One row per problem, correct or wrong."""
     return [
         {"problem_id": f"{i:04d}", "verdict": "correct" if v else "wrong", **columns}
         for i, v in enumerate(verdicts)

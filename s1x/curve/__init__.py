@@ -1,0 +1,39 @@
+"""Test-time scaling curves from evaluation rows: accuracy, intervals, the paper's three metrics.
+
+from s1x import curve
+for found in curve.curves(curve.read([folder])):
+    print(found.benchmark, [(p.setting, p.accuracy_percent) for p in found.points])
+"""
+
+from s1x.curve.cells import Cell, cells, read
+from s1x.curve.compare import difference, differences, flips, flips_between
+from s1x.curve.curves import by_domain, curve, curves
+from s1x.curve.results import Curve, Difference, DomainAccuracy, Estimate, Flips, Point, SampleCount
+from s1x.curve.samples import pass_at_k, sample_counts
+from s1x.curve.scaling import control, performance, slope_per_doubling, slope_per_thousand
+
+__all__ = [
+    "Cell",
+    "Curve",
+    "Difference",
+    "DomainAccuracy",
+    "Estimate",
+    "Flips",
+    "Point",
+    "SampleCount",
+    "by_domain",
+    "cells",
+    "control",
+    "curve",
+    "curves",
+    "difference",
+    "differences",
+    "flips",
+    "flips_between",
+    "pass_at_k",
+    "performance",
+    "read",
+    "sample_counts",
+    "slope_per_doubling",
+    "slope_per_thousand",
+]

@@ -1,0 +1,174 @@
+"""Control, Scaling and Performance (paper, section 3.2), and their intervals.
+
+Arrays' last axis is the curve's points. The paper defines the slope on a linear axis but its
+Table 3 is reproduced only by slopes per doubling of thinking tokens, so both exist and say their
+unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from s1x.curve.cells import Floats
+from s1x.curve.interval import best_interval, contrast_interval
+from s1x.curve.results import Estimate
+
+Limits = Sequence[tuple[float | None, float | None]]
+
+
+def control(mean_thinking_tokens: ArrayLike, limits: Limits) -> Floats:
+    """Percent of the points with a limit whose mean thinking tokens lie within it.
+
+    Args:
+        mean_thinking_tokens: (..., points).
+        limits: least and most tokens of each point, None where there is no such limit.
+
+    Returns:
+        (...), NaN where no point has a limit.
+    """
+    tokens = np.asarray(mean_thinking_tokens, np.float64)
+    low, high, limited = _bounds(limits)
+    if not limited.any():
+        return np.full(tokens.shape[:-1], np.nan)
+    inside = (low <= tokens) & (tokens <= high)
+    return np.asarray(100.0 * inside[..., limited].mean(axis=-1))
+
+
+def slope_per_thousand(mean_thinking_tokens: ArrayLike, accuracy_percent: ArrayLike) -> Floats:
+    """Points of accuracy per 1,000 thinking tokens: mean slope over all pairs of points."""
+    return _mean_slope(_axis(mean_thinking_tokens, False), accuracy_percent)
+
+
+def slope_per_doubling(mean_thinking_tokens: ArrayLike, accuracy_percent: ArrayLike) -> Floats:
+    """Points of accuracy per doubling of thinking tokens: mean slope over all pairs of points.
+
+    Points without any thinking have no logarithm and take no part.
+    """
+    return _mean_slope(_axis(mean_thinking_tokens, True), accuracy_percent)
+
+
+def performance(accuracy_percent: ArrayLike) -> Floats:
+    """The best accuracy of any point."""
+    values = np.asarray(accuracy_percent, np.float64)
+    best = np.where(np.isfinite(values), values, -np.inf).max(axis=-1)
+    return np.asarray(np.where(np.isfinite(best), best, np.nan))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A curve by problem: mean thinking tokens and accuracy (0 to 1), both (problems, points).
+
+    NaN where a problem lacks a point; `most` is the number of samples per problem.
+    """
+
+    tokens: Floats
+    accuracy: Floats
+    most: float
+
+
+def control_estimate(measured: Measured, limits: Limits) -> Estimate:
+    """Control, from the points that surely keep their limits to those that may keep them.
+
+    A point's mean length is known to its 95% interval, all points at once (Bonferroni).
+    """
+    low, high, limited = _bounds(limits)
+    if not limited.any():
+        return Estimate(None)
+    tokens = measured.tokens
+    mean, count = np.nanmean(tokens, axis=0), np.isfinite(tokens).sum(axis=0)
+    z = NormalDist().inv_cdf(1 - 0.025 / limited.sum())
+    half = z * np.nanstd(tokens, axis=0) / np.sqrt(np.maximum(count - 1, 1))
+    surely = (low <= mean - half) & (mean + half <= high)
+    perhaps = (low <= mean + half) & (mean - half <= high)
+    least, most = (100 * float(kept[limited].mean()) for kept in (surely, perhaps))
+    return Estimate(float(control(mean, limits)), least, most)
+
+
+def performance_estimate(measured: Measured) -> Estimate:
+    """The best accuracy of the points, with an interval that allows for the choice."""
+    known = measured.accuracy[:, np.isfinite(measured.accuracy).any(axis=0)]
+    if not known.size:
+        return Estimate(None)
+    best = float(100 * np.nanmean(known, axis=0).max())
+    complete = known[np.isfinite(known).all(axis=1)]
+    if not len(complete):
+        return Estimate(best, best_of=known.shape[1])
+    low, high = best_interval(complete, measured.most)
+    return Estimate(best, 100 * low, 100 * high, known.shape[1])
+
+
+def slope_estimate(measured: Measured, per_doubling: bool) -> Estimate:
+    """The mean slope with its interval: a contrast of the points, paired by problem.
+
+    To first order; how far the problems' lengths move the points along the axis is counted in.
+    """
+    known = np.isfinite(measured.accuracy).any(axis=0) & (np.nanmean(measured.tokens, axis=0) > 0)
+    tokens, accuracy = measured.tokens[:, known], measured.accuracy[:, known]
+    if known.sum() < 2:
+        return Estimate(None)
+    mean_tokens, mean_accuracy = np.nanmean(tokens, axis=0), np.nanmean(accuracy, axis=0)
+    x = _axis(mean_tokens, per_doubling)
+    slope = float(_mean_slope(x, mean_accuracy))
+    if not np.isfinite(slope):
+        return Estimate(None)
+    complete = np.isfinite(accuracy).all(axis=1) & np.isfinite(tokens).all(axis=1)
+    if not complete.any():
+        return Estimate(100 * slope)
+    tokens = tokens[complete]
+    weights, pull = _influence(x, mean_accuracy)
+    moves = pull / (mean_tokens * np.log(2.0)) if per_doubling else pull / 1000
+    noise = (tokens - tokens.mean(axis=0)) @ moves
+    low, high = contrast_interval(
+        accuracy[complete], weights, measured.most, noise, _reach(tokens, weights)
+    )
+    return Estimate(100 * slope, 100 * float(low), 100 * float(high))
+
+
+def _influence(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Derivatives of the mean slope by each point's y and x."""
+    run, rise = x[:, None] - x[None, :], y[:, None] - y[None, :]
+    apart = run != 0
+    one = np.divide(1.0, run, out=np.zeros_like(run), where=apart)
+    pairs = apart.sum() / 2
+    return np.asarray(one.sum(axis=1) / pairs), np.asarray(-(rise * one**2).sum(axis=1) / pairs)
+
+
+def _reach(tokens: Floats, weights: Floats) -> float:
+    """The largest contrast that a problem can have, on average over the problems.
+
+    Points at which a problem's trace is the same have the same answer.
+    """
+    total = 0.0
+    for row in tokens:
+        same = np.unique(row, return_inverse=True)[1]
+        total += np.abs(np.bincount(same, weights=weights)).sum() / 2
+    return float(total / len(tokens))
+
+
+def _axis(tokens: ArrayLike, per_doubling: bool) -> Floats:
+    values = np.asarray(tokens, np.float64)
+    if not per_doubling:
+        return values / 1000
+    return np.asarray(np.log2(np.where(values > 0, values, np.nan)))
+
+
+def _bounds(limits: Limits) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    low = np.array([-np.inf if pair[0] is None else pair[0] for pair in limits])
+    high = np.array([np.inf if pair[1] is None else pair[1] for pair in limits])
+    return low, high, np.isfinite(low) | np.isfinite(high)
+
+
+def _mean_slope(x: ArrayLike, y: ArrayLike) -> Floats:
+    """Mean of (y_b - y_a) / (x_b - x_a) over pairs with two different x; NaN without any."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    first, second = np.triu_indices(x.shape[-1], k=1)
+    run, rise = x[..., second] - x[..., first], y[..., second] - y[..., first]
+    usable = np.isfinite(run) & np.isfinite(rise) & (run != 0)
+    slopes = np.divide(rise, run, out=np.zeros_like(run), where=usable)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(slopes.sum(axis=-1) / usable.sum(axis=-1))
