@@ -8,6 +8,7 @@ which also holds where two runs (nearly) always agree.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,6 +72,27 @@ def differences(rows: pl.DataFrame | Sequence[Cell], baseline: Cell) -> list[Dif
         for cell in found
         if cell.benchmark == baseline.benchmark and cell is not baseline
     ]
+
+
+def told_apart(curves: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """The curves again, benchmarks that share their name and no problem under names of their own.
+
+    Two files of one name, or one whose questions were all changed, are different benchmarks: the
+    later one is called "test (other questions)".
+    """
+    known: dict[str, list[set[str]]] = {}
+    found = []
+    for cells_ in curves:
+        name = cells_[0].benchmark
+        keys = {key for cell in cells_ for key in cell.problem_keys}
+        groups = known.setdefault(name, [])
+        place = next((i for i, group in enumerate(groups) if group & keys), len(groups))
+        groups[place:place] = [set()] if place == len(groups) else []
+        groups[place] |= keys
+        number = f" {place}" if place > 1 else ""
+        named = f"{name} (other questions{number})" if place else name
+        found.append([dataclasses.replace(cell, benchmark=named) for cell in cells_])
+    return found
 
 
 def _warnings(left: Cell, right: Cell, num_problems: int) -> list[str]:

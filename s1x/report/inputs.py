@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,8 +218,20 @@ def read(
         stage_folders = [entry.get("selection"), entry.get("training"), *entry["evaluations"]]
         folders += [Path(p) for p in stage_folders if p is not None]
     unique = dict.fromkeys(folder.resolve() for folder in folders)
-    runs = join_points(runs)
+    runs = join_points(_told_apart(runs))
     return Inputs(context, runs, tuple(labels.values()), tuple(unique))
+
+
+def _told_apart(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The runs with benchmarks that share no question under different names."""
+    from s1x.curve import told_apart
+
+    series = [item for run in runs for item in run.series]
+    cells = iter(told_apart([item.cells for item in series]))
+    return tuple(
+        replace(run, series=tuple(replace(item, cells=next(cells)) for item in run.series))
+        for run in runs
+    )
 
 
 def _read_run(entry: Mapping[str, Any], cache: dict[Path, Any]) -> Run:

@@ -132,3 +132,12 @@ def test_everything_against_a_baseline() -> None:
     cells = metrics.cells(table_of(rows))
     (found,) = metrics.differences(cells, baseline=cells[0])
     assert found.difference_points == -100
+
+
+def test_benchmarks_that_share_a_name_and_no_question_get_two_names() -> None:
+    first = asked(["1+1?", "1+2?"], [True, True])
+    edited = asked(["1+1?", "1+5?"], [True, True])
+    other, third = (asked([f"{x}?", f"{x}!"], [True, True]) for x in "xy")
+    curves = [[first], [other], [edited], [third], [other]]
+    names = [cells[0].benchmark for cells in metrics.told_apart(curves)]
+    assert names == ["demo", "demo (other questions)", "demo", "demo (other questions 2)", names[1]]

@@ -179,3 +179,17 @@ def test_the_console_pairs_a_run_with_its_own_base(tmp_path: Path) -> None:
     runs[0]["evaluations"].append(runs[1]["evaluations"][1])
     shared = report.run({"runs": runs}, [], None, None, tmp_path / "shared")
     assert "base %" in report.console_table(shared)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_two_benchmarks_of_one_name_are_not_paired(tmp_path: Path) -> None:
+    """Question files of one name, ids by line number: curves of two benchmarks, no difference."""
+    runs = []
+    for label, question in (("a", "solve {a} x + 3 = 7 mod 19"), ("b", "what is {a} + 1?")):
+        benchmark = world.Benchmark(name="test", num_problems=40, question=question)
+        tuned = world.evaluation(tmp_path / label, benchmark)
+        runs.append({"label": label, "evaluations": [tuned]})
+    assert read({"runs": runs}, [], None, None).benchmarks == ("test", "test (other questions)")
+    summary = report.run({"runs": runs}, [], None, None, tmp_path / "out")
+    assert {c["benchmark"] for c in summary["curves"]} == {"test", "test (other questions)"}
+    assert not (tmp_path / "out" / "tables" / "ablation.csv").exists()
