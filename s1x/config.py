@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x.classes import load_named, nearest
 from s1x.errors import SettingError, UserError
+from s1x.model.model import describe_own_model
 from s1x.option import Option, option, setting
 from s1x.schema import extension_folders, register
 
@@ -338,5 +340,7 @@ def load(cfg: DictConfig) -> Config:
         settings = Root(**values)
     except SettingError as error:
         raise error from None
+    if HydraConfig.initialized():
+        describe_own_model(cfg.model, HydraConfig.get().overrides.task)
     parts = {name: build(cfg[name], name) for name in (*PARTS, *GROUPS) if name != "benchmark"}
     return Config(root=settings, benchmarks=build_benchmarks(cfg.benchmark), **parts)

@@ -23,6 +23,17 @@ _REQUIRED = (
 )
 
 
+def architecture_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Architecture` needs of a config.json, as far as it is there."""
+    names = (*_REQUIRED, "tie_word_embeddings", "head_dim")
+    found = {key: config[key] for key in names if config.get(key) is not None}
+    if "num_attention_heads" in found:
+        found.setdefault("num_key_value_heads", found["num_attention_heads"])
+        is_qwen2 = config.get("model_type") == "qwen2"
+        found["attention_bias"] = is_qwen2 or bool(config.get("attention_bias"))
+    return found
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Widths and counts of a decoder, by the names of Hugging Face's config.json."""
@@ -57,15 +68,7 @@ class Architecture:
     @classmethod
     def of_config(cls, config: Any) -> Architecture:
         """From a transformers configuration object."""
-        numbers = {key: getattr(config, key) for key in _REQUIRED if key != "num_key_value_heads"}
-        heads = config.num_attention_heads
-        return cls(
-            **numbers,
-            num_key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
-            tie_word_embeddings=bool(config.tie_word_embeddings),
-            attention_bias=config.model_type == "qwen2" or getattr(config, "attention_bias", False),
-            head_dim=getattr(config, "head_dim", None),
-        )
+        return cls.of(architecture_numbers(config.to_dict()), config.model_type)
 
     @property
     def head_width(self) -> int:

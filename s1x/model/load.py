@@ -1,11 +1,21 @@
-"""Loading what a `Model` names: its tokenizer, its configuration and its weights."""
+"""Loading what a `Model` names: its tokenizer, its configuration and its weights.
+
+One rule for every way to train or run it: weights are `model.safetensors`, or else the files that
+`model.safetensors.index.json` names, and they have exactly the tensors that the configuration
+calls for. Other files in the folder are not the model's.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x.errors import UserError
+from s1x.model.model import INDEX, SINGLE, local_config, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +60,8 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     """The tokenizer, with the model's own chat template and pad token put in.
 
     Raises:
-        UserError: it cannot be read, or the pad token is not in its vocabulary.
+        UserError: it cannot be read, the pad token is not in its vocabulary, or the model has no
+            embedding for some of its ids.
     """
     from transformers import AutoTokenizer
 
@@ -58,7 +69,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     arguments = {"revision": model.revision} if model.revision else {}
     if model.gguf_file:
         arguments["gguf_file"] = model.gguf_file
-    with _HubErrors(source):
+    with readable(source):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **arguments)
     if model.chat_template:
         tokenizer.chat_template = model.chat_template
@@ -71,14 +82,26 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
         tokenizer.pad_token = model.pad_token
     if tokenizer.chat_template is None:
         raise UserError(f"the tokenizer of {source} has no chat template; give model.chat_template")
+    _check_vocabulary(tokenizer, source)
     return tokenizer
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    numbers = local_config(Path(source))
+    rows = numbers.get("vocab_size") or (numbers.get("text_config") or {}).get("vocab_size")
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if rows is not None and largest >= rows:
+        raise UserError(
+            f"the tokenizer of {source} has ids up to {largest}, but the model's embedding has "
+            f"{rows} rows (vocab_size in config.json); give the tokenizer that belongs to the model"
+        )
 
 
 def load_config(source: Source) -> Any:
     """The configuration object of the model."""
     from transformers import AutoConfig
 
-    with _HubErrors(source.path):
+    with readable(source.path):
         return AutoConfig.from_pretrained(source.path, **source.arguments())
 
 
@@ -86,24 +109,48 @@ def load_causal_lm(source: Source) -> PreTrainedModel:
     """The causal LM with its weights, in main memory.
 
     Raises:
-        UserError: the weights cannot be read or the hub cannot be reached.
+        UserError: the weights cannot be read, or are not the configuration's.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
-    with _HubErrors(source.path):
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            source.path,
-            dtype=source.dtype,
-            attn_implementation=source.attention,
-            **source.arguments(),
-        )
-    return model
+    arguments = source.arguments()
+    if not source.gguf_file:
+        arguments["use_safetensors"] = True  # the rule of `weight_files`
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()  # what does not fit is told below, in a sentence
+    try:
+        with readable(source.path):
+            model, report = AutoModelForCausalLM.from_pretrained(
+                source.path,
+                dtype=source.dtype,
+                attn_implementation=source.attention,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in the report
+                **arguments,
+            )
+    finally:
+        logging.set_verbosity(said)
+    shapes = [
+        (name, tuple(found), tuple(wanted)) for name, found, wanted in report["mismatched_keys"]
+    ]
+    _refuse_misfits(
+        source, sorted(report["missing_keys"]), sorted(report["unexpected_keys"]), shapes
+    )
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def empty_causal_lm(source: Source) -> Any:
-    """The causal LM without its weights: whatever the surrounding context makes of parameters."""
+    """The causal LM without its weights: whatever the surrounding context makes of parameters.
+
+    Raises:
+        UserError: the source is a GGUF file.
+    """
     from transformers import AutoModelForCausalLM
 
+    if source.gguf_file:
+        raise UserError("sharded training reads safetensors, not GGUF; use train=single_device")
     factory: Any = AutoModelForCausalLM
     return factory.from_config(
         load_config(source), dtype=source.dtype, attn_implementation=source.attention
@@ -114,42 +161,136 @@ def checkpoint_files(source: Source) -> list[str]:
     """The safetensors files of a model folder or hub repository, on this machine.
 
     Raises:
-        UserError: it has none (convert it first: `save_pretrained` writes them).
+        UserError: it has none (convert it first: `save_pretrained` writes them), or lacks one.
     """
-    from pathlib import Path
-
     folder = Path(source.path)
     if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        with _HubErrors(source.path):
-            patterns = ["*.safetensors", "*.json"]
-            folder = Path(
-                snapshot_download(source.path, revision=source.revision, allow_patterns=patterns)
-            )
-    files = sorted(str(file) for file in folder.glob("*.safetensors"))
-    if not files:
+        folder = _fetched(source, ["*.json", SINGLE])
+        missing = [file.name for file in weight_files(folder) if not file.is_file()]
+        if missing and missing != [SINGLE]:
+            folder = _fetched(source, ["*.json", *missing])
+    files = weight_files(folder)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing == [SINGLE]:
         raise UserError(
-            f"{source.path} has no safetensors files, which sharded loading reads; "
+            f"{source.path} has no safetensors files ({SINGLE} or {INDEX}); "
             "load it once with transformers and save_pretrained it"
         )
-    return files
+    if missing:
+        raise UserError(
+            f"{source.path} lacks {missing[0]}, which {INDEX} names ({len(missing)} of "
+            f"{len(files)} files are missing); copy or download it again"
+        )
+    return [str(file) for file in files]
 
 
-class _HubErrors:
-    """Turns what goes wrong when a model is fetched or opened into one clear line."""
+def _fetched(source: Source, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    with readable(source.path):
+        return Path(
+            snapshot_download(source.path, revision=source.revision, allow_patterns=patterns)
+        )
 
-    def __enter__(self) -> None:
-        return None
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UserError) or not isinstance(error, (OSError, ValueError)):
-            return
+def stored_tensors(
+    source: Source, causal_lm: PreTrainedModel, shapes: dict[str, Sequence[int]]
+) -> Iterator[tuple[str, Any, Any]]:
+    """(name, parameter, open safetensors file) of each parameter, adapters left out.
+
+    A tied parameter comes once. The whole is checked before the first comes.
+
+    Args:
+        source: where the files are.
+        causal_lm: the model without its weights.
+        shapes: whole shape of each parameter, by its plain name.
+
+    Raises:
+        UserError: tensors are missing, have another shape, or belong to no parameter.
+    """
+    from safetensors import safe_open
+
+    named = causal_lm.named_parameters(remove_duplicate=False)
+    wanted = {plain_name(name): p for name, p in named if ".lora_" not in name}
+    files = checkpoint_files(source)
+    stored: dict[str, tuple[str, tuple[int, ...]]] = {}
+    with readable(source.path):
+        for file in files:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
+                    stored[name] = (file, tuple(tensors.get_slice(name).get_shape()))
+    first: dict[int, str] = {}
+    for name, parameter in wanted.items():
+        if name in stored:
+            first.setdefault(id(parameter), name)
+    ignored = [r"rotary_emb\.inv_freq", *(causal_lm._keys_to_ignore_on_load_unexpected or ())]
+    _refuse_misfits(
+        source,
+        [name for name, parameter in wanted.items() if id(parameter) not in first],
+        [n for n in stored if n not in wanted and not any(re.search(p, n) for p in ignored)],
+        [
+            (name, stored[name][1], tuple(shapes[name]))
+            for name in first.values()
+            if stored[name][1] != tuple(shapes[name])
+        ],
+    )
+    for file in files:
+        with readable(source.path), safe_open(file, framework="pt") as tensors:
+            for name in first.values():
+                if stored[name][0] == file:
+                    yield name, wanted[name], tensors
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name in the plain model: without what peft puts around it."""
+    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+
+
+def _refuse_misfits(
+    source: Source,
+    missing: Sequence[str],
+    unexpected: Sequence[str],
+    shapes: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]],
+) -> None:
+    """Weights that are not the configuration's would leave some of the model at random values."""
+    faults = []
+    if missing:
+        faults.append(f"{_first_of(missing)} missing")
+    if unexpected:
+        faults.append(f"{_first_of(unexpected)} more than config.json calls for")
+    if shapes:
+        _, found, wanted = shapes[0]
+        faults.append(
+            f"{_first_of([s[0] for s in shapes])} of another shape ({found} for {wanted})"
+        )
+    if faults:
+        raise UserError(
+            f"the weights of {source.path} are not those of its config.json: {'; '.join(faults)}; "
+            "give the folder that save_pretrained wrote, whole"
+        )
+
+
+def _first_of(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more} {'are' if more else 'is'}"
+
+
+@contextmanager
+def readable(path: str) -> Iterator[None]:
+    """Turns what goes wrong when a model is fetched or opened into one clear line.
+
+    Libraries raise what they like over a damaged file (safetensors and tokenizers have errors of
+    their own); only want of memory is told elsewhere.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if "out of memory" in str(error).lower() or isinstance(error, AssertionError):
+            raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"model.path {self.path} cannot be loaded ({reason}); give a local folder, "
-            "or check the name and the way to the hub (HF_HUB_OFFLINE, HF_TOKEN)"
+            f"model.path {path} cannot be loaded ({reason}); give a local folder whose files are "
+            "whole, or check the name and the way to the hub (HF_HUB_OFFLINE, HF_TOKEN)"
         ) from error

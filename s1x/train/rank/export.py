@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x.artifact import file_hash
+from s1x.model.load import plain_name
 from s1x.train.job import LOG_CSV, MODEL_FOLDER, RESULT, Job, read_log, settings_values
 from s1x.train.rank.card import model_card
 from s1x.train.rank.memory import peak_memory_bytes
-from s1x.train.rank.names import plain_name
 from s1x.train.rank.rotary import rotary_is_float32
 
 if TYPE_CHECKING:

@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from s1x.errors import UserError
-from s1x.train.rank.names import plain_name
-
 if TYPE_CHECKING:
     from s1x.model.load import Source
 
@@ -42,11 +39,8 @@ def empty_model(source: Source) -> Any:
     Raises:
         UserError: the source is a GGUF file.
     """
-
     from s1x.model.load import empty_causal_lm
 
-    if source.gguf_file:
-        raise UserError("sharded training reads safetensors, not GGUF; use train=single_device")
     with torch.device("meta"):
         model = empty_causal_lm(source)
     model.tie_weights()
@@ -57,9 +51,6 @@ def shard_and_fill(net: Any, source: Source, mesh: Any, precision: str) -> None:
     """Shards every decoder layer and the rest, then reads this rank's rows."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    from s1x.model.load import checkpoint_files
-
-    files = checkpoint_files(source)
     ranks = mesh["data_parallel"]
     low = torch.bfloat16 if precision == "bfloat16" else torch.float32
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
@@ -73,22 +64,21 @@ def shard_and_fill(net: Any, source: Source, mesh: Any, precision: str) -> None:
     )
     net.to_empty(device=device)
     inner.tie_weights()
-    _fill(causal_lm, files, ranks.get_local_rank(), ranks.size())
+    _fill(inner, source, ranks.get_local_rank(), ranks.size())
 
 
-def _fill(causal_lm: Any, files: list[str], rank: int, num_ranks: int) -> None:
-    from safetensors import safe_open
+def _fill(inner: Any, source: Source, rank: int, num_ranks: int) -> None:
+    from s1x.model.load import plain_name, stored_tensors
 
-    wanted = {plain_name(name): p for name, p in causal_lm.named_parameters()}
-    filled = set()
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                if name in wanted:
-                    _copy_rows(wanted[name], tensors.get_slice(name), rank, num_ranks)
-                    filled.add(name)
-    for name in wanted.keys() - filled:
-        _start_adapter(name, wanted[name])
+    parameters = dict(inner.named_parameters(remove_duplicate=False))
+    shapes = {plain_name(name): parameter.shape for name, parameter in parameters.items()}
+    for name, parameter, tensors in stored_tensors(source, inner, shapes):
+        _copy_rows(parameter, tensors.get_slice(name), rank, num_ranks)
+    for name, parameter in parameters.items():
+        if ".lora_A." in name:
+            torch.nn.init.kaiming_uniform_(parameter, a=5**0.5)
+        elif ".lora_B." in name:
+            torch.nn.init.zeros_(parameter)
 
 
 def _copy_rows(parameter: Any, rows: Any, rank: int, num_ranks: int) -> None:
@@ -98,18 +88,6 @@ def _copy_rows(parameter: Any, rows: Any, rank: int, num_ranks: int) -> None:
     with torch.no_grad():
         if local.shape[0]:
             local.copy_(rows[start : start + local.shape[0]])
-
-
-def _start_adapter(name: str, parameter: Any) -> None:
-    if ".lora_A." in name:
-        torch.nn.init.kaiming_uniform_(parameter, a=5**0.5)
-    elif ".lora_B." in name:
-        torch.nn.init.zeros_(parameter)
-    else:
-        raise UserError(
-            f"the model's files lack {name}; save the model once with save_pretrained of this "
-            "transformers version"
-        )
 
 
 def gather(parameter: Any) -> torch.Tensor | None:

@@ -2,7 +2,7 @@
 
 Loading is sharded from the start: modules are made under `deepspeed.zero.Init`, which keeps only
 this rank's part of each parameter, and each rank then copies its part out of the memory-mapped
-safetensors files. No rank ever holds the whole model, and nothing is sent between ranks.
+safetensors files. No rank ever holds the whole model.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
-
-from s1x.errors import UserError
 
 if TYPE_CHECKING:
     from s1x.model.load import Source
@@ -51,16 +49,13 @@ def load_sharded(source: Source, config: dict[str, Any]) -> Any:
     bfloat16 for float32 on machines without float16.
 
     Raises:
-        UserError: the model has no safetensors files, or their names are not its parameters' names.
+        UserError: the files are not there, or are not those of the configuration.
     """
     import deepspeed
     from transformers.initialization import no_init_weights
 
-    from s1x.model.load import checkpoint_files, empty_causal_lm
+    from s1x.model.load import empty_causal_lm
 
-    if source.gguf_file:
-        raise UserError("sharded training reads safetensors, not GGUF; use train=single_device")
-    files = checkpoint_files(source)
     remote = "cpu" if "offload_param" in config["zero_optimization"] else None
     with (
         deepspeed.zero.Init(config_dict_or_path=config, remote_device=remote),
@@ -68,39 +63,21 @@ def load_sharded(source: Source, config: dict[str, Any]) -> Any:
     ):
         model = empty_causal_lm(source)
     model.tie_weights()
-    copy_partitions(model, files)
+    copy_partitions(model, source)
     return model
 
 
-def copy_partitions(model: torch.nn.Module, files: list[str]) -> None:
+def copy_partitions(model: Any, source: Source) -> None:
     """Fills this rank's part of each parameter from the files."""
-    from safetensors import safe_open
+    from s1x.model.load import stored_tensors
 
-    wanted: dict[str, Any] = dict(model.named_parameters(remove_duplicate=False))
     rank = torch.distributed.get_rank()
-    filled: set[int] = set()
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                parameter = wanted.get(name)
-                if parameter is None or id(parameter) in filled:
-                    continue
-                _copy_part(parameter, tensors.get_tensor(name), rank)
-                filled.add(id(parameter))
-    missing = [name for name, parameter in wanted.items() if id(parameter) not in filled]
-    if missing:
-        raise UserError(
-            f"the model's files lack {missing[0]} ({len(missing)} parameters in all); save the "
-            "model once with save_pretrained of this transformers version"
-        )
-
-
-def _copy_part(parameter: Any, whole: torch.Tensor, rank: int) -> None:
-    assert tuple(whole.shape) == tuple(parameter.ds_shape), (whole.shape, parameter.ds_shape)
-    part = parameter.ds_tensor
-    size = part.numel()
-    piece = whole.reshape(-1)[rank * size : (rank + 1) * size]
-    part.data.view(-1)[: piece.numel()].copy_(piece)
+    shapes = {n: p.ds_shape for n, p in model.named_parameters(remove_duplicate=False)}
+    for name, parameter, tensors in stored_tensors(source, model, shapes):
+        part = parameter.ds_tensor
+        size = part.numel()
+        piece = tensors.get_tensor(name).reshape(-1)[rank * size : (rank + 1) * size]
+        part.data.view(-1)[: piece.numel()].copy_(piece)
 
 
 def gather(parameter: Any) -> torch.Tensor | None:
