@@ -14,7 +14,7 @@ import workload
 
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.console import say
-from s1x.trace_store import TraceStore
+from s1x.traces.store import TraceStore
 
 LIMITS = (16, 32, 64)
 

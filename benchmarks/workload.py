@@ -29,7 +29,7 @@ from s1x.engine.vllm import Vllm
 from s1x.evaluate.schedule import answer_all
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
-from s1x.trace_store import TraceStore
+from s1x.traces.store import TraceStore
 
 SMOLLM2 = Model(
     name="smollm2-135m",

@@ -114,6 +114,11 @@ class StoreSettings(Option):
         None, "also removes models that have not changed for so many days", at_least=0
     )
     merge: bool = setting(False, "puts all files of a model into one, each stream once")
+    check: int = setting(
+        0,
+        "streams per model to generate again with `engine`, to see whether they come out the same",
+        at_least=0,
+    )
 
 
 @option("root", "root")

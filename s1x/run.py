@@ -161,19 +161,19 @@ class Run:
         self._artifact("pretrain", inputs, lambda f: settings.run(f, say), "base model")
 
     def store(self) -> None:
-        """Shows the trace store, and makes it smaller where `store` says so."""
-        from s1x.trace_store import describe, prune
+        """Shows the trace store, makes it smaller or checks it where `store` says so."""
+        from s1x.evaluate.check import check
+        from s1x.traces.upkeep import describe, prune
 
         settings, place = self.config.store, self.output / "traces"
         if settings.remove_models or settings.unused_days is not None or settings.merge:
             freed = prune(place, settings.remove_models, settings.unused_days, settings.merge)
             print(f"freed {freed / 2**20:.1f} MiB")
         for traces in describe(place):
-            name = traces.description.get("model", "")
-            print(
-                f"{traces.model}  {name}  {traces.num_streams:,} streams, "
-                f"{traces.num_tokens:,} tokens, {traces.num_bytes / 2**20:.1f} MiB"
-            )
+            print("\n".join(traces.lines()))
+        if settings.check:
+            for line in check(place, self.config.engine, settings.check, self.config.root.seed):
+                print(line)
 
     def annotate(self) -> None:
         """The pool again, with the columns that models make: traces, verdicts, domains."""

@@ -24,7 +24,7 @@ from s1x.engine.engine import OnTokens, Request, Sampling
 from s1x.engine.scripted import ScriptedEngine, random_tokens
 from s1x.engine.streams import Streams
 from s1x.evaluate.schedule import answer_all
-from s1x.trace_store import TraceStore
+from s1x.traces.store import TraceStore
 
 CURVE = {"max_thinking_tokens": [8, 32, 128, None], "num_waits": [0, 1, 3]}
 NUM_PROBLEMS = 60

@@ -28,7 +28,7 @@ from s1x.engine.transformers import Transformers
 from s1x.errors import SettingError
 from s1x.model.model import Model
 from s1x.rows import schema
-from s1x.trace_store import describe
+from s1x.traces.upkeep import describe
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "engine")]
 from tiny_model import write_tiny_model  # noqa: E402

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from dataclasses import dataclass, field, replace
 
 from s1x.budget.policy import LENGTH, STOP, Continuation, TokenIds
 from s1x.engine.engine import LiveEngine, Request, Sampling
-from s1x.trace_store import TraceStore
+from s1x.traces.store import TraceStore
 
 #: streams kept in memory when nobody reads them; the store has them all
 _IDLE_STREAMS = 20_000
+#: thinking after prefixes up to this length is stored with its prefix, to be checked later
+_ORIGIN_TOKENS = 1024
 
 
 @dataclass
@@ -178,6 +181,8 @@ class Streams:
             may_go_on=any(reader.may_go_on for reader in stream.readers),
             may_end_early=len(wishes) > 1,
         )
+        if begun == 0 and request.may_go_on and len(request.prefix_ids) <= _ORIGIN_TOKENS:
+            self.store.note_origin(stream.key, _origin(request))
         self.counts.requests += 1
         self.counts.prompt_tokens += len(request.prefix_ids)
 
@@ -233,6 +238,18 @@ def derived_seed(seed: int, problem: str, sample: int, position: int) -> int:
     text = f"{seed}|{problem}|{sample}|{position}"
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def _origin(request: Request) -> str:
+    """What a stream follows from, as text (`s1x.evaluate.check` reads it)."""
+    way = request.sampling
+    return json.dumps(
+        {
+            "prefix_ids": request.prefix_ids,
+            "ban_first": request.ban_first,
+            "sampling": [way.temperature, way.top_p, way.seed],
+        }
+    )
 
 
 def stream_key(root_ids: TokenIds, ban_first: TokenIds, sampling: Sampling) -> bytes:

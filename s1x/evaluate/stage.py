@@ -24,7 +24,7 @@ from s1x.evaluate.table import Grading, Heading, make_rows, write_rows
 from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
 from s1x.model.model import Model
 from s1x.rows import TRUNCATED, UNGRADED
-from s1x.trace_store import TraceStore
+from s1x.traces.store import TraceStore
 
 if TYPE_CHECKING:
     from s1x.benchmark.judge import Spent
@@ -89,7 +89,9 @@ def run(
         option_name(policy),
         tuple(point.label() for point in chosen),
     )
-    store = TraceStore(store_folder, store_key(model, live), _store_text(model, live))
+    store = TraceStore(
+        store_folder, store_key(model, live), _store_text(model, live), prompts.num_ids
+    )
     with store:
         streams = Streams(live, store, Sampling(sampling.temperature, sampling.top_p), seed)
         total = len(problems) * len(chosen) * sampling.samples_per_problem
@@ -115,7 +117,7 @@ def run(
     about = _about(heading, chosen, problems, sampling, live, seed, benchmark)
     about |= _counted(streams.counts, wall_seconds)
     about |= {"model_fingerprint": model.fingerprint(), "model_notes": list(model.notes)}
-    about["warnings"] = _warnings(rows)
+    about["warnings"] = _warnings(rows) + store.notes()
     _write(folder / "evaluation.json", about)
     judged = getattr(grader, "spent", None)
     own_seconds = wall_seconds - (judged.wall_seconds if judged else 0.0)
@@ -133,6 +135,7 @@ class Prompts:
             raise SettingError("prompt_format", "thinking or direct", prompt_format)
         self.model, self.prompt_format = model, prompt_format
         self.tokenizer = load_tokenizer(model)
+        self.num_ids = 1 + max(self.tokenizer.get_vocab().values())
         self.format = ChatFormat.of(model, self.tokenizer)
         if prompt_format == DIRECT_FORMAT and model.direct_prompt is not None:
             self.format = self.format.plain_completion(self.tokenizer.all_special_ids)
@@ -187,7 +190,15 @@ def weights_mark(model: Model) -> str:
 
 
 def _store_text(model: Model, live: LiveEngine) -> dict[str, Any]:
-    return {"name": model.name, "path": model.path, "engine": live.identity}
+    """What stands beside the streams: for people, and for `s1x.evaluate.check`."""
+    names = ("path", "revision", "gguf_file", "dtype", "context_tokens")
+    settings = {name: value for name, value in dataclasses.asdict(model).items() if name in names}
+    return {
+        "name": model.name,
+        "path": model.path,
+        "engine": live.identity,
+        "settings": settings,
+    }
 
 
 def _check_samples(chosen: Sequence[Policy], sampling: Any) -> None:

@@ -12,7 +12,7 @@ from s1x.budget.rollout import Trace, rollout
 from s1x.engine.engine import LiveEngine, Sampling
 from s1x.engine.scripted import ScriptedEngine, random_tokens
 from s1x.engine.streams import Streams
-from s1x.trace_store import TraceStore
+from s1x.traces.store import TraceStore
 
 NEWLINE = 0
 WAIT = 1

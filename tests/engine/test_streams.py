@@ -13,7 +13,7 @@ from s1x.engine.engine import Request, Sampling
 from s1x.engine.scripted import ScriptedEngine, random_tokens
 from s1x.engine.streams import Streams, derived_seed, stream_key
 from s1x.errors import UserError
-from s1x.trace_store import TraceStore
+from s1x.traces.store import TraceStore
 
 ROOT = (1, 2, 3)
 

@@ -1,0 +1,476 @@
+"""The trace store: every token a model has written, kept on disk (DESIGN 4).
+
+`<folder>/<model>/<host>-<pid>-<number>.sqlite`: one file per writing process, all files of a model
+read. A stream (see `s1x.engine.streams`) is stored in pieces (key, start, token ids); pieces are
+only ever added, so a process that is killed loses no more than what it had not yet committed, and
+whoever reads months later needs only the key. While a file is written it is in WAL mode; closing
+it makes it a plain single file, which any machine of a shared file system can read.
+
+Each piece carries a checksum of itself and one of all tokens before it. A piece that fails its own,
+or holds an id that the vocabulary does not have, is never used. A piece continues only the very
+tokens that its writer saw, so what is read is always one stream that a model wrote: where files
+disagree, the longest is taken whole (of equals the one with the smaller ids), and the store counts
+it. Files of schema version 1 have no checksums; their pieces continue their own file's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import socket
+import sqlite3
+import struct
+import time
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from s1x.errors import UserError
+
+SCHEMA_VERSION = 2
+SUFFIX = ".sqlite"
+MODEL_FILE = "model.json"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pieces (
+    stream BLOB NOT NULL, start INTEGER NOT NULL, token_ids BLOB NOT NULL,
+    prefix_checksum INTEGER, checksum INTEGER NOT NULL,
+    PRIMARY KEY (stream, start, checksum)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS origins (
+    stream BLOB PRIMARY KEY, origin TEXT NOT NULL, checksum INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+_READ_PIECES = {
+    1: "SELECT start, token_ids, NULL, NULL FROM pieces WHERE stream = ?",
+    2: "SELECT start, token_ids, prefix_checksum, checksum FROM pieces WHERE stream = ?",
+}
+#: checksums of stream ends kept in memory; those beyond are computed again from the files
+_MAX_ENDS = 100_000
+_numbers = itertools.count()
+
+
+class _Piece(NamedTuple):
+    start: int
+    token_ids: bytes
+    prefix_checksum: int | None
+    checksum: int | None
+
+
+@dataclass(eq=False)
+class _Chain:
+    """One stream as far as pieces carry it; `checksum` is of all its tokens."""
+
+    tokens: array[int] = field(default_factory=lambda: array("i"))
+    checksum: int = 0
+
+    def extended(self, start: int, token_ids: bytes) -> _Chain:
+        tokens = self.tokens[:start]
+        tokens.frombytes(token_ids)
+        return _Chain(tokens, zlib.crc32(tokens))
+
+    def begins(self, other: _Chain) -> bool:
+        return self.tokens == other.tokens[: len(self.tokens)]
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    connection: sqlite3.Connection
+    version: int
+
+
+class TraceStore:
+    """The streams of one model.
+
+    Args:
+        folder: of the store; None keeps nothing (streams then live as long as the process).
+        model: name of the model's own folder: a fingerprint of its weights and its engine.
+        description: written beside the streams for people, once.
+        num_ids: ids of the vocabulary; a stored id past them is damage. None: not known.
+        save_every_tokens: a stream in flight is saved whenever this many tokens are new.
+        commit_every_seconds: how much time a killed process may lose.
+
+    Attributes:
+        damaged: files → what is wrong with them, as found so far.
+        disagreeing: streams of which files hold different versions, as found so far.
+        path: the file that this process writes, once there is one.
+
+    Raises:
+        UserError: the folder cannot be written, or a file is of another schema version.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        model: str,
+        description: dict[str, Any] | None = None,
+        num_ids: int | None = None,
+        save_every_tokens: int = 64,
+        commit_every_seconds: float = 0.5,
+    ) -> None:
+        self.folder = folder / model if folder is not None else None
+        self.num_ids = num_ids
+        self.save_every_tokens = save_every_tokens
+        self.commit_every_seconds = commit_every_seconds
+        self.damaged: dict[Path, str] = {}
+        self.disagreeing: set[bytes] = set()
+        self._damaged_pieces: dict[Path, set[tuple[bytes, object]]] = {}
+        self._writer: sqlite3.Connection | None = None
+        self.path: Path | None = None
+        self._files: dict[Path, _File] = {}
+        self._pending: dict[bytes, list[_Piece]] = {}
+        self._origins: dict[bytes, str] = {}
+        self._ends: dict[bytes, tuple[int, int]] = {}
+        self._committed_at = self._listed_at = time.monotonic()
+        if self.folder is not None:
+            self._describe({**(description or {}), "num_ids": num_ids})
+            self._list()
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def load(self, stream: bytes) -> list[int]:
+        """The tokens of a stream from its first one on, as one writer left them."""
+        versions = self.versions(stream)
+        if not versions:
+            return []
+        tokens = versions[0]
+        self._set_end(stream, len(tokens), zlib.crc32(tokens))
+        return tokens.tolist()
+
+    def versions(self, stream: bytes) -> list[array[int]]:
+        """All that was written for a stream, the version that is used first; mostly just one."""
+        if self.folder is None:
+            return []
+        if time.monotonic() - self._listed_at > 5:
+            self._list()
+        pieces = [
+            (index, piece)
+            for index, file in enumerate(list(self._files.values()))
+            for piece in self._read(file, stream)
+        ]
+        pieces += [(-1, piece) for piece in self._pending.get(stream, ())]
+        chains = _chains(pieces)
+        if len(chains) > 1:
+            self.disagreeing.add(stream)
+        return [chain.tokens for chain in chains]
+
+    def _read(self, file: _File, stream: bytes) -> list[_Piece]:
+        try:
+            rows = file.connection.execute(_READ_PIECES[file.version], (stream,)).fetchall()
+        except sqlite3.DatabaseError as error:
+            self._drop(file, str(error))
+            return []
+        pieces = [_Piece(*row) for row in rows]
+        return [piece for piece in pieces if self._is_sound(file, stream, piece)]
+
+    def _is_sound(self, file: _File, stream: bytes, piece: _Piece) -> bool:
+        """Whether a piece is what was written; if not, its file is noted as damaged."""
+        start, token_ids, prefix_checksum, checksum = piece
+        sound = isinstance(start, int) and start >= 0 and isinstance(token_ids, bytes)
+        sound = sound and len(token_ids) > 0 and len(token_ids) % array("i").itemsize == 0
+        if sound and file.version > 1:
+            sound = checksum == _checksum(stream, start, token_ids, prefix_checksum)
+        if sound:
+            ids = array("i", token_ids)
+            sound = min(ids) >= 0 and (self.num_ids is None or max(ids) < self.num_ids)
+        if not sound:
+            found = self._damaged_pieces.setdefault(file.path, set())
+            found.add((stream, start))
+            count = f"{len(found)} damaged piece" + ("s" if len(found) > 1 else "")
+            self.damaged[file.path] = f"{count}, not used"
+        return sound
+
+    def paths(self) -> list[Path]:
+        """The files that can be read."""
+        return list(self._files)
+
+    def sizes(self) -> tuple[int, int]:
+        """Streams and tokens in the files; what is in two files counts twice."""
+        query = "SELECT COUNT(DISTINCT stream), COALESCE(SUM(LENGTH(token_ids)), 0) FROM pieces"
+        streams = tokens = 0
+        for file in list(self._files.values()):
+            try:
+                count, size = file.connection.execute(query).fetchone()
+            except sqlite3.DatabaseError as error:
+                self._drop(file, str(error))
+                continue
+            streams, tokens = streams + count, tokens + size // array("i").itemsize
+        return streams, tokens
+
+    def streams(self) -> Iterator[bytes]:
+        """The keys of all streams in the files."""
+        seen: set[bytes] = set()
+        for file in list(self._files.values()):
+            try:
+                for (stream,) in file.connection.execute("SELECT DISTINCT stream FROM pieces"):
+                    if stream not in seen and isinstance(stream, bytes):
+                        seen.add(stream)
+                        yield stream
+            except sqlite3.DatabaseError as error:
+                self._drop(file, str(error))
+
+    def origins(self) -> Iterator[tuple[bytes, str]]:
+        """The streams whose origin was noted, and the origin."""
+        for file in [file for file in self._files.values() if file.version > 1]:
+            try:
+                for stream, origin, checksum in file.connection.execute("SELECT * FROM origins"):
+                    if checksum == _origin_checksum(stream, origin):
+                        yield stream, origin
+            except sqlite3.DatabaseError as error:
+                self._drop(file, str(error))
+
+    def notes(self) -> list[str]:
+        """What a reader of the results must know: damaged files, and files that disagree."""
+        found = [
+            f"trace store: {path} has {reason}" for path, reason in sorted(self.damaged.items())
+        ]
+        if self.disagreeing:
+            found.append(
+                f"trace store: files disagree about {len(self.disagreeing)} of the streams read; "
+                "each was taken whole from one of them (stages=[store] store.check=100 measures "
+                "how far the engine repeats itself)"
+            )
+        return found
+
+    def _list(self) -> None:
+        assert self.folder is not None
+        self._listed_at = time.monotonic()
+        for path in sorted(self.folder.glob("*" + SUFFIX)):
+            new = path not in self._files and path not in self.damaged and path != self.path
+            if new and is_readable(path):
+                try:
+                    file = _open(path)
+                except sqlite3.DatabaseError as error:
+                    self.damaged[path] = f"no readable content ({error})"
+                    continue
+                if file is not None:
+                    self._files[path] = file
+
+    def _drop(self, file: _File, reason: str) -> None:
+        self._files.pop(file.path, None)
+        self.damaged[file.path] = f"content that cannot be read ({reason})"
+        file.connection.close()
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def append(self, stream: bytes, start: int, token_ids: Iterable[int]) -> None:
+        """Adds a piece of a stream; it is on disk after the next commit, half a second at most."""
+        raw = array("i", token_ids).tobytes()
+        if self.folder is None or not raw:
+            return
+        prefix_checksum = self._prefix_checksum(stream, start)
+        checksum = _checksum(stream, start, raw, prefix_checksum)
+        self._pending.setdefault(stream, []).append(_Piece(start, raw, prefix_checksum, checksum))
+        if prefix_checksum is not None:
+            length = start + len(raw) // array("i").itemsize
+            self._set_end(stream, length, zlib.crc32(raw, prefix_checksum))
+        if time.monotonic() - self._committed_at >= self.commit_every_seconds:
+            self.commit()
+
+    def note_origin(self, stream: bytes, origin: str) -> None:
+        """Keeps what a stream follows from, so that it can be generated again."""
+        if self.folder is not None:
+            self._origins[stream] = origin
+
+    def _prefix_checksum(self, stream: bytes, start: int) -> int | None:
+        """The checksum of the tokens that a piece continues; None where nobody has them."""
+        if start == 0:
+            return 0
+        if self._ends.get(stream, (0, 0))[0] != start:
+            tokens = self.load(stream)
+            return zlib.crc32(array("i", tokens[:start])) if len(tokens) >= start else None
+        return self._ends[stream][1]
+
+    def _set_end(self, stream: bytes, length: int, checksum: int) -> None:
+        if len(self._ends) > _MAX_ENDS:
+            self._ends.clear()
+        self._ends[stream] = (length, checksum)
+
+    def commit(self) -> None:
+        """Puts all pieces on disk.
+
+        Raises:
+            UserError: the disk is full or the folder can't be written.
+        """
+        self._committed_at = time.monotonic()
+        if not self._pending or self.folder is None:
+            return
+        rows = [(stream, *piece) for stream, pieces in self._pending.items() for piece in pieces]
+        origins = [
+            (stream, origin, _origin_checksum(stream, origin))
+            for stream, origin in self._origins.items()
+        ]
+        try:
+            writer = self._writer or self._create()
+            with writer:
+                writer.executemany("INSERT OR IGNORE INTO pieces VALUES (?, ?, ?, ?, ?)", rows)
+                writer.executemany("INSERT OR IGNORE INTO origins VALUES (?, ?, ?)", origins)
+        except sqlite3.OperationalError as error:
+            raise UserError(
+                f"the trace store {self.folder} cannot be written ({error}); free some space, or "
+                "choose another folder with output=... (on a file system with file locks)"
+            ) from error
+        self._pending.clear()
+        self._origins.clear()
+
+    def _create(self) -> sqlite3.Connection:
+        assert self.folder is not None
+        name = f"{_host()}-{os.getpid()}-{time.time_ns():x}-{next(_numbers)}{SUFFIX}"
+        self.path = self.folder / name
+        writer = sqlite3.connect(self.path, check_same_thread=False)
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("PRAGMA synchronous = NORMAL")
+        with writer:
+            writer.executescript(_SCHEMA)
+            writer.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
+        self._writer = writer
+        self._files[self.path] = _File(self.path, writer, SCHEMA_VERSION)
+        return writer
+
+    def _describe(self, description: dict[str, Any]) -> None:
+        assert self.folder is not None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            about = self.folder / MODEL_FILE
+            if not about.exists():
+                content = {"schema_version": SCHEMA_VERSION, **description}
+                half = about.with_name(f"{about.name}.{os.getpid()}")
+                text = json.dumps(content, indent=1, ensure_ascii=False)
+                half.write_text(text, encoding="utf-8", errors="replace")
+                half.replace(about)
+        except OSError as error:
+            raise UserError(
+                f"the trace store {self.folder} cannot be written ({error.strerror}); choose "
+                "another folder with output=..."
+            ) from error
+
+    def close(self) -> None:
+        """Commits, and leaves the file as a plain single file."""
+        self.commit()
+        if self._writer is not None:
+            # while another process reads it, it stays in WAL mode, which is as good
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._writer.execute("PRAGMA journal_mode = DELETE")
+        for file in self._files.values():
+            file.connection.close()
+        self._files.clear()
+        self._writer = None
+
+    def __enter__(self) -> TraceStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _checksum(stream: bytes, start: int, token_ids: bytes, prefix_checksum: int | None) -> int:
+    head = struct.pack("<qq", start, -1 if prefix_checksum is None else prefix_checksum)
+    return zlib.crc32(token_ids, zlib.crc32(head, zlib.crc32(stream)))
+
+
+def _origin_checksum(stream: bytes, origin: str) -> int:
+    return zlib.crc32(origin.encode(), zlib.crc32(stream))
+
+
+def _chains(pieces: list[tuple[int, _Piece]]) -> list[_Chain]:
+    """The streams that pieces of several files (by index) make up; the one to use comes first.
+
+    A chain that begins another one says the same and is part of it.
+    """
+    chains: list[_Chain] = []
+    of_file: dict[int, _Chain] = {}
+    for index, piece in sorted(pieces, key=lambda item: (item[1].start, -len(item[1].token_ids))):
+        own = of_file.get(index) if piece.prefix_checksum is None else None
+        end = _chain_to_extend(chains, own, piece)
+        if end is not None:  # the usual case: the next piece of a stream, in place
+            end.tokens.frombytes(piece.token_ids)
+            end.checksum = zlib.crc32(piece.token_ids, end.checksum)
+            of_file[index] = end
+            continue
+        base = _base(chains, own, piece)
+        if base is None:
+            continue
+        made = base.extended(piece.start, piece.token_ids)
+        longer = next((chain for chain in chains if made.begins(chain)), None)
+        if longer is None:
+            chains = [chain for chain in chains if not chain.begins(made)]
+            chains.append(made)
+        of_file[index] = longer or made
+    return sorted(chains, key=lambda chain: (-len(chain.tokens), chain.tokens))
+
+
+def _chain_to_extend(chains: list[_Chain], own: _Chain | None, piece: _Piece) -> _Chain | None:
+    """The chain that ends just where the piece begins, and that its writer saw."""
+    if piece.prefix_checksum is None:
+        return own if own in chains and len(own.tokens) == piece.start else None
+    for chain in chains:
+        if len(chain.tokens) == piece.start and chain.checksum == piece.prefix_checksum:
+            return chain
+    return None
+
+
+def _base(chains: list[_Chain], own: _Chain | None, piece: _Piece) -> _Chain | None:
+    """A chain whose beginning the piece continues; None where there is none, or a doubt."""
+    if piece.start == 0:
+        return _Chain()
+    long_enough = [chain for chain in chains if len(chain.tokens) >= piece.start]
+    if piece.prefix_checksum is not None:
+        wanted = piece.prefix_checksum
+        fits = (c for c in long_enough if zlib.crc32(c.tokens[: piece.start]) == wanted)
+        return next(fits, None)
+    if own is not None:
+        return own if len(own.tokens) >= piece.start else None
+    beginnings = {chain.tokens[: piece.start].tobytes() for chain in long_enough}
+    return long_enough[0] if len(beginnings) == 1 else None
+
+
+def _host() -> str:
+    return "".join(c if c.isalnum() else "_" for c in socket.gethostname()) or "host"
+
+
+def is_readable(path: Path) -> bool:
+    """A file in WAL mode is only safe to read on the machine that writes it."""
+    return path.name.startswith(_host() + "-") or not path.with_name(path.name + "-wal").exists()
+
+
+def _open(path: Path) -> _File | None:
+    """Opens one file for reading; None where it is empty or not whole yet.
+
+    Raises:
+        UserError: it is of a schema that this version does not know.
+        sqlite3.DatabaseError: it is damaged.
+    """
+    # what a killed process left in its write-ahead log can only be recovered by a writer
+    mode = "rw" if path.name.startswith(_host() + "-") and os.access(path, os.W_OK) else "ro"
+    connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, check_same_thread=False)
+    try:
+        row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+        if row is not None and not str(row[0]).isdecimal():
+            raise sqlite3.DatabaseError(f"its version is {row[0]!r}")
+    except sqlite3.OperationalError:
+        row = None
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    version = int(row[0]) if row is not None else None
+    if version in _READ_PIECES:
+        return _File(path, connection, version)
+    connection.close()
+    if version is None:
+        return None
+    raise UserError(
+        f"{path} is of trace store version {version}, this s1x reads version {SCHEMA_VERSION} and "
+        "earlier; use the s1x that wrote it, or move the file away"
+    )
