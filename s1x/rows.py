@@ -45,6 +45,7 @@ def schema() -> pa.Schema:
             ("forced_tokens", count),
             ("thinking_text", text),
             ("answer_text", text),  # cue included, end of turn not
+            ("answer_cut", pa.bool_()),  # it came to budget.max_answer_tokens before its end
             ("end_reason", text),  # natural | cut | truncated
             ("answer_cut", pa.bool_()),  # the answer ended at budget.max_answer_tokens
             ("num_waits", count),  # waits really appended

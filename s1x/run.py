@@ -42,7 +42,7 @@ VERSIONS = {
     "annotate": 1,
     "select": 1,
     "train": 2,  # texts are stripped as s1's, and never control tokens
-    "evaluate": 1,
+    "evaluate": 2,  # rows say whether an answer was cut
     "report": 1,
 }
 
@@ -457,7 +457,9 @@ class Run:
             "model": trained or model.fingerprint(),
             "role": role,
             "prompt_format": prompt_format,
-            "budget": None if direct else self._node("budget"),
+            "budget": {"max_answer_tokens": self.config.budget.max_answer_tokens}
+            if direct
+            else self._node("budget"),
             "curve": None if direct else self.curve(),
             "benchmark": name,
             "problems": problems_hash(problems),

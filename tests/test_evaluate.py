@@ -26,8 +26,10 @@ from s1x.engine.live import close_engine
 from s1x.engine.scripted import Scripted
 from s1x.engine.transformers import Transformers
 from s1x.errors import SettingError
+from s1x.evaluate.check import check
 from s1x.model.model import Model
 from s1x.rows import schema
+from s1x.traces.store import piece_checksum
 from s1x.traces.upkeep import describe
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "engine")]
@@ -102,6 +104,49 @@ def test_rows_keep_their_books(model: Model, tmp_path: Path) -> None:
         assert len(row["forced_mask"]) == len(ids)
         assert row["interim_answers"] is None
     assert {row["setting"] for row in rows} == {p["label"] for p in about["points"]}
+
+
+def test_cut_answers_are_counted_and_said(model: Model, tmp_path: Path) -> None:
+    script = {"think\n": "0 so 4 <|im_start|>", "answer\n": "Answer: 4"}
+    settings: dict[str, Any] = {"engine": Scripted(script=script), "curve": None}
+    policy = BudgetForcing(max_answer_tokens=1, answer_reserve_tokens=8)
+    about, rows = run(model, tmp_path / "short", policy=policy, **settings)
+    assert {row["answer_cut"] for row in rows} == {True}
+    assert {row["end_reason"] for row in rows} == {"natural"}
+    assert about["share_answers_cut"] == 1.0
+    assert "6 of 6 answers came to budget.max_answer_tokens" in about["warnings"][0]
+    policy = BudgetForcing(max_answer_tokens=None, answer_reserve_tokens=8)
+    about, rows = run(model, tmp_path / "long", policy=policy, **settings)
+    assert ({row["answer_cut"] for row in rows}, about["warnings"]) == ({False}, [])
+
+
+def test_stored_streams_are_regenerated_and_compared(model: Model, tmp_path: Path) -> None:
+    import sqlite3
+    from array import array
+
+    run(model, tmp_path)
+    engine = Transformers(batch_size=8)
+    (line,) = check(tmp_path / "traces", engine, 4)
+    assert "4 streams regenerated" in line
+    assert "0 differ" in line
+    (path,) = (tmp_path / "traces").rglob("*.sqlite")
+    connection = sqlite3.connect(path)
+    with connection:  # a writer that saw other numbers: all is well but for the tokens
+        for stream, ids in connection.execute(
+            "SELECT stream, token_ids FROM pieces WHERE start = 0"
+        ).fetchall():
+            tokens = array("i", ids)
+            tokens[0] = 6 if tokens[0] != 6 else 7
+            piece = tokens.tobytes()
+            row = (piece, piece_checksum(stream, 0, piece, 0), stream)
+            connection.execute(
+                "UPDATE pieces SET token_ids = ?, checksum = ? WHERE stream = ? AND start = 0", row
+            )
+    connection.close()
+    (line,) = check(tmp_path / "traces", engine, 100)
+    assert "(100.0%); half of those differ by token 0" in line
+    (line,) = check(tmp_path / "traces", Transformers(batch_size=8, dtype="bfloat16"), 4)
+    assert "not checked: other weights or another engine wrote it" in line
 
 
 def test_a_curve_costs_its_longest_point(model: Model, tmp_path: Path) -> None:

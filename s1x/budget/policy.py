@@ -36,13 +36,14 @@ class Generate:
     """The model writes on, up to `max_tokens` or to one of the stop sequences.
 
     Attributes:
-        max_tokens: tokens at most, those of the stop sequence included; 0 writes nothing.
+        max_tokens: tokens at most, those of the stop sequence included; 0 writes nothing, None
+            writes as long as the context holds.
         stop: token sequences that end the writing; they are not put into the trace.
         ban_first: ids that may not come first (how a delimiter is suppressed without a string).
         part: what the tokens are: thinking or answer.
     """
 
-    max_tokens: int
+    max_tokens: int | None
     stop: tuple[TokenIds, ...] = ()
     ban_first: TokenIds = ()
     part: str = THINKING
@@ -63,13 +64,13 @@ class Probe:
     Attributes:
         token_ids: forced between the trace and the answer (delimiters).
         cue_ids: forced after them; they are read as part of the answer.
-        max_tokens: of the answer.
+        max_tokens: of the answer; None: what the context holds.
         stop: sequences that end it.
     """
 
     token_ids: TokenIds
     cue_ids: TokenIds
-    max_tokens: int
+    max_tokens: int | None
     stop: tuple[TokenIds, ...] = ()
 
 
@@ -133,8 +134,10 @@ class Policy(Option):
     dial_values: ClassVar[dict[str, tuple[object, ...]]] = {}
     train_format: ClassVar[str] = "plain"
 
-    max_answer_tokens: int = setting(
-        1024, "tokens of an answer at most, what the context still holds permitting", at_least=1
+    max_answer_tokens: int | None = setting(
+        1024,
+        "tokens of an answer at most, what the context still holds permitting; null: all of that",
+        at_least=1,
     )
     answer_reserve_tokens: int = setting(
         100, "tokens of the context kept free for the answer (s1: 100)", at_least=0

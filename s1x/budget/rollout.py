@@ -67,6 +67,8 @@ class Trace:
         forced: for each of them whether the policy put it there.
         part_tokens: tokens of each part; the parts stand in the order of `PARTS`.
         probes: (thinking tokens, answer ids with the cue) where an answer was asked for in passing.
+        answer_cut: whether the answer came to its limit (`max_answer_tokens`, or what the context
+            held) before its end.
         outcome: what the policy said at its end.
     """
 
@@ -75,6 +77,7 @@ class Trace:
     forced: list[bool] = field(default_factory=list)
     part_tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PARTS, 0))
     probes: list[tuple[int, TokenIds]] = field(default_factory=list)
+    answer_cut: bool = False
     outcome: Outcome = field(default_factory=lambda: Outcome(NATURAL))
 
     @property
@@ -157,8 +160,10 @@ class _Driver:
         piece = await self._read(
             self.root, self.start, most, step.stop, step.ban_first, step.part == THINKING
         )
-        self.overran |= most < step.max_tokens and not piece.stopped and step.part == THINKING
+        short = step.max_tokens is None or most < step.max_tokens
+        self.overran |= short and not piece.stopped and step.part == THINKING
         self.trace.add(piece.token_ids, [False] * len(piece.token_ids), step.part)
+        self.trace.answer_cut = step.part == ANSWER and not piece.stopped
         self.start += len(piece.token_ids)
         self.stop_ids = piece.stop_ids
         return piece
@@ -193,8 +198,9 @@ class _Driver:
         self.root = (*self.chat.prompt_ids, *self.trace.token_ids)
         self.start, self.stop_ids = 0, ()
 
-    def _room(self, max_tokens: int, used: int) -> int:
-        return max(0, min(max_tokens, self.chat.format.context_tokens - used))
+    def _room(self, max_tokens: int | None, used: int) -> int:
+        room = max(0, self.chat.format.context_tokens - used)
+        return room if max_tokens is None else min(max_tokens, room)
 
     async def _read(
         self,

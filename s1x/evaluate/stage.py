@@ -118,6 +118,7 @@ def run(
     about |= _counted(streams.counts, wall_seconds)
     about |= {"model_fingerprint": model.fingerprint(), "model_notes": list(model.notes)}
     about["warnings"] = _warnings(rows) + store.notes()
+    about["share_answers_cut"] = _share_cut(rows)
     _write(folder / "evaluation.json", about)
     judged = getattr(grader, "spent", None)
     own_seconds = wall_seconds - (judged.wall_seconds if judged else 0.0)
@@ -269,9 +270,19 @@ def _counted(counts: StreamCounts, wall_seconds: float) -> dict[str, Any]:
     }
 
 
+def _share_cut(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    return sum(row["answer_cut"] for row in rows) / len(rows) if rows else None
+
+
 def _warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the numbers must know."""
     found = []
+    cut = sum(row["answer_cut"] for row in rows)
+    if cut:
+        found.append(
+            f"{cut} of {len(rows)} answers came to budget.max_answer_tokens, or to the end of the "
+            "context, before their end; raise it (null: what the context holds)"
+        )
     truncated = sum(row["end_reason"] == TRUNCATED for row in rows)
     if truncated:
         found.append(

@@ -105,6 +105,7 @@ def _row(
         "forced_tokens": sum(trace.forced),
         "thinking_text": thinking_text,
         "answer_text": answer_text,
+        "answer_cut": trace.answer_cut,
         "end_reason": outcome.end_reason,
         "num_waits": outcome.num_waits,
         "num_tries": outcome.num_tries,

@@ -176,7 +176,7 @@ class TraceStore:
         sound = isinstance(start, int) and start >= 0 and isinstance(token_ids, bytes)
         sound = sound and len(token_ids) > 0 and len(token_ids) % array("i").itemsize == 0
         if sound and file.version > 1:
-            sound = checksum == _checksum(stream, start, token_ids, prefix_checksum)
+            sound = checksum == piece_checksum(stream, start, token_ids, prefix_checksum)
         if sound:
             ids = array("i", token_ids)
             sound = min(ids) >= 0 and (self.num_ids is None or max(ids) < self.num_ids)
@@ -266,7 +266,7 @@ class TraceStore:
         if self.folder is None or not raw:
             return
         prefix_checksum = self._prefix_checksum(stream, start)
-        checksum = _checksum(stream, start, raw, prefix_checksum)
+        checksum = piece_checksum(stream, start, raw, prefix_checksum)
         self._pending.setdefault(stream, []).append(_Piece(start, raw, prefix_checksum, checksum))
         if prefix_checksum is not None:
             length = start + len(raw) // array("i").itemsize
@@ -375,7 +375,8 @@ class TraceStore:
         self.close()
 
 
-def _checksum(stream: bytes, start: int, token_ids: bytes, prefix_checksum: int | None) -> int:
+def piece_checksum(stream: bytes, start: int, token_ids: bytes, prefix_checksum: int | None) -> int:
+    """The checksum of one piece."""
     head = struct.pack("<qq", start, -1 if prefix_checksum is None else prefix_checksum)
     return zlib.crc32(token_ids, zlib.crc32(head, zlib.crc32(stream)))
 

@@ -126,6 +126,23 @@ def test_context_overflow_is_truncated() -> None:
     assert trace.outcome.end_reason == TRUNCATED
 
 
+@pytest.mark.parametrize(("limit", "cut"), [(1, True), (2, True), (3, False), (None, False)])
+def test_an_answer_that_comes_to_its_limit_is_cut(limit: int | None, cut: bool) -> None:
+    bench = writes({PROMPT: (20, END), START: (30, 31)})
+    trace = run(bench, Unlimited(max_answer_tokens=limit))
+    assert trace.answer_cut == cut
+    assert trace.outcome.end_reason == NATURAL
+    direct = run(writes({PROMPT: (30, 31)}), DirectAnswer(max_answer_tokens=limit))
+    assert direct.answer_cut == cut
+
+
+def test_an_answer_without_a_limit_has_what_the_context_leaves() -> None:
+    bench = writes({PROMPT: (20, END), START: tuple(range(200, 300))})
+    trace = run(bench, Unlimited(max_answer_tokens=None, answer_reserve_tokens=8), 60)
+    assert len(PROMPT) + len(trace.token_ids) == 60
+    assert trace.answer_cut
+
+
 @pytest.mark.parametrize("context_tokens", [1, 2, 3, 5, 8])
 def test_a_prompt_past_the_context_leaves_an_empty_answer(context_tokens: int) -> None:
     bench = writes({PROMPT: (20, 21)})
