@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,5 +111,10 @@ async def _generate(live: LiveEngine, origin: dict[str, Any], num_tokens: int) -
         sampling=Sampling(*origin["sampling"]),
         ban_first=tuple(origin["ban_first"]),
     )
-    await live.generate(request, lambda ids: written.extend(ids) or len(written) < num_tokens)
+
+    def on_tokens(ids: Sequence[int]) -> bool:
+        written.extend(ids)
+        return len(written) < num_tokens
+
+    await live.generate(request, on_tokens)
     return written[:num_tokens]
