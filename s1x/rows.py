@@ -47,7 +47,6 @@ def schema() -> pa.Schema:
             ("answer_text", text),  # cue included, end of turn not
             ("answer_cut", pa.bool_()),  # it came to budget.max_answer_tokens before its end
             ("end_reason", text),  # natural | cut | truncated
-            ("answer_cut", pa.bool_()),  # the answer ended at budget.max_answer_tokens
             ("num_waits", count),  # waits really appended
             ("num_tries", count),  # samples drawn (rejection sampling), else 1
             ("interim_token_counts", pa.list_(count)),  # thinking tokens where an answer was asked

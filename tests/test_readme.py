@@ -54,4 +54,4 @@ def test_a_policy_a_recipe_and_a_benchmark_as_the_readme_adds_them(tmp_path: Pat
     assert [step["step"] for step in summary["funnel"]][-4:] == [
         *("missing", "wrong_attempts", "duplicates", "domain_draw"),
     ]
-    assert summary["funnel"][-1]["rows_out"] == 200, "scale=quick sets the size"
+    assert summary["funnel"][-1]["rows_out"] == 500, "scale=quick sets the size"

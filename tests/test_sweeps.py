@@ -15,7 +15,7 @@ from test_run import finish, start, summary_of
 #: eight problems, three optimizer steps on 48 rows: numbers without meaning, but all real
 NARROW = (
     *("benchmark=puzzles_hard", "max_problems=8", "evaluate.models=[fine_tuned]"),
-    *("selection.size=48", "train.max_steps=3"),
+    *("selection.size=48", "train.max_steps=3", "curve.max_thinking_tokens=[16,64,null]"),
 )
 
 #: two jobs at the same time, where the launcher is installed
