@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from s1x.benchmark.extraction import (
     DEFAULT_RULES,
     WHOLE_TEXT,
     Extraction,
-    is_number,
-    normal_form,
-    only_number,
+    candidates,
+    closing_sentences,
 )
+from s1x.benchmark.forms import clean, last_number, normal_form, number_value, only_number
 from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded
 from s1x.benchmark.problem import Problem
+from s1x.benchmark.references import reference_text
 from s1x.option import option, setting
+
+_LETTER_FIRST = re.compile(r"[*\"'\s]{0,4}\(?([A-Z])[).:](?!\w)")
 
 
 @option("grader", "exact")
 @dataclass(frozen=True)
 class Exact(Grader):
-    """Equal in normal form, case ignored: 073 is 73, 1,000 is 1000, 2.50 is 2.5.
+    """Equal in normal form or as numbers, case ignored: 073 is 73, 1,000 is 1000, 4/2 is 2.
 
     Where the reference is a number and the extracted text a sentence with exactly one number
-    ("x = 42 apples"), that number is the answer. Two numbers are no answer, and 1/2 is not 2.
+    ("x = 42 apples"), or one in bold, that number is the answer. Two numbers are no answer, and 1/2
+    is not 2. After a marker that a whole solution follows, its last number counts.
     """
 
     rules: list[str] = setting(
         factory=lambda: [*DEFAULT_RULES, WHOLE_TEXT],
-        doc="extraction rules in order: boxed, whole_text, last_number, or a text that ends in a "
-        "colon",
+        doc="extraction rules in order: boxed, answer_is, whole_text, last_number, or a text that "
+        "ends in a colon",
     )
 
     def grade(self, problem: Problem, answer_text: str) -> Grade:
@@ -37,13 +42,46 @@ class Exact(Grader):
         found = self.extract(problem, answer_text)
         if found is None:
             return UNANSWERED_GRADE
-        return graded(found, normal_form(found.text).lower() == normal_form(problem.answer).lower())
+        return graded(found, equal(found.text, reference_text(problem.answer)))
 
     def extract(self, problem: Problem, answer_text: str) -> Extraction | None:
-        """The answer, as a number where the reference is one and the sentence has just one."""
-        found = super().extract(problem, answer_text)
-        if found is None or is_number(normal_form(found.text)):
-            return found
-        if is_number(normal_form(problem.answer)) and (number := only_number(found.text)):
-            return Extraction(number, found.rule)
-        return found
+        """The first answer of the reference's kind; without any, the first that was found."""
+        reference = reference_text(problem.answer)
+        is_numeric = number_value(normal_form(reference)) is not None
+        first = None
+        for found in candidates(answer_text, self.rules):
+            if found.rest and equal(found.rest, reference):
+                return Extraction(clean(found.rest), found.rule)
+            text = _number(found) if is_numeric else _letter(found.text, reference)
+            if text is not None:
+                return Extraction(text, found.rule)
+            first = first or found
+        return first
+
+
+def equal(answer: str, reference: str) -> bool:
+    """Whether two answers are the same text or the same number."""
+    one, other = normal_form(answer).casefold(), normal_form(reference).casefold()
+    if one == other:
+        return True
+    value = number_value(one)
+    return value is not None and value == number_value(other)
+
+
+def _number(found: Extraction) -> str | None:
+    """The answer itself where it is a number, else the only one of its sentence."""
+    if number_value(normal_form(found.text)) is not None:
+        return found.text
+    has_digit = any(character.isdigit() for character in found.text)
+    if found.reads_on or (found.rest and not has_digit):
+        for sentence in closing_sentences(found.rest):
+            if number := only_number(sentence) or last_number(sentence):
+                return number
+    return only_number(found.text)
+
+
+def _letter(text: str, reference: str) -> str:
+    """The letter of "(B) pear" where the reference is a letter alone."""
+    if len(reference) == 1 and reference.isupper() and (letter := _LETTER_FIRST.match(text)):
+        return letter[1]
+    return text

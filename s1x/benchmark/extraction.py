@@ -5,7 +5,10 @@ Rules, tried in the order they are given; the name of the one that matched goes 
 * `boxed`: what is in the last closed `\\boxed{...}`; boxes joined by a comma, "and" or "or" in one
   sentence count together. Where a "Final Answer:" comes after the box, that is the answer.
 * `Final Answer:`, `Answer:` or any other text that ends in a colon: what follows its last
-  occurrence, to the end of the sentence or line, or of the display formula that starts there.
+  occurrence, or a heading of these words. s1 takes all that follows; the answer is its first
+  sentence or line (a formula is never cut) unless that is prose and more text follows: then it is
+  looked for further on, from the end.
+* `answer_is`: what follows the last "the answer is".
 * `whole_text`: a text of one short line is itself the answer.
 * `last_number`: the last number of the text. A choice, never a default: it also finds an answer
   where the model gave none.
@@ -17,66 +20,159 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-BOXED, WHOLE_TEXT, LAST_NUMBER = "boxed", "whole_text", "last_number"
+from s1x.benchmark.forms import clean, last_number
+
+BOXED, ANSWER_IS, WHOLE_TEXT, LAST_NUMBER = "boxed", "answer_is", "whole_text", "last_number"
 #: a longer line is prose
 LONGEST_WHOLE_TEXT = 40
-FINAL = "Final Answer:"
-DEFAULT_RULES = (BOXED, FINAL, "Answer:")
+#: a solution's answer is looked for in its last so many characters
+LONGEST_SEARCHED = 4000
+#: so many words are a sentence, after which a solution may go on
+WORDS_OF_PROSE = 3
+FINAL, ANSWER = "Final Answer:", "Answer:"
+DEFAULT_RULES = (BOXED, FINAL, ANSWER, ANSWER_IS)
+#: how other languages write a marker
+_ALSO = {FINAL: ("最终答案", "最后答案"), ANSWER: ("答案",)}
 
-_NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+"
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\boxed [^\s{}$\\]+|\\.|[{}]", re.DOTALL)
 #: between two boxes that are one answer: it ends in a comma, "and" or "or" (and "y =")
 _JOINT = re.compile(
-    r"(?:[^.\n]|\.(?!\s)|\n(?!\s*\n)){0,40}?(?:[,;]|\b(?:and|or)\b)"
+    r" ?|(?:[^.\n]|\.(?!\s)|\n(?!\s*\n)){0,40}?(?:[,;]|\b(?:and|or)\b)"
     r"(?:[\s$\[\](){}]|\\[()\[\],;: ]|\\q?quad|\\text|[A-Za-z]_?\{?\w{0,4}\}?\s*=){0,40}"
 )
-_SENTENCE_END = re.compile(r"(?<=\S)\.\s(?=[A-Z])")
-_LAST_NUMBER = re.compile(rf"(?<![\w.])(?:{_NUMBER})(?!\w)")
-#: a number that stands for itself: no part of a fraction, a power, a command or a longer word
-_LONE_NUMBER = re.compile(rf"(?<![\w.,^/\\{{}}*+-])(?:{_NUMBER})(?![\w^/{{}}*+-]|[.,]\d)")
-_WHOLE_NUMBER = re.compile(rf"(?:{_NUMBER})\.?")
-_DELIMITERS = (
-    *(("\\[", "\\]"), ("\\(", "\\)"), ("$$", "$$"), ("$", "$"), ("**", "**"), ("`", "`")),
-    *(('"', '"'), ("“", "”"), ("'", "'")),
+#: what opens and closes formulas, and where a sentence or line ends
+_TOKEN = re.compile(
+    r"\\begin(?=\{)|\\end(?=\{)|\\[\[\]()$\\]|\$\$|\$(?!(?=\d)[^\n$]*(?:\n|$))|\n|"
+    r"(?<=\S)\.(?=\s+[A-Z*\\$])|。"
+)
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|St|Sts|Prof|Sr|Jr|Mt|Ft|vs|etc|approx|e\.g|i\.e|[A-Z])$"
+)
+_WORD = re.compile(
+    r"(?<![\\A-Za-z])(?!(?:and|or|text|mathrm)\b)[A-Za-z]{2,}|(?<![A-Za-z])[aI](?![A-Za-z])"
+)
+_FORMULA = re.compile(r"\$[^$]*\$|\\\(.*?\\\)|\\\[.*?\\\]", re.DOTALL)
+_STATED = re.compile(
+    r"\b(?:answers?|solution|result)(?:\s[\w']{1,20}){0,6}?\s(?:is|are|was)\b[:\s]{0,3}"
+    r"(?:equal to\s)?|"
+    r"答案[是为][:：]?",
+    re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """The answer's text and the name of the rule that found it."""
+    """The answer's text, the name of the rule that found it, and all that followed a marker."""
 
     text: str
     rule: str
+    rest: str = ""
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether the text is prose and the answer is looked for in all that follows."""
+        return len(self.rest) > len(self.text) + 8 and is_prose(self.text)
 
 
 def extract(text: str, rules: Sequence[str] = DEFAULT_RULES) -> Extraction | None:
     """The answer by the first rule that finds one, cleaned of delimiters; None without any."""
-    for rule in rules:
+    return next(candidates(text, rules), None)
+
+
+def candidates(text: str, rules: Sequence[str]) -> Iterator[Extraction]:
+    """What each rule finds, in order: where the first gives nothing, the next may."""
+    for rule in _in_order(text, rules):
         if rule == BOXED:
-            box_end, found = last_boxed(text)
-            if found is not None and FINAL in rules and after_marker(text[box_end:], FINAL):
-                continue
+            found, rest = last_boxed(text)[1], ""
         elif rule == WHOLE_TEXT:
             line = text.strip()
-            found = line if len(line) <= LONGEST_WHOLE_TEXT and "\n" not in line else None
+            short = len(line) <= LONGEST_WHOLE_TEXT and "\n" not in line
+            found, rest = (line if short else None), ""
         elif rule == LAST_NUMBER:
-            found = last_number(text)
-        elif rule.endswith(":"):
-            found = after_marker(text, rule)
+            found, rest = last_number(text), ""
+        elif rule == ANSWER_IS or rule.endswith(":"):
+            pattern = _STATED if rule == ANSWER_IS else _marker_pattern(rule)
+            found, rest = _after(text, last_match(pattern, text))
         else:
             continue  # a rule of the grader's own
         if found is not None and (found := clean(found)):
-            return Extraction(found, rule)
-    return None
+            yield Extraction(found, rule, rest)
+
+
+def _in_order(text: str, rules: Sequence[str]) -> list[str]:
+    """The rules, "Final Answer:" first where it comes after the last box."""
+    if BOXED in rules and FINAL in rules:
+        box_end, found = last_boxed(text)
+        if found is not None and _after(text[box_end:], last_marker(text[box_end:], FINAL))[0]:
+            return [FINAL, *(rule for rule in rules if rule != FINAL)]
+    return list(rules)
 
 
 def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     """The last match of a pattern, in one pass."""
     return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
+
+
+def last_marker(text: str, marker: str) -> re.Match[str] | None:
+    """The last occurrence of a marker such as "Answer:", any case, bold, or as a heading."""
+    return last_match(_marker_pattern(marker), text)
+
+
+@lru_cache(maxsize=64)
+def _marker_pattern(marker: str) -> re.Pattern[str]:
+    english = r"\s{1,4}".join(re.escape(word) for word in marker[:-1].split())
+    words = "|".join((english, *_ALSO.get(marker, ())))
+    return re.compile(
+        rf"(?<![A-Za-z0-9_])(?:{words})[*_\s]{{0,4}}[:：][*_]{{0,3}}|"
+        rf"^[ \t#*_>]{{0,8}}(?:{words})[*_ \t]{{0,4}}$",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+def _after(text: str, marker: re.Match[str] | None) -> tuple[str | None, str]:
+    """The first sentence or line after a marker, and all that follows it."""
+    if marker is None:
+        return None, ""
+    rest = text[marker.end() :].strip()
+    sentence = first_sentence(rest)
+    stated = _STATED.search(
+        sentence
+    )  # "Final Answer: The final answer is 3. I hope it is correct."
+    return (sentence[stated.end() :] if stated else sentence), rest
+
+
+def first_sentence(text: str) -> str:
+    """The text to the end of its first sentence or line; formulas are whole."""
+    depth, dollar = 0, ""
+    first_cut = None
+    for token in _TOKEN.finditer(text):
+        mark = token.group()
+        if mark in ("\\begin", "\\[", "\\("):
+            depth += 1
+        elif mark in ("\\end", "\\]", "\\)"):
+            depth -= 1
+        elif mark in ("$", "$$"):
+            dollar = "" if dollar else mark
+        elif mark in ("\n", ".", "。"):
+            if mark == "." and _ABBREVIATION.search(
+                text, max(0, token.start() - 12), token.start()
+            ):
+                continue
+            first_cut = token.start() if first_cut is None else first_cut
+            if depth <= 0 and not dollar:
+                return text[: token.start()]
+    closed = depth <= 0 and not dollar
+    return text if closed or first_cut is None else text[:first_cut]
+
+
+def is_prose(text: str) -> bool:
+    """Whether it is words with, at most, formulas between them, or announces what follows."""
+    words = _WORD.findall(_FORMULA.sub(" ", text))
+    return len(words) >= WORDS_OF_PROSE or text.endswith(":")
 
 
 def last_boxed(text: str) -> tuple[int, str | None]:
@@ -94,7 +190,7 @@ def last_boxed(text: str) -> tuple[int, str | None]:
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """Start, end and content of the innermost closed boxes, in order."""
+    """Start, end and content of the innermost closed boxes that hold something, in order."""
     found: list[tuple[int, int, str]] = []
     open_at: list[tuple[int, int, bool]] = []
     for token in _BOX_TOKEN.finditer(text):
@@ -105,95 +201,18 @@ def _boxes(text: str) -> list[tuple[int, int, str]]:
             open_at.append((token.start(), token.end(), len(mark) > 1))
         elif mark == "}" and open_at:
             start, inside, is_box = open_at.pop()
-            if is_box and (not found or found[-1][0] < start):
-                found.append((start, token.end(), text[inside : token.start()]))
+            content = text[inside : token.start()]
+            if is_box and content.strip() and (not found or found[-1][0] < start):
+                found.append((start, token.end(), content))
     return found
 
 
-def after_marker(text: str, marker: str) -> str | None:
-    """What follows the last occurrence of a marker such as "Answer:", any case, bold or not."""
-    found = last_match(_marker_pattern(marker), text)
-    if found is None:
-        return None
-    rest = text[found.end() :].lstrip()
-    for opening, closing in (("\\[", "\\]"), ("$$", "$$")):
-        if rest.startswith(opening) and (end := rest.find(closing, 2)) > 0:
-            return rest[: end + 2]
-    return _SENTENCE_END.split(rest.partition("\n")[0], maxsplit=1)[0]
-
-
-@lru_cache(maxsize=64)
-def _marker_pattern(marker: str) -> re.Pattern[str]:
-    words = r"\s{1,4}".join(re.escape(word) for word in marker[:-1].split())
-    return re.compile(rf"(?<!\w){words}[*_\s]{{0,4}}[:：][*_]{{0,3}}", re.IGNORECASE)
-
-
-def last_number(text: str) -> str | None:
-    """The last number of the text, with its thousands separators."""
-    found = last_match(_LAST_NUMBER, plain_minus(text))
-    return found.group() if found else None
-
-
-def only_number(text: str) -> str | None:
-    """The one number of a short sentence ("x = 42 apples"), after its last "="; None if not one."""
-    numbers = _LONE_NUMBER.findall(plain_minus(text).rpartition("=")[2])
-    return numbers[0] if len(numbers) == 1 else None
-
-
-def is_number(text: str) -> bool:
-    """Whether the whole text is one decimal number."""
-    return _WHOLE_NUMBER.fullmatch(plain_minus(text)) is not None
-
-
-def is_integer(normal: str) -> bool:
-    """Whether a normal form is an integer."""
-    return normal.removeprefix("-").isdecimal() and normal.isascii()
-
-
-def plain_minus(text: str) -> str:
-    """The text with every kind of minus sign as "-"."""
-    return text.replace("\u2212", "-").replace("\u2013", "-")
-
-
-def clean(text: str) -> str:
-    """The text without surrounding space, math delimiters, quotes, emphasis and final period."""
-    while True:
-        before = text
-        text = text.strip()
-        for opening, closing in _DELIMITERS:
-            long_enough = len(text) >= len(opening) + len(closing)
-            if long_enough and text.startswith(opening) and text.endswith(closing):
-                inner = text[len(opening) : -len(closing)]
-                text = text if opening in inner else inner
-        text = text.removeprefix("**").removesuffix("**")
-        if text.endswith(".") and not text.endswith("\\."):
-            text = text[:-1]
-        if text == before:
-            return text
-
-
-_DROPPED = re.compile(r"\\left(?![a-z])|\\right(?![a-z])|\\[,!;: ]|\\displaystyle(?![a-z])|[\s$~]")
-_WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textnormal)\s{0,4}\{([^{}]*)\}")
-
-
-def normal_form(answer: str) -> str:
-    """A form in which equal answers of one problem are mostly equal strings.
-
-    For votes, for "has the answer changed", and for comparing without a symbolic engine: spacing,
-    sizes of brackets, text commands, degree signs, thousands separators, leading zeros and
-    trailing decimal zeros do not count. Mathematics is not done: 1/2 and 0.5 stay apart.
-    """
-    text = plain_minus(clean(answer))
-    text = _WORDS.sub(r"\1", text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac"))
-    text = _DROPPED.sub("", text.replace("\\{", "{").replace("\\}", "}"))
-    text = text.replace("^\\circ", "").replace("^{\\circ}", "").replace("°", "")
-    text = text.replace("\\%", "%").rstrip(".")
-    return _plain_number(text) if is_number(text) else text
-
-
-def _plain_number(text: str) -> str:
-    sign = "-" if text.startswith("-") else ""
-    whole, _, decimals = text.lstrip("+-").replace(",", "").partition(".")
-    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
-    number = f"{whole}.{decimals}" if decimals else whole
-    return number if number == "0" else sign + number
+def closing_sentences(text: str) -> Iterator[str]:
+    """The sentences and lines of a solution from its end, formulas whole."""
+    sentences: list[str] = []
+    rest = text.strip()[-LONGEST_SEARCHED:]
+    while rest and len(sentences) < 400:
+        sentence = first_sentence(rest)
+        sentences.append(sentence)
+        rest = rest[len(sentence) :].lstrip(" \t\n.。")
+    return reversed(sentences)

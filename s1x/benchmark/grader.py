@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s1x.benchmark.extraction import (
+    ANSWER_IS,
     BOXED,
     DEFAULT_RULES,
     LAST_NUMBER,
@@ -63,8 +64,8 @@ class Grader(Option):
 
     rules: list[str] = setting(
         factory=lambda: list(DEFAULT_RULES),
-        doc="extraction rules in order: boxed, whole_text, last_number, or a text that ends in a "
-        "colon",
+        doc="extraction rules in order: boxed, answer_is, whole_text, last_number, or a text that "
+        "ends in a colon",
     )
 
     def __post_init__(self) -> None:
@@ -78,7 +79,7 @@ class Grader(Option):
 
     def own_rules(self) -> tuple[str, ...]:
         """Names of rules that are no marker texts."""
-        return (BOXED, WHOLE_TEXT, LAST_NUMBER)
+        return (BOXED, ANSWER_IS, WHOLE_TEXT, LAST_NUMBER)
 
     def extract(self, problem: Problem, answer_text: str) -> Extraction | None:
         """The answer in the text, without judging it; cheap, safe on any text."""

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from s1x.benchmark.extraction import (
-    BOXED,
     DEFAULT_RULES,
+    LONGEST_SEARCHED,
     Extraction,
-    extract,
-    is_integer,
-    normal_form,
+    candidates,
+    is_prose,
 )
+from s1x.benchmark.forms import clean, is_integer, normal_form
 from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, ungraded
+from s1x.benchmark.latex import one_spelling, words
 from s1x.benchmark.problem import Problem
+from s1x.benchmark.references import reference_text
 from s1x.benchmark.worker_pool import WorkerError, WorkerPool, shared_pool
 from s1x.option import option, setting
 from s1x.rows import CORRECT, WRONG
 
 LAST_EXPRESSION = "last_expression"
-#: how the engine is to read what a rule found
-_KINDS = {LAST_EXPRESSION: "whole", BOXED: "boxed"}
+#: stands in an extraction's `rest`: the engine is to search the text
+SEARCHED = "searched"
+#: what a formula or number has and words have not
+_FORMULA = re.compile(r"[\d\\$^=<>½-⅞²³¹π√∞∅]")
 
 
 @option("grader", "math")
@@ -50,7 +55,7 @@ class Math(Grader):
     )
     float_rounding: int = setting(6, "decimal places that count", at_least=0)
     strict: bool = setting(True, "names of variables count, sets are no tuples")
-    allow_set_relation_comp: bool = setting(False, "an inequality may answer for an interval")
+    allow_set_relation_comp: bool = setting(True, "an inequality may answer for an interval")
     targets: list[str] = setting(
         factory=lambda: ["latex", "expr"], doc="what last_expression looks for: latex, expr"
     )
@@ -61,11 +66,25 @@ class Math(Grader):
 
     def extract(self, problem: Problem, answer_text: str) -> Extraction | None:
         """By the rules that need no engine, else the end of the text under `last_expression`."""
-        found = extract(answer_text, self.rules)
-        if found is None and LAST_EXPRESSION in self.rules and answer_text.strip():
+        reference = reference_text(problem.answer)
+        is_formula = words(one_spelling(reference)) is None
+        first = None
+        for found in candidates(answer_text, self.rules):
+            if found.rest and _same(found.rest, reference):
+                return Extraction(clean(found.rest), found.rule)
+            prose = is_prose(found.text) or not _FORMULA.search(found.text)
+            if is_formula and found.rest and prose:
+                if not _FORMULA.search(found.rest):
+                    first = first or found
+                    continue  # this marker's text holds no answer: on to the next rule
+                return Extraction(found.rest[-LONGEST_SEARCHED:], found.rule, SEARCHED)
+            return found
+        if first is None and not is_formula and (said := _said_last(answer_text, reference)):
+            return Extraction(said, LAST_EXPRESSION)
+        if first is None and LAST_EXPRESSION in self.rules and answer_text.strip():
             tail = answer_text[-self.longest_answer_characters :]
-            return Extraction(tail, LAST_EXPRESSION)
-        return found
+            return Extraction(tail, LAST_EXPRESSION, SEARCHED)
+        return first
 
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """The verdict on one answer."""
@@ -79,8 +98,9 @@ class Math(Grader):
         for index, (grade, extraction) in enumerate(zip(grades, found, strict=True)):
             if grade is None:
                 assert extraction is not None
-                kind = _KINDS.get(extraction.rule, "marked")
-                jobs.setdefault((pairs[index][0].answer, extraction.text, kind), []).append(index)
+                kind = "whole" if extraction.rest is SEARCHED else "formula"
+                gold = reference_text(pairs[index][0].answer)
+                jobs.setdefault((gold, extraction.text, kind), []).append(index)
         options = self._engine_options()
         requests = [{"gold": g, "text": t, "kind": k, "options": options} for g, t, k in jobs]
         replies = self._pool().ask_all(requests, self.time_limit_seconds) if requests else []
@@ -97,13 +117,13 @@ class Math(Grader):
         """The verdict where no engine is needed, else None."""
         if found is None:
             return UNANSWERED_GRADE
-        if found.rule == LAST_EXPRESSION:
+        if found.rest is SEARCHED:
             return None
         if len(found.text) > self.longest_answer_characters:
             shown = Extraction(found.text[: self.longest_answer_characters], found.rule)
             most = self.longest_answer_characters
             return ungraded(shown, f"{len(found.text)} characters, more than {most}")
-        answer, reference = normal_form(found.text), normal_form(problem.answer)
+        answer, reference = normal_form(found.text), normal_form(reference_text(problem.answer))
         if answer == reference:
             return Grade(found.text, found.rule, CORRECT)
         if is_integer(answer) and is_integer(reference):
@@ -129,12 +149,23 @@ class Math(Grader):
         }
 
 
+def _said_last(text: str, reference: str) -> str | None:
+    """The last words of a text that ends in "... is <reference>"."""
+    expected = words(one_spelling(reference))
+    last = re.findall(r"\b(?:is|are|was|were)\s+(?:an?\s|the\s)?([^.\n]{1,80})\.?\s*\Z", text)
+    return last[0] if expected and last and words(last[0]) == expected else None
+
+
+def _same(answer: str, reference: str) -> bool:
+    return normal_form(answer).casefold() == normal_form(reference).casefold()
+
+
 def _from_reply(found: Extraction | None, reply: dict[str, Any] | WorkerError) -> Grade:
     assert found is not None
     if isinstance(reply, WorkerError):
-        return ungraded(None if found.rule == LAST_EXPRESSION else found, str(reply))
+        return ungraded(None if found.rest is SEARCHED else found, str(reply))
     text: str | None = found.text
-    if found.rule == LAST_EXPRESSION:
+    if found.rest is SEARCHED:
         text = reply.get("extracted")
     rule = found.rule if text is not None else None
     return Grade(text, rule, reply["verdict"], reply.get("reason"))

@@ -9,6 +9,7 @@ One job a line: {"gold", "text", "kind", "options"} in, {"verdict", "extracted",
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -17,19 +18,19 @@ import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from s1x.benchmark.equality import Equality
+from s1x.benchmark.extraction import is_prose
+from s1x.benchmark.latex import typed
 from s1x.rows import CORRECT, UNANSWERED, UNGRADED, WRONG
 
-#: words of two letters and more: the text is a sentence, not a formula
-_SENTENCE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
-_FORMULA_WORDS = {"pi", "sin", "cos", "tan", "log", "ln", "sqrt", "frac", "exp", "cdot", "infty"}
-_DELIMITED = re.compile(r"\$|\\\(|\\\[|\\boxed")
 #: what may be compiled from text: numbers, operators, and the names sympy's reader puts there
 _HARMLESS = re.compile(r"from sympy import \*|(?:[\s\d.+\-*/(),'e]|Integer|Float|Rational)*")
 #: files of sympy that make code of their own, from numbers of variables and never from text
 _CODE_GENERATORS = (os.path.join("sympy", "polys", "monomials.py"),)
 
 
-BOXED, MARKED, WHOLE = "boxed", "marked", "whole"
+_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,} +[A-Za-z]{3,} ")
+FORMULA, WHOLE = "formula", "whole"
 
 
 class OutOfTime(BaseException):
@@ -170,13 +171,17 @@ class _Comparison:
             "latex": parser.LatexExtractionConfig(),
             "expr": parser.ExprExtractionConfig(),
         }
-        self._targets = list(self._configs.values())
+        normalization = dataclasses.replace(
+            parser.LatexExtractionConfig().normalization_config, units=False
+        )
+        self._formula = parser.LatexExtractionConfig(normalization_config=normalization)
         self._parse, self._verify = math_verify.parse, math_verify.verify
         for name in ("parse_latex_cached", "parse_expr_cached"):
             setattr(parser, name, self._watched(getattr(parser, name), MemoryError, RecursionError))
+        grader.sympy_numeric_eq = _relative(grader.sympy_numeric_eq)
         grader.sympy_expr_eq = self._watched(grader.sympy_expr_eq, Exception)
         for gold, text in _WARM_UP:
-            self.compare(gold, text, WHOLE, {"targets": ["latex", "expr"]})
+            self.compare(gold, text, WHOLE, _WARM_UP_OPTIONS)
 
     def _watched(self, function: Any, *errors: type[Exception]) -> Any:
         """The function, with those of its errors written down that its callers swallow."""
@@ -196,34 +201,75 @@ class _Comparison:
         Args:
             gold: the reference answer, LaTeX with or without delimiters.
             text: an extracted answer, or the end of a whole text for the engine to search.
-            kind: BOXED or MARKED for an extracted answer, WHOLE for a text.
+            kind: FORMULA for an extracted answer, WHOLE for a text to search.
             options: what to look for (`targets`), and settings of `math_verify.verify`.
         """
         settings = dict(options)
-        self._targets = [self._configs[name] for name in settings.pop("targets")]
-        answer = self._found(text) if kind == WHOLE else self._read(text, boxed=kind == BOXED)
-        if not answer:
-            return {"verdict": UNANSWERED if kind == WHOLE else WRONG, "extracted": None}
-        wanted = self._read(gold)
-        equal = self._verify(wanted, answer, timeout_seconds=None, **settings)
-        shown = str(answer[-1]) if isinstance(answer[-1], str) else None
-        return {"verdict": CORRECT if equal else WRONG, "extracted": shown}
+        targets = [self._configs[name] for name in settings.pop("targets")]
+        equal = Equality(
+            lambda one, other: self._engine_equal(one, other, settings),
+            settings["float_rounding"],
+            settings["allow_set_relation_comp"],
+        )
+        wanted = [gold]
+        if is_prose(gold) and (found := self._shown(gold, targets)):
+            wanted.append(found)
+        shown = None
+        if kind == WHOLE:
+            shown = self._shown(typed(text), targets)
+            if shown is None:
+                return {"verdict": UNANSWERED, "extracted": None}
+            answers = [shown, *self._numbers(shown)]
+        else:
+            answers = [text]
+            if is_prose(text) and (found := self._shown(typed(text), targets)):
+                answers.append(found)
+        right = any(equal(one, other) for one in wanted for other in answers)
+        return {"verdict": CORRECT if right else WRONG, "extracted": shown}
 
-    def _found(self, text: str) -> list[Any]:
-        return list(self._parse(text, self._targets, parsing_timeout=None, raise_on_error=True))
+    def _shown(self, text: str, targets: list[Any]) -> str | None:
+        """The formula or number that the engine finds in a text."""
+        found = self._found(text, targets)
+        return str(found[-1]) if found else None
 
-    def _read(self, answer: str, boxed: bool = False) -> list[Any]:
-        """An answer that stands alone: a formula is read as one, a sentence is searched."""
-        box = f"$\\boxed{{{answer}}}$"
-        if boxed:
-            return self._found(box) or self._found(answer)
-        answer = answer.replace("\\$", "")
-        if _DELIMITED.search(answer):
-            return self._found(answer)
-        words = set(_SENTENCE.findall(answer)) - _FORMULA_WORDS
-        if words and "\\" not in answer and (found := self._found(answer)):
-            return found
-        return self._found(f"${answer}$") or self._found(box)
+    def _numbers(self, shown: str) -> list[str]:
+        """The number in what looked like a formula and is words: "how many $? just about 1$"."""
+        found = self._shown(shown, [self._configs["expr"]]) if _WORDS.search(shown) else None
+        return [found] if found else []
+
+    def _engine_equal(self, gold: str, answer: str, settings: dict[str, Any]) -> bool:
+        wanted, given = self._read(gold), self._read(answer)
+        return self._verified(wanted, given, settings)
+
+    def _verified(self, gold: list[Any], answer: list[Any], settings: dict[str, Any]) -> bool:
+        known = [[part for part in side if not isinstance(part, str)] for side in (gold, answer)]
+        if not all(known):
+            return False
+        return bool(self._verify(*known, timeout_seconds=None, **settings))
+
+    def _found(self, text: str, targets: list[Any]) -> list[Any]:
+        return list(self._parse(text, targets, parsing_timeout=None, raise_on_error=True))
+
+    def _read(self, formula: str) -> list[Any]:
+        """A formula that stands alone: whole or not at all."""
+        return self._found(f"${formula}$", [self._formula])
+
+
+def _relative(numeric_eq: Any) -> Any:
+    """math-verify's comparison of numbers, which takes all that is small for 0, made relative."""
+
+    def compared(one: Any, other: Any, rounding: int, precision: int) -> bool:
+        if not numeric_eq(one, other, rounding, precision):
+            return False
+        try:
+            largest = max(abs(complex(one.evalf())), abs(complex(other.evalf())))
+            apart = abs(complex((one - other).evalf(precision)))
+        except (TypeError, ValueError, AttributeError, OverflowError):
+            return True  # no numbers: matrices, and formulas with variables
+        tiny = largest < 10.0 ** -(rounding // 2)
+        return not tiny or apart <= largest * 10.0**-rounding
+
+    return compared
 
 
 def _mend_grammar() -> None:
@@ -237,6 +283,12 @@ def _mend_grammar() -> None:
         PSParser.AtomContext.FUNC_GAMMA = lambda self: None
 
 
+_WARM_UP_OPTIONS = {
+    "targets": ["latex", "expr"],
+    "float_rounding": 6,
+    "strict": True,
+    "allow_set_relation_comp": True,
+}
 #: touches what the engine imports late, before the door is closed
 _WARM_UP = (
     (r"$\frac{1}{2}$", "$0.5$"),

@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from s1x.benchmark.extraction import normal_form
+from s1x.benchmark.forms import normal_form
 from s1x.curve.cells import Cell, Floats
 from s1x.curve.curves import share_estimate
 from s1x.curve.results import SampleCount

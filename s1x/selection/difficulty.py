@@ -18,9 +18,8 @@ from s1x.benchmark.extraction import (
     LAST_NUMBER,
     WHOLE_TEXT,
     extract,
-    is_number,
-    normal_form,
 )
+from s1x.benchmark.forms import is_number, normal_form
 from s1x.option import option, setting
 from s1x.selection.duplicates import question_digests
 from s1x.selection.step import Drops, Rows, Step

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1x.benchmark.extraction import extract, normal_form
+from s1x.benchmark.extraction import extract
+from s1x.benchmark.forms import normal_form
 
 CASES = [
     (r"so \boxed{42}", "42", "boxed"),
@@ -29,7 +30,7 @@ CASES = [
     ("Answer: 5\nmore\nAnswer: 6", "6", "Answer:"),
     ("Answer: 12 apples. I counted them twice.", "12 apples", "Answer:"),
     ("answer：8", "8", "Answer:"),
-    ("The answer is 8", None, None),
+    ("The answer is 8", "8", "answer_is"),
     ("Final Answer:", None, None),
     ("", None, None),
 ]

@@ -60,7 +60,8 @@ def test_exact(reference: str, text: str, verdict: str, extracted: str | None) -
         ("B. it can't be A", "B", "first_letter"),
         ("It is not A, so it must be D", "D", "last_letter"),
         ("A triangle is not what is asked", None, None),
-        ("Answer: c", None, None),
+        ("Answer: c", "C", "Answer:"),
+        ("answer is a matter of taste", None, None),
         ("E", None, None),
     ],
 )
@@ -72,6 +73,10 @@ def test_choice(text: str, letter: str | None, rule: str | None) -> None:
     assert found.verdict == expected
 
 
+#: "Answer: c" is no answer to lighteval; it is to us
+SMALL_LETTERS = {"lighteval:gpqa_instruct_metric.9"}
+
+
 def test_choice_agrees_with_the_real_cases(shared_data: Path) -> None:
     grader = make_grader("choice")
     lines = (shared_data / "grader_cases.jsonl").read_text().splitlines()
@@ -81,7 +86,8 @@ def test_choice_agrees_with_the_real_cases(shared_data: Path) -> None:
     for case in english:
         gold = grader.extract(asked("A"), case["gold"])
         grade = grader.grade(asked(gold.text), case["prediction"])
-        assert (grade.verdict == "correct") == case["expected"], case["id"]
+        expected = case["expected"] or case["id"] in SMALL_LETTERS
+        assert (grade.verdict == "correct") == expected, case["id"]
 
 
 def test_exact_reproduces_the_flags_of_gsm8k(shared_data: Path) -> None:
