@@ -1,7 +1,7 @@
 """The front end: composes the configuration, runs the stages, says what went wrong in a line.
 
-Exit status: 0 done, 1 a fault of ours (with its trace) or a failed job of a sweep, 2 the user's
-mistake (a line or two, no trace), 130 stopped by Ctrl-C.
+Exit status: 0 done, 1 a fault of ours (with its trace), a process that died or a failed job of a
+sweep, 2 the user's mistake (a line or two, no trace), 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from s1x.config import CONF
 from s1x.console import say
-from s1x.errors import UserError
+from s1x.errors import RunError, UserError
 from s1x.messages import explain, help_text
 from s1x.schema import register
 
@@ -61,6 +61,11 @@ def main() -> int:
             traceback.print_exc()
         say("Error: " + explain(error))
         return 2
+    except RunError as error:
+        if wants_trace:
+            traceback.print_exc()
+        say(f"Error: {error}")
+        return 1
     except OSError as error:
         if wants_trace or error.errno is None:
             traceback.print_exc()
@@ -116,7 +121,7 @@ def _job(cfg: DictConfig) -> None:
         if not multirun:
             _failures.append(error)
             return
-        if not isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
+        if not isinstance(error, (UserError, RunError, HydraException, OmegaConfBaseException)):
             traceback.print_exc()
         failed.write_text(explain(error) + "\n")
         say(f"Job {hydra_cfg.job.num} failed: {explain(error)}")

@@ -1,4 +1,4 @@
-"""The two kinds of failure: a user's mistake (`UserError`) and everything else.
+"""The kinds of failure: a user's mistake, a process that died, and everything else.
 
 A `UserError` reaches the user as one or two lines without a stack trace, and the program ends with
 exit status 2. Its text names the key, the value and the remedy. Our own bugs are `assert`s and
@@ -30,3 +30,10 @@ class SettingError(UserError):
     def under(self, key: str) -> SettingError:
         """The same error with the option's place put before the field: `budget.num_waits`."""
         return SettingError(f"{key}.{self.field}", self.must, self.value, self.remedy)
+
+
+class RunError(RuntimeError):
+    """Something outside s1x's own code failed (a process died): a sentence that names its log.
+
+    It is told without a stack trace, and the program ends with exit status 1.
+    """

@@ -23,7 +23,7 @@ class DeepspeedZero3(TrainSettings):
     """
 
     sharded: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("deepspeed",)
+    strategy_needs: ClassVar[tuple[str, ...]] = ("deepspeed",)
 
     bucket_parameters: int = setting(
         200_000_000, "gathered or reduced at once; less: less memory, more messages", at_least=1000

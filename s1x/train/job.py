@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s1x.artifact import read_json, write_json
 from s1x.model.model import Model
 from s1x.train.settings import Lora, TrainSettings
 
@@ -44,13 +44,13 @@ class Job:
             "ranks_per_node": self.ranks_per_node,
         }
         path = self.folder / JOB
-        path.write_text(json.dumps(values, indent=1, ensure_ascii=False))
+        write_json(path, values)
         return path
 
     @classmethod
     def read(cls, path: Path) -> Job:
         """The job of a `job.json`."""
-        values = json.loads(path.read_text())
+        values = read_json(path)
         settings = _read(values["settings"])
         assert isinstance(settings, TrainSettings)
         return cls(
@@ -86,6 +86,6 @@ def read_log(path: Path) -> list[dict[str, str]]:
     """The whole rows of a log (a last line still being written is left out)."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [row for row in rows if row["wall_seconds"]]

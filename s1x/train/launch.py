@@ -5,8 +5,11 @@ Slurm allocation, by ssh on named hosts, else here), and each agent starts its n
 
     python -m s1x.train.launch <folder>/job.json --node-rank 0 --address host:port
 
-When a rank fails, its agent ends the others and returns 1; the first failure of all ranks is what
-the user sees. Ranks end by themselves when their agent is gone.
+What a process prints goes through a pipe to the one that started it, which writes the log and
+keeps the last lines; so the reason of a failure arrives even where the disk is full. When a rank
+fails, its agent ends the others; the failure that explains the rest is what the user sees. Ranks
+end by themselves when their agent is gone. (torch's elastic launch does less of this through
+files, and costs 2 s and 200 MB a node.)
 """
 
 from __future__ import annotations
@@ -19,22 +22,104 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import s1x
-from s1x.errors import UserError
+from s1x.errors import RunError, UserError
 from s1x.train.job import Job
 
 POLL_SECONDS = 0.1
 LOGS = "logs"
 #: how long the other ranks may take to say why they fail too, before they are ended
 GRACE_SECONDS = 2.0
+PARENT_POLL_SECONDS = 0.5
+#: opens a line of a rank's output that says why it fails
+MARK = "s1x-failure "
 
 
-class RankError(RuntimeError):
+class RankError(RunError):
     """A rank ended with an error that is not the user's mistake."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a rank ended.
+
+    Attributes:
+        kind: "user" for what the user can mend, "killed" by a signal, "bug" for all else.
+        time: seconds since the epoch.
+    """
+
+    rank: int
+    kind: str
+    message: str
+    time: float
+
+    def line(self) -> str:
+        """The failure as a line of output, short enough for a pipe to keep in one piece."""
+        text = json.dumps(asdict(self) | {"message": self.message[:1500]})
+        return f"\n{MARK}{text}\n"
+
+    @property
+    def order(self) -> tuple[bool, bool, float]:
+        """What the user can mend explains the rest, then what a signal ended, then the first."""
+        return self.kind != "user", self.kind != "killed", self.time
+
+
+class Process:
+    """A child in a session of its own whose output is read line by line."""
+
+    def __init__(self, command: Sequence[str], log: Path, extra: dict[str, str]) -> None:
+        environment = {**os.environ, **extra, "S1X_PARENT_PID": str(os.getpid())}
+        paths = [str(Path(s1x.__file__).parents[1]), environment.get("PYTHONPATH", "")]
+        # passes differ in length: segments that grow keep GPU memory from falling into pieces
+        environment.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        environment["PYTHONUNBUFFERED"] = "1"
+        self.log, self.failures = log, list[Failure]()
+        self.tail: deque[str] = deque(maxlen=20)
+        self.popen = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        assert self.popen.stdout is not None
+        self._pump = threading.Thread(target=self._read, args=(self.popen.stdout,), daemon=True)
+        self._pump.start()
+
+    def _read(self, output: IO[bytes]) -> None:
+        file: IO[bytes] | None = None
+        with suppress(OSError):
+            file = self.log.open("ab", buffering=0)
+        for raw in output:
+            line = raw.decode("utf-8", "replace").strip()
+            if line.startswith(MARK):
+                with suppress(ValueError, TypeError):
+                    self.failures.append(Failure(**json.loads(line.removeprefix(MARK))))
+            elif line:
+                self.tail.append(line)
+            if file is not None:
+                with suppress(OSError):  # a full disk loses the log, not the reason
+                    file.write(raw)
+
+    def end(self, deadline: float) -> None:
+        """Waits until the deadline, then kills; everything it printed has been read after that."""
+        try:
+            self.popen.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+        self._pump.join(1.0)
 
 
 def train_in_processes(job: Job, watch: Callable[[], None] = lambda: None) -> None:
@@ -46,21 +131,62 @@ def train_in_processes(job: Job, watch: Callable[[], None] = lambda: None) -> No
 
     Raises:
         UserError: what the first failing rank raised as such.
-        RankError: any other end of a rank, with the last lines of its log.
+        RankError: any other end of a rank, with its log's path.
     """
     path = job.write()
     logs = job.folder / LOGS
     logs.mkdir(exist_ok=True)
-    for old in logs.glob("*.error.json"):
-        old.unlink()
     commands = node_commands(job, path)
-    agents = [_start(command, logs / f"node{n}.log", {}) for n, command in enumerate(commands)]
-    try:
-        codes = _wait(agents, watch)
-    finally:
-        _end(agents)
+    agents = [Process(command, logs / f"node{n}.log", {}) for n, command in enumerate(commands)]
+    codes = _seen_to_the_end(agents, watch)
     if any(codes):
-        raise first_failure(logs, codes)
+        raise first_failure([f for agent in agents for f in agent.failures], agents, codes)
+
+
+def _seen_to_the_end(processes: Sequence[Process], watch: Callable[[], None]) -> list[int]:
+    """Exit codes, once all have ended well or one has not; the others are ended then."""
+    failed_at: float | None = None
+    try:
+        while True:
+            codes = [process.popen.poll() for process in processes]
+            watch()
+            if any(codes):
+                failed_at = failed_at or time.monotonic()
+            late = failed_at is not None and time.monotonic() - failed_at > GRACE_SECONDS
+            if late or all(code is not None for code in codes):
+                return [code or 0 for code in codes]
+            time.sleep(POLL_SECONDS)
+    finally:
+        for process in processes:
+            if process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 3.0
+        for process in processes:
+            process.end(deadline)
+
+
+def first_failure(
+    failures: Sequence[Failure], agents: Sequence[Process], codes: Sequence[int]
+) -> Exception:
+    """The failure that explains the others, as an exception to raise."""
+    if failures:
+        first = min(failures, key=lambda failure: failure.order)
+        log = agents[0].log.with_name(f"rank{first.rank}.log")
+        if first.kind == "user":
+            return UserError(f"{first.message} (log: {log})")
+        return RankError(f"training failed first on rank {first.rank}: {first.message}; see {log}")
+    agent, code = next((a, c) for a, c in zip(agents, codes, strict=True) if c)
+    return RankError(
+        f"the process that starts the ranks ended with {_how(code)}{_said(agent)}; see {agent.log}"
+    )
+
+
+def _said(process: Process) -> str:
+    return f" ({process.tail[-1][:500]})" if process.tail else ""
+
+
+def _how(code: int) -> str:
+    return f"exit status {code}" if code > 0 else signal.Signals(-code).name
 
 
 def node_commands(job: Job, path: Path) -> list[list[str]]:
@@ -82,7 +208,26 @@ def node_commands(job: Job, path: Path) -> list[list[str]]:
         )
     counts = [f"--nodes={settings.nodes}", f"--ntasks={settings.nodes}", "--ntasks-per-node=1"]
     srun = ["srun", *counts, "--overlap", "--cpu-bind=none", "--kill-on-bad-exit=1"]
-    return [[*srun, *agent, "--address", f"{socket.gethostname()}:{port}", "--slurm"]]
+    return [[*srun, *agent, "--address", f"{_first_node()}:{port}", "--slurm"]]
+
+
+def _first_node() -> str:
+    """Address of the allocation's first node: `salloc` runs this program on a login node."""
+    nodes = _scontrol("show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")).split()
+    if not nodes:
+        return socket.gethostname()
+    about = _scontrol("--oneliner", "show", "node", nodes[0]).split()
+    address = [item.removeprefix("NodeAddr=") for item in about if item.startswith("NodeAddr=")]
+    return address[0] if address else nodes[0]
+
+
+def _scontrol(*arguments: str) -> str:
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["scontrol", *arguments], capture_output=True, text=True, timeout=30, check=True
+        )
+        return done.stdout
+    return ""
 
 
 def _on(host: str, command: list[str]) -> list[str]:
@@ -97,73 +242,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(command: Sequence[str], log: Path, extra: dict[str, str]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **extra, "S1X_PARENT_PID": str(os.getpid())}
-    paths = [str(Path(s1x.__file__).parents[1]), environment.get("PYTHONPATH", "")]
-    # passes differ in length: segments that grow keep GPU memory from falling into pieces
-    environment.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-
-
-def _wait(processes: Sequence[subprocess.Popen[bytes]], watch: Callable[[], None]) -> list[int]:
-    """Exit codes, once all have ended well or one has not."""
-    failed_at: float | None = None
-    while True:
-        codes = [process.poll() for process in processes]
-        watch()
-        if all(code is not None for code in codes):
-            return [code or 0 for code in codes]
-        if any(codes):
-            failed_at = failed_at or time.monotonic()
-            if time.monotonic() - failed_at > GRACE_SECONDS:
-                return [code or 0 for code in codes]
-        time.sleep(POLL_SECONDS)
-
-
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ends what still runs: asks, waits three seconds, then kills."""
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + 3.0
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def first_failure(logs: Path, codes: Sequence[int]) -> Exception:
-    """The error of the rank that failed first, as an exception to raise."""
-    errors = [json.loads(path.read_text()) for path in logs.glob("*.error.json")]
-    if errors:
-        first = min(errors, key=lambda error: float(error["time"]))
-        if first["kind"] == "user":
-            return UserError(first["message"])
-        return RankError(f"rank {first['rank']} failed first: {first['message']} (see {logs})")
-    newest = max(logs.glob("*.log"), key=lambda path: path.stat().st_mtime, default=None)
-    tail = newest.read_text(errors="replace").strip().splitlines()[-5:] if newest else []
-    said = "\n".join(tail) or "nothing was written"
-    return RankError(f"a training process ended with {max(codes, key=abs)} (see {logs}): {said}")
-
-
 def run_node(job_path: Path, node_rank: int, address: str) -> int:
-    """An agent's work: this node's ranks, from start to end; 0 when all ended well."""
+    """An agent's work: this node's ranks, from start to end; 0 when all ended well.
+
+    Why they failed is printed, a line a rank, for the process that started the agent.
+    """
     job = Job.read(job_path)
     host, _, port = address.partition(":")
-    logs = job_path.parent / LOGS
     count = job.ranks_per_node
-    ranks = []
+    ranks: list[Process] = []
     for local in range(count):
         rank = node_rank * count + local
         place = {"RANK": rank, "LOCAL_RANK": local, "NODE_RANK": node_rank}
@@ -171,32 +258,45 @@ def run_node(job_path: Path, node_rank: int, address: str) -> int:
         extra = {key: str(value) for key, value in place.items()}
         extra |= {"MASTER_ADDR": host, "MASTER_PORT": port}
         command = [sys.executable, "-m", "s1x.train.rank.worker", str(job_path)]
-        ranks.append(_start(command, logs / f"rank{rank}.log", extra))
-    try:
-        codes = _wait(ranks, lambda: None)
-        _say_who_was_killed(logs, node_rank * count, codes)
-        return int(any(codes))
-    finally:
-        _end(ranks)
+        ranks.append(Process(command, job_path.parent / LOGS / f"rank{rank}.log", extra))
+    codes = _seen_to_the_end(ranks, lambda: None)
+    for local, (process, code) in enumerate(zip(ranks, codes, strict=True)):
+        for failure in process.failures or _unsaid(node_rank * count + local, process, code):
+            print(failure.line(), end="", flush=True)
+    return int(any(codes))
 
 
-def _say_who_was_killed(logs: Path, first_rank: int, codes: Sequence[int]) -> None:
-    """Notes ranks that a signal ended: they could not say why, and come before their partners."""
-    for local, code in enumerate(codes):
-        path = logs / f"rank{first_rank + local}.error.json"
-        if code >= 0 or path.exists():
-            continue
-        why = f"it was ended by {signal.Signals(-code).name}"
-        if -code == signal.SIGKILL:
-            why += ", most likely because this machine ran out of main memory"
-        error = {"rank": first_rank + local, "kind": "bug", "message": why, "time": 0.0}
-        path.write_text(json.dumps(error))
+def _unsaid(rank: int, process: Process, code: int) -> list[Failure]:
+    """The failure of a rank that could not say why: a signal, or an end before it began."""
+    if code == 0:
+        return []
+    if code > 0:
+        message = f"it ended with exit status {code}{_said(process)}"
+        return [Failure(rank, "bug", message, time.time())]
+    message = f"it was ended by {signal.Signals(-code).name}"
+    if -code == signal.SIGKILL:
+        message += ", most likely because this machine ran out of main memory"
+    return [Failure(rank, "killed", message, time.time())]
+
+
+def end_with_parent() -> None:
+    """Makes this process end when the one that started it does, even by kill -9."""
+    parent = int(os.environ.get("S1X_PARENT_PID", os.getppid()))
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main() -> int:
     """The agent's command line."""
-    from s1x.train.rank.worker import end_with_parent
-
     parser = argparse.ArgumentParser(prog="python -m s1x.train.launch", description=__doc__)
     parser.add_argument("job", type=Path, help="the job.json of a training folder")
     parser.add_argument("--node-rank", type=int, default=0)

@@ -288,7 +288,7 @@ def shared_samples(job: Job) -> SampleSet:
                 settings.overflow,
                 settings.step_tokens,
             ).write(path)
-    return SampleSet.read(path)
+        return SampleSet.read(path)
 
 
 def _check_pad(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:

@@ -54,8 +54,8 @@ class TrainSettings(Option):
         STEP_TOKENS, "longest step of format=step_conditional, its header included", at_least=16
     )
     epochs: int = setting(5, "passes over the chosen rows", at_least=1)
-    max_steps: int | None = setting(None, "stop after so many optimizer steps", at_least=1)
-    batch_sequences: int = setting(16, "samples an optimizer step, all ranks together", at_least=1)
+    max_steps: int | None = setting(None, "stop after N optimizer steps", at_least=1)
+    batch_sequences: int = setting(16, "samples per optimizer step, all ranks together", at_least=1)
     learning_rate: float = setting(1e-5, "peak", above=0)
     warmup_fraction: float = setting(0.05, "of all steps, linear", at_least=0, at_most=1)
     beta1: float = setting(0.9, "of AdamW", at_least=0, at_most=1)
@@ -101,21 +101,34 @@ class TrainSettings(Option):
         None, "trained tokens in a chunk of logits; None: 128 MiB of them", at_least=1
     )
     activation_checkpointing: bool = setting(True, "recompute activations in the backward pass")
-    checkpoint_every_steps: int = setting(50, "0: none", at_least=0)
-    keep_checkpoints: int = setting(1, "the last so many are kept", at_least=1)
+    checkpoint_every_steps: int = setting(50, "0: none", at_least=0, affects_result=False)
+    keep_checkpoints: int = setting(1, "the last N are kept", at_least=1, affects_result=False)
     device: str = setting("auto", "auto: GPUs where there are any", choices=["auto", "cpu", "cuda"])
     devices_per_node: int | None = setting(
-        None, "ranks a node; None: its GPUs, without GPUs Slurm's tasks a node, or 1", at_least=1
+        None,
+        "ranks per node; None: its GPUs, without GPUs Slurm's tasks per node, or 1",
+        at_least=1,
+        affects_result=False,
     )
     num_nodes: int | None = setting(
-        None, "machines; None: as many as `hosts` or Slurm's allocation has, else 1", at_least=1
+        None,
+        "machines; None: as many as `hosts` or Slurm's allocation has, else 1",
+        at_least=1,
+        affects_result=False,
     )
     hosts: list[str] = setting(
-        factory=list, doc="host names of the nodes, this one first, reached by ssh; [] under Slurm"
+        factory=list,
+        doc="host names of the nodes, this one first, reached by ssh; [] under Slurm",
+        affects_result=False,
     )
-    master_port: int | None = setting(None, "of the rendezvous; None: a free one", at_least=1024)
+    master_port: int | None = setting(
+        None, "of the rendezvous; None: a free one", at_least=1024, affects_result=False
+    )
     peak_tflops: float | None = setting(
-        None, "of one device, for the model FLOPs utilization; None: known GPUs' own", above=0
+        None,
+        "of one device, for the model FLOPs utilization; None: known GPUs' own",
+        above=0,
+        affects_result=False,
     )
     export_dtype: str = setting(
         "bfloat16", "of the exported weights", choices=["bfloat16", "float32"]
@@ -126,8 +139,8 @@ class TrainSettings(Option):
     sharded: ClassVar[bool] = False
     #: optimizer states and master weights live in main memory
     offloaded: ClassVar[bool] = False
-    #: modules that must be installed
-    needs: ClassVar[tuple[str, ...]] = ()
+    #: modules that the strategy must find installed
+    strategy_needs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,6 +167,11 @@ class TrainSettings(Option):
         """Most tokens in one forward and backward pass of a rank."""
         return self.micro_batch_tokens or self.max_sequence_tokens
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Modules that must be installed."""
+        return (*self.strategy_needs, *(["peft"] if self.lora.rank else []))
+
     def check(self) -> None:
         """What must be there before processes start.
 
@@ -162,9 +180,12 @@ class TrainSettings(Option):
         """
         for module in self.needs:
             if importlib.util.find_spec(module) is None:
+                wants, instead = f"train={type(self).__name__}", "use train=single_device"
+                if module not in self.strategy_needs:
+                    wants, instead = f"train.lora.rank={self.lora.rank}", "set train.lora.rank=0"
                 raise UserError(
-                    f"train={self.__class__.__name__} needs {module}, which is not installed; "
-                    f"pip install {module}, or use train=single_device"
+                    f"{wants} needs {module}, which is not installed; pip install {module}, "
+                    f"or {instead}"
                 )
 
     def uses_gpus(self) -> bool:
@@ -210,8 +231,11 @@ class TrainSettings(Option):
         if self.batching == "padded" and self.attention in ("auto", "packed"):
             return "sdpa"
         if self.attention == "auto":
-            flash = importlib.util.find_spec("flash_attn") is not None and self.uses_gpus()
-            return "flash_attention_2" if flash and self.precision == "bfloat16" else "s1x_packed"
+            if self.precision == "bfloat16" and self.uses_gpus():
+                from transformers.utils import is_flash_attn_2_available
+
+                return "flash_attention_2" if is_flash_attn_2_available() else "s1x_packed"
+            return "s1x_packed"
         return {"packed": "s1x_packed"}.get(self.attention, self.attention)
 
     def strategy(self, devices: list[torch.device]) -> Strategy:

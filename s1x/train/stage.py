@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x import console, costs
+from s1x.artifact import read_json, write_json
 from s1x.train.job import LOG_CSV, RESULT, SAMPLES, Job, read_log
+from s1x.train.resume import check_ranks, put_damaged_aside, steps_saved
 from s1x.train.samples import shared_samples
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def run(
     Raises:
         UserError: settings, rows or model that cannot work; a loss that is not a number; no memory.
         RankError: a training process died.
+
+    Checkpoints and logs of a run that fails stay where they are.
     """
     from s1x.train.launch import train_in_processes
 
@@ -55,9 +58,12 @@ def run(
     start = time.perf_counter()
     if not (folder / RESULT).exists():
         job = Job(settings, model, chosen, seed, folder, settings.ranks_per_node())
-        lengths = shared_samples(job).lengths()  # what is wrong with the samples is told now
+        samples = shared_samples(job)  # what is wrong with them is told now
+        _tell_counts(samples.counts, settings.max_sequence_tokens)
+        lengths = samples.lengths()
         if check:
             check(lengths)
+        _find_checkpoint(job)
         with console.progress("train", _num_steps(settings, len(lengths)), "steps") as advance:
             train_in_processes(job, _Follower(folder / LOG_CSV, advance, on_step))
     return _finish(folder, model, time.perf_counter() - start)
@@ -72,6 +78,24 @@ def _fetch(model: Model) -> None:
 
         console.say(f"train: {model.path} from the hub")
         checkpoint_files(Source.of(model))
+
+
+def _tell_counts(counts: dict[str, int], max_tokens: int) -> None:
+    told = [f"{counts[word]} {word}" for word in ("dropped", "truncated") if counts.get(word)]
+    if told:
+        console.say(
+            f"train: {' and '.join(told)} of {counts['rows']} samples, which are longer than "
+            f"train.max_sequence_tokens ({max_tokens})"
+        )
+
+
+def _find_checkpoint(job: Job) -> None:
+    """Says where a run goes on that was stopped; a damaged checkpoint is passed over."""
+    for name in put_damaged_aside(job.folder):
+        console.say(f"train: checkpoint {name} is damaged, and is put aside")
+    if steps := steps_saved(job.folder):
+        check_ranks(job.folder, job.num_ranks)
+        console.say(f"train: goes on from the checkpoint of step {steps[-1]}")
 
 
 def _num_steps(settings: TrainSettings, num_samples: int) -> int:
@@ -103,9 +127,9 @@ def _finish(folder: Path, model: Model, wall_seconds: float) -> dict[str, Any]:
     """Writes `train.json` and `costs.json`, and removes what only a resumed run needs."""
     import shutil
 
-    result: dict[str, Any] = json.loads((folder / RESULT).read_text())
+    result: dict[str, Any] = read_json(folder / RESULT)
     result["wall_seconds"] = wall_seconds
-    (folder / "train.json").write_text(json.dumps(result, indent=1))
+    write_json(folder / "train.json", result)
     cost = costs.entry(
         "train",
         f"SFT of {model.name}",

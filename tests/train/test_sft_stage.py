@@ -18,11 +18,13 @@ from safetensors.torch import load_file
 from tiny_llama import rows, write_rows
 
 from s1x.errors import UserError
+from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
+from s1x.option import result_settings
 from s1x.train import run
 from s1x.train.job import Job, read_log
-from s1x.train.launch import RankError, train_in_processes
 from s1x.train.rank.worker import train_rank
+from s1x.train.samples import SampleSet, build_samples, read_rows
 from s1x.train.settings import Lora
 from s1x.train.single_device import SingleDevice
 
@@ -141,18 +143,110 @@ def test_a_loss_that_is_no_number_names_step_and_rows(
         train_here(recipe(learning_rate=1e9, gradient_clip_norm=0.0), tiny_model, chosen, tmp_path)
 
 
-def test_a_dead_rank_is_told_with_its_log(
-    tiny_model: Model, chosen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_weights_that_are_no_numbers_are_not_exported(
+    tiny_model: Model, chosen: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
-        "if 's1x.train.rank.worker' in sys.orig_argv:\n"
-        "    print('the disk burns'); sys.stdout.flush(); os._exit(9)\n"
+    """The last update overflows: no loss is computed after it."""
+    settings = recipe(learning_rate=1e39, warmup_fraction=0.0, max_steps=1, gradient_clip_norm=0.0)
+    with pytest.raises(UserError, match="values that are not numbers after the last step"):
+        train_here(settings, tiny_model, chosen, tmp_path)
+    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_exported_files_have_the_users_own_mode(trained: Path) -> None:
+    beside = trained / "beside"
+    beside.touch()
+    assert {file.stat().st_mode for file in (trained / "model").iterdir()} == {
+        beside.stat().st_mode
+    }
+    beside.unlink()
+
+
+@pytest.fixture
+def stopped(
+    tiny_model: Model, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A run that fails at its export, with the checkpoints of steps 3 and 6."""
+    with monkeypatch.context() as patch:
+        patch.setattr("s1x.train.rank.export.export", _fails)
+        with pytest.raises(UserError, match="no export"):
+            train_here(
+                recipe(keep_checkpoints=2), tiny_model, trained.parent / "rows.parquet", tmp_path
+            )
+    return tmp_path
+
+
+def _fails(*_: Any) -> None:
+    raise UserError("no export")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "removed"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    trained: Path,
+    stopped: Path,
+    tiny_model: Model,
+    damage: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = stopped / "checkpoints" / "step-00000006" / "state"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "removed":
+        state.unlink()
+    else:
+        state.write_bytes(content if damage == "flipped" else content[:-1000])
+    rows_path = trained.parent / "rows.parquet"
+    result = run(recipe(keep_checkpoints=2), tiny_model, rows_path, 0, stopped)
+    assert result["resumed_at_step"] == 3
+    said = capsys.readouterr().err
+    assert "step-00000006 is damaged" in said
+    assert "goes on from the checkpoint of step 3" in said
+    ours, theirs = (load_file(f / "model" / "model.safetensors") for f in (stopped, trained))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_another_number_of_ranks_is_told(trained: Path, stopped: Path, tiny_model: Model) -> None:
+    rows_path = trained.parent / "rows.parquet"
+    with pytest.raises(UserError, match=r"written by 1 ranks and this run has 2; go on with 1"):
+        run(recipe(devices_per_node=2), tiny_model, rows_path, 0, stopped)
+    assert (stopped / "checkpoints" / "step-00000006").exists()
+
+
+def test_left_out_samples_are_told(
+    tiny_model: Model, chosen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lengths = sorted(read_samples(tiny_model, chosen).lengths())
+    settings = recipe(overflow="drop", max_sequence_tokens=lengths[10], max_steps=1)
+    run(settings, tiny_model, chosen, 0, tmp_path)
+    dropped = sum(length > lengths[10] for length in lengths)
+    assert f"train: {dropped} dropped of 24 samples" in capsys.readouterr().err
+
+
+def read_samples(model: Model, chosen: Path) -> SampleSet:
+    return build_samples(load_tokenizer(model), model, read_rows(chosen))
+
+
+def test_settings_that_change_no_result_are_no_part_of_its_name() -> None:
+    other = recipe(
+        hosts=["a"],
+        num_nodes=1,
+        master_port=4000,
+        keep_checkpoints=3,
+        checkpoint_every_steps=7,
+        peak_tflops=1.0,
+        devices_per_node=1,
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    job = Job(recipe(), tiny_model, chosen, 0, tmp_path, 1)
-    with pytest.raises(RankError, match="the disk burns"):
-        train_in_processes(job)
+    assert result_settings(other) == result_settings(recipe())
+    assert result_settings(recipe(learning_rate=1.0)) != result_settings(recipe())
+
+
+def test_adapters_need_peft_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert recipe(lora=Lora(rank=4)).needs == ("peft",)
+    assert recipe().needs == ()
+    with pytest.raises(UserError, match=r"train\.lora\.rank=4 needs peft"):
+        recipe(lora=Lora(rank=4)).check()
 
 
 def test_other_formats_and_adapters_train(tiny_model: Model, chosen: Path, tmp_path: Path) -> None:

@@ -1,8 +1,4 @@
-"""Checkpoints: written beside their place and renamed, the last few kept.
-
-`checkpoints/step-00000100` is whole or is not there. What a killed run left half-written
-(`.partial`) is removed at the next start.
-"""
+"""Lightning's callback that writes checkpoints (`s1x.train.resume` knows them as folders)."""
 
 from __future__ import annotations
 
@@ -13,30 +9,14 @@ from typing import Any
 import lightning.pytorch as pl
 
 from s1x.train.rank.passes import Pass
-
-FOLDER = "checkpoints"
-_INSIDE = "state"
-
-
-def newest(folder: Path) -> tuple[int, Path] | None:
-    """The last checkpoint of a training folder: its step, and the path that Lightning takes."""
-    places = sorted((folder / FOLDER).glob("step-*[0-9]"))
-    if not places:
-        return None
-    return int(places[-1].name.removeprefix("step-")), places[-1] / _INSIDE
-
-
-def remove_partial(folder: Path) -> None:
-    """Removes what a killed run left half-written."""
-    for place in (folder / FOLDER).glob("*.partial"):
-        shutil.rmtree(place, ignore_errors=True)
+from s1x.train.resume import STATE, place_of, seal, steps_saved
 
 
 class Checkpoints(pl.Callback):
     """Writes a checkpoint every so many steps (not after the last: the export follows)."""
 
     def __init__(self, folder: Path, every_steps: int, keep: int, num_steps: int) -> None:
-        self.folder = folder / FOLDER
+        self.folder = folder
         self.every_steps, self.keep, self.num_steps = every_steps, keep, num_steps
 
     def on_train_batch_end(
@@ -48,14 +28,15 @@ class Checkpoints(pl.Callback):
             return
         if step % self.every_steps or step >= self.num_steps:
             return
-        place = self.folder / f"step-{step:08d}"
+        place = place_of(self.folder, step)
         partial = place.with_name(place.name + ".partial")
         if trainer.is_global_zero:
             partial.mkdir(parents=True, exist_ok=True)
         trainer.strategy.barrier()
-        trainer.save_checkpoint(partial / _INSIDE)
+        trainer.save_checkpoint(partial / STATE)
         trainer.strategy.barrier()
         if trainer.is_global_zero:
+            seal(partial, trainer.world_size)
             partial.rename(place)
-            for old in sorted(self.folder.glob("step-*[0-9]"))[: -self.keep]:
-                shutil.rmtree(old, ignore_errors=True)
+            for old in steps_saved(self.folder)[: -self.keep]:
+                shutil.rmtree(place_of(self.folder, old), ignore_errors=True)

@@ -6,13 +6,14 @@ model; adapters are merged on the way.
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s1x.artifact import file_hash
+from s1x.artifact import file_hash, write_json
+from s1x.errors import UserError
 from s1x.model.load import plain_name
 from s1x.train.job import LOG_CSV, MODEL_FOLDER, RESULT, Job, read_log, settings_values
 from s1x.train.rank.card import model_card
@@ -56,9 +57,17 @@ def export(
     result = _result(job, samples, module.fit_cpu_seconds, first_step, peaks)
     result["rotary_float32"] = rotary_is_float32(module.causal_lm)
     _write_rest(job, module, tokenizer, partial, result)
+    for file in partial.iterdir():  # safetensors makes its files readable by their owner alone
+        file.chmod(0o666 & ~_umask())
     shutil.rmtree(job.folder / MODEL_FOLDER, ignore_errors=True)
     partial.rename(job.folder / MODEL_FOLDER)
-    (job.folder / RESULT).write_text(json.dumps(result, indent=1))
+    write_json(job.folder / RESULT, result)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _of_all_ranks(trainer: pl.Trainer, value: int) -> list[int]:
@@ -102,7 +111,11 @@ def write_shards(
     writes: bool,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Writes safetensors files of at most `shard_bytes` (more only for one larger tensor)."""
+    """Writes safetensors files of at most `shard_bytes` (more only for one larger tensor).
+
+    Raises:
+        UserError: a weight is NaN or infinite, naming it.
+    """
     from safetensors.torch import save_file
 
     shards: list[list[str]] = []
@@ -120,6 +133,11 @@ def write_shards(
             continue
         assert tensor is not None
         tensor = tensor.to(dtype).contiguous().clone()
+        if not bool(tensor.isfinite().all()):
+            raise UserError(
+                f"{name} holds values that are not numbers after the last step; nothing is "
+                "exported: lower train.learning_rate, or set train.precision=float32"
+            )
         if held and size + tensor.nbytes > shard_bytes:
             flush()
         held[name] = tensor
@@ -140,7 +158,7 @@ def _name_shards(folder: Path, shards: list[list[str]], total: int) -> None:
         (folder / f"shard-{number}.safetensors").rename(folder / file)
         places |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": total}, "weight_map": places}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+    write_json(folder / "model.safetensors.index.json", index)
 
 
 def _write_rest(
@@ -169,7 +187,7 @@ def _write_rest(
         eos_token_id=stops, pad_token_id=tokenizer.pad_token_id, do_sample=False
     ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(model_card(job, result))
+    (folder / "README.md").write_text(model_card(job, result), encoding="utf-8")
 
 
 def _result(

@@ -71,7 +71,7 @@ class StepLog(pl.Callback):
         """Opens the file."""
         self._start = self._mark = time.perf_counter()
         if trainer.is_global_zero:
-            self._file = self.path.open("w", newline="", buffering=1)
+            self._file = self.path.open("w", newline="", buffering=1, encoding="utf-8")
             self._writer = csv.DictWriter(self._file, COLUMNS)
             self._writer.writeheader()
             self._writer.writerows(self._kept)

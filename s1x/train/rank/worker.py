@@ -1,45 +1,27 @@
 """One rank of a training job: `python -m s1x.train.rank.worker <folder>/job.json`.
 
-Its place among the ranks comes from the environment, as torchrun sets it. What goes wrong is left
-in `logs/rank<n>.error.json`; the launcher shows the first.
+Its place among the ranks comes from the environment, as torchrun sets it. Why it fails is printed
+as one marked line; the launcher shows the failure that explains the others.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
+import shutil
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s1x.errors import UserError
+from s1x.train.launch import Failure, end_with_parent
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
     from s1x.train.job import Job
-
-PARENT_POLL_SECONDS = 0.5
-
-
-def end_with_parent() -> None:
-    """Makes this process end when the one that started it does, even by kill -9."""
-    parent = int(os.environ.get("S1X_PARENT_PID", os.getppid()))
-    if sys.platform == "linux":
-        import ctypes
-        import signal
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_POLL_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def train_rank(job: Job) -> None:
@@ -59,10 +41,10 @@ def train_rank(job: Job) -> None:
 def _train_rank(job: Job, rank: int) -> None:
     from s1x.model.load import Source, load_tokenizer
     from s1x.train.batches import plan_steps
-    from s1x.train.rank.checkpoints import newest, remove_partial
     from s1x.train.rank.export import export
     from s1x.train.rank.module import SftModule
     from s1x.train.rank.passes import Passes
+    from s1x.train.resume import newest, remove_partial
     from s1x.train.samples import shared_samples
 
     settings = job.settings
@@ -142,19 +124,46 @@ OUT_OF_MEMORY = (
 )
 
 
-def _say_why(job: Job, error: BaseException) -> None:
+DISK_FULL = (
+    "the disk is full under {folder}: {message}; free some of it (train.checkpoint_every_steps=0 "
+    "writes no checkpoints) and run the same command again: it goes on from the last checkpoint"
+)
+#: a disk with less room than this is what a failed write is told as
+FULL_BYTES = 1 << 20
+
+
+def failure_of(job: Job, error: BaseException) -> Failure:
+    """Why this rank fails, as its user should read it."""
     import torch
 
     rank = int(os.environ.get("RANK", "0"))
-    kind, message = "bug", f"{type(error).__name__}: {error}"
-    no_memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    kind = "user"
     if isinstance(error, UserError):
-        kind, message = "user", str(error)
-    elif no_memory or "not enough memory" in str(error) or "out of memory" in str(error):
-        kind = "user"
+        message = str(error)
+    elif _is_disk_full(job.folder, error):
+        message = DISK_FULL.format(folder=job.folder, message=message)
+    elif (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "not enough memory" in message
+        or "out of memory" in message
+    ):
         message = OUT_OF_MEMORY.format(rank=rank, tokens=job.settings.pass_tokens)
-    written = {"rank": rank, "kind": kind, "message": message, "time": time.time()}
-    (job.folder / "logs" / f"rank{rank}.error.json").write_text(json.dumps(written))
+    else:
+        kind = "bug"
+    return Failure(rank, kind, message, time.time())
+
+
+def _is_disk_full(folder: Path, error: BaseException | None) -> bool:
+    """Libraries wrap it in errors of their own (torch's zip writer, safetensors)."""
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            return True
+        if "PytorchStreamWriter" in str(error) or "file write failed" in str(error):
+            return shutil.disk_usage(folder).free < FULL_BYTES
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def main() -> int:
@@ -170,7 +179,7 @@ def main() -> int:
         train_rank(job)
     except BaseException as error:
         traceback.print_exc()
-        _say_why(job, error)
+        os.write(1, failure_of(job, error).line().encode())
         os._exit(1)  # without waiting for threads that talk to ranks which are gone
     os._exit(0) if job.num_ranks > 1 else None
     return 0
