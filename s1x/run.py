@@ -126,14 +126,19 @@ class Run:
         """Plans the run and refuses what cannot work on this machine, before anything starts.
 
         Raises:
-            UserError: the first obstacle, with its remedy.
+            UserError: the obstacles, each with its remedy.
         """
-        from s1x.evaluate.stage import make_grader_of
         from s1x.plan import plan_run
 
         running = set(self.stages) - {"plan", "store", "pretrain"}
         if running & {"select", "train", "evaluate"}:
             self.config.model.source()
+        plan = plan_run(self.config, self.stages)
+        if "plan" in self.stages:
+            print("\n".join(plan.table()))
+        if self.stages == ["plan"] and plan.problems:
+            raise UserError(f"the run cannot work here: {len(plan.problems)} problem(s), see above")
+        plan.refuse()
         if "annotate" in running:
             self.config.annotate.check()
             for model in self._own_models().values():
@@ -142,13 +147,6 @@ class Run:
             self.decontaminate_against()
         if "evaluate" in running:
             self.problems()
-            for benchmark in self.config.benchmarks.values():
-                make_grader_of(benchmark)  # its settings are looked at now
-        plan = plan_run(self.config, self.stages)
-        if "plan" in self.stages:
-            print("\n".join(plan.table()))
-        if self.stages != ["plan"]:
-            plan.refuse()
 
     # -- stages -----------------------------------------------------------------------------------
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
-from s1x.config import CONF, conf_folders
+from s1x.config import CONF, conf_folders, load, register
 from s1x.errors import UserError
 from s1x.model.architecture import Architecture
 from s1x.model.model import Model
-from s1x.plan import Evaluation, Machine, Plan, Work, make_plan
-from s1x.plan.gpus import GIB
+from s1x.plan import Deployment, Evaluation, Machine, Plan, Work, make_plan, plan_run
+from s1x.plan.machine import GIB, GPUS
 from s1x.plan.memory import training_memory
 from s1x.train.deepspeed_zero3 import DeepspeedZero3
 from s1x.train.deepspeed_zero3_offload import DeepspeedZero3Offload
@@ -24,6 +26,14 @@ from s1x.train.single_device import SingleDevice
 MODEL_FILES = [path for conf in conf_folders() for path in conf.glob("model/*.yaml")]
 S1K = Work(num_samples=1000, mean_tokens=4_900, longest_tokens=9_000)
 SIXTEEN = {"devices_per_node": 8, "num_nodes": 2}
+
+
+register()
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
 
 
 def model(name: str) -> Model:
@@ -146,9 +156,8 @@ def test_what_this_machine_lacks_is_said_with_the_remedy() -> None:
     ).problems
     found = "\n".join(problems)
     for words in (
-        "needs 8 GPUs on each of 2 nodes",
-        "GiB of disk, 70 are free",
-        "cannot be reached from here; set model.path",
+        "training on each of 2 nodes needs 8 H100 GPUs and this machine has 0",
+        "915.4 GiB of disk, 70.0 GiB are free",
         "pip install a_module_that_is_not",
         "export A_KEY=",
     ):
@@ -158,7 +167,8 @@ def test_what_this_machine_lacks_is_said_with_the_remedy() -> None:
 
 def test_a_slurm_allocation_that_is_too_small_is_refused() -> None:
     def problems(nodes: str) -> list[str]:
-        machine = Machine(in_slurm=True, environment={"SLURM_NNODES": nodes})
+        gpus = (80 * GIB,) * 8
+        machine = Machine(gpus, in_slurm=True, environment={"SLURM_NNODES": nodes})
         return plan_32b(machine).problems
 
     assert any(
@@ -210,16 +220,183 @@ def test_laptop_needs_no_gpu_and_little_memory() -> None:
 
 def test_evaluation_costs_its_longest_point() -> None:
     evaluations = [
-        Evaluation("aime24", 30, thinking_tokens=8000, num_points=9, num_models=2),
+        Evaluation("aime24", 30, thinking_tokens=8000, num_points=9, num_models=2, direct=True),
         Evaluation("mine", None),
     ]
-    plan = make_plan(DeepspeedZero3(**SIXTEEN), model("qwen2_5_32b_instruct"), S1K, evaluations)  # type: ignore[arg-type]
+    plan = make_plan(
+        DeepspeedZero3(**SIXTEEN),  # type: ignore[arg-type]
+        model("qwen2_5_32b_instruct"),
+        S1K,
+        evaluations,
+        deployment=Deployment(tensor_parallel=8),
+    )
     (known, seconds), (unknown, no_seconds) = plan.evaluations
-    assert known.generated_tokens == 60 * (8000 + 9 * 500)
+    assert known.generated_tokens == 60 * (8000 + 9 * 500) + 30 * 500
     assert seconds is not None
     assert seconds > 0
     assert unknown.generated_tokens is None
     assert no_seconds is None
+    assert any("on 1 x 8 H100, 2 engine starts included" in line for line in plan.table())
+
+
+def test_generation_counts_all_devices_and_what_is_in_flight() -> None:
+    """MATH500 by a 32B on 8 H100: about half an hour, not half a day."""
+    shape = Architecture.of(model("qwen2_5_32b_instruct").architecture)
+    math500 = Evaluation("math500", 500, thinking_tokens=4096, num_points=11, num_models=2)
+    h100 = GPUS["H100"]
+
+    def minutes(**changes: int) -> float:
+        seconds = Deployment(**{"tensor_parallel": 8, **changes}).seconds(math500, shape, h100)
+        assert seconds is not None
+        return seconds / 60
+
+    assert 10 < minutes() < 60
+    assert minutes(in_flight=16) > 3 * minutes()
+    assert minutes(tensor_parallel=2, replicas=4) < minutes(tensor_parallel=2)
+    # 32.8e9 weights of 2 bytes over 8 x 3.35 TB/s at half of it: 4.9 ms a token of one sequence
+    alone = Deployment(tensor_parallel=8).step_seconds(shape, h100, 1, 0)
+    assert alone == pytest.approx(4.9e-3, rel=0.01)
+
+
+def test_an_engine_that_cannot_be_is_refused_with_what_can() -> None:
+    h100 = GPUS["H100"]
+    seven = Architecture.of(model("qwen2_5_7b_instruct").architecture)
+    (heads,) = Deployment(tensor_parallel=8).problems(seven, h100, 32_768)
+    assert "engine.tensor_parallel_size=8 does not divide the model's 28 attention heads" in heads
+    assert heads.endswith("set it to 1 or 2 or 4")
+    assert Deployment(tensor_parallel=4).problems(seven, h100, 32_768) == []
+    large = Architecture.of(model("qwen2_5_32b_instruct").architecture)
+    (memory,) = Deployment().problems(large, h100, 32_768)
+    assert "does not fit the engine" in memory
+    assert "set engine.tensor_parallel_size to 2 or 4 or 8" in memory
+
+
+def problems_of(machine: Machine, *overrides: str, stages: tuple[str, ...] = ("plan",)) -> str:
+    config = load(composed("+experiment=s1k", *overrides))
+    return "\n".join(plan_run(config, stages, machine).problems)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bare(Machine):
+    """A machine without what is named, whatever is installed here."""
+
+    lacks: tuple[str, ...] = ()
+
+    def has_module(self, name: str) -> bool:
+        return name not in self.lacks
+
+
+NODE = {
+    "gpu_memory_bytes": (80 * GIB,) * 8,
+    "memory_bytes": 2048 * GIB,
+    "disk_free_bytes": 2048 * GIB,
+    "hub_reachable": True,
+}
+
+
+def test_what_later_stages_lack_is_known_before_anything_starts() -> None:
+    node = Bare(**NODE, lacks=("vllm", "deepspeed", "peft"))  # type: ignore[arg-type]
+    found = problems_of(node, "scale=h100x8", "train.lora.rank=16")
+    for name in ("vllm", "deepspeed", "peft"):
+        assert f"{name} is not installed; pip install {name}" in found
+    assert problems_of(Bare(**NODE), "scale=h100x8") == ""  # type: ignore[arg-type]
+    only = problems_of(node, "scale=h100x8", stages=("evaluate",))
+    assert "vllm" in only
+    assert "deepspeed" not in only
+
+
+def test_a_server_that_does_not_answer_is_known_before_training() -> None:
+    laptop = Machine.here()
+    found = problems_of(laptop, "engine=openai", "engine.base_url=http://127.0.0.1:9/v1")
+    assert "engine.base_url http://127.0.0.1:9/v1 does not answer; start the server" in found
+    assert problems_of(laptop, "engine=openai", "engine.base_url=http://127.0.0.1:9/v1",
+                       stages=("select", "train")) == ""  # fmt: skip
+
+
+def test_a_grader_that_cannot_grade_is_known_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_bare_grader.py").write_text("class Bare:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = problems_of(Machine.here(), "benchmark.puzzles_easy.grader=my_bare_grader.Bare")
+    assert "puzzles_easy: its grader my_bare_grader.Bare has no grade_all" in found
+    unknown = problems_of(Machine.here(), "benchmark.puzzles_easy.grader=nothing_like_it")
+    assert "grader nothing_like_it is unknown" in unknown
+
+
+def test_gpus_are_looked_for_by_whoever_needs_them() -> None:
+    bare = dict(NODE, gpu_memory_bytes=())
+    for stages in (("train",), ("evaluate",)):
+        found = problems_of(Machine(**bare), "scale=h100x8", stages=stages)  # type: ignore[arg-type]
+        assert "needs 8 H100 GPUs and this machine has 0" in found
+        slurm = Machine(**bare, in_slurm=True)  # type: ignore[arg-type]
+        found = problems_of(slurm, "scale=h100x8", stages=stages)
+        assert (
+            "this node of Slurm's allocation shows 0; ask for them with --gpus-per-node=8" in found
+        )
+    more = problems_of(
+        Machine(**NODE),  # type: ignore[arg-type]
+        *("scale=h100x8", "engine.data_parallel_size=2"),
+        stages=("evaluate",),
+    )
+    assert "the engine needs 16 H100 GPUs and this machine has 8" in more
+    small = Machine(**dict(NODE, gpu_memory_bytes=(24 * GIB,) * 8))  # type: ignore[arg-type]
+    assert "a GPU of this machine 24" in problems_of(small, "scale=h100x8", stages=("evaluate",))
+
+
+def test_models_here_or_downloaded_need_no_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    offline = Machine(**dict(NODE, hub_reachable=False))  # type: ignore[arg-type]
+    wanted = ("model=smollm2_135m", "model.gguf_file=null", "model.path=some/model")
+
+    def problems() -> str:
+        return problems_of(offline, *wanted, stages=("evaluate",))
+
+    assert "model.path some/model is no folder here and not whole in the hub's cache" in problems()
+    snapshot = tmp_path / "hub" / "models--some--model" / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    assert "not whole" in problems(), "weights are missing"
+    (snapshot / "model.safetensors").write_bytes(b"")
+    assert problems() == ""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "other"))
+    assert "not whole" in problems()
+    folder = tmp_path / "some" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert problems() == "", "a relative folder is not on the hub"
+
+
+def test_a_plan_with_problems_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from s1x.run import run
+
+    bare = Machine(**dict(NODE, gpu_memory_bytes=(), hub_reachable=False))  # type: ignore[arg-type]
+    monkeypatch.setattr(Machine, "here", lambda *_, **__: bare)
+    cfg = composed("+experiment=s1k", "scale=h100x16", "stages=[plan]")
+    with pytest.raises(UserError, match=r"the run cannot work here: \d problem"):
+        run(cfg, tmp_path / "run", [])
+    cfg = composed("+experiment=s1k", "scale=h100x16", "stages=[evaluate]")
+    with pytest.raises(UserError, match=r"H100 GPUs(.|\n)*Also: model\.path"):
+        run(cfg, tmp_path / "run", [])
+
+
+def test_small_sizes_are_said_in_small_units() -> None:
+    settings = SingleDevice(max_sequence_tokens=512, precision="float32", device="cpu")
+    full = Machine(memory_bytes=8 * GIB, disk_free_bytes=14 * 2**20)
+    (found,) = make_plan(settings, model("puzzle_base"), machine=full).problems
+    assert "27 MiB of disk, 14 MiB are free" in found
+
+
+def test_offloading_takes_the_hosts_memory_and_time() -> None:
+    settings = DeepspeedZero3Offload(devices_per_node=8)
+    plan = make_plan(settings, model("qwen2_5_32b_instruct"), S1K)
+    assert plan.memory.host / GIB == pytest.approx(88, abs=2)  # with pinned blocks' rounding
+    assert 1.4 < plan.train_seconds / 3600 < 2.1
 
 
 def test_a_model_without_numbers_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""What this machine has, found out without torch and within a second or two."""
+"""Devices as makers describe them, and what this machine has, found out without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,48 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from s1x.hub import hub_answers
+from s1x.errors import SettingError
+from s1x.hub import answers, hub_answers
+
+GIB = float(1 << 30)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One device: memory that a program can have, dense bfloat16 arithmetic, memory bandwidth."""
+
+    name: str
+    memory_bytes: float
+    peak_tflops: float
+    bandwidth_bytes_per_second: float
+
+
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        Gpu("H100", 79.1 * GIB, 989.0, 3.35e12),
+        Gpu("H200", 139.8 * GIB, 989.0, 4.8e12),
+        Gpu("A100-80GB", 79.1 * GIB, 312.0, 2.0e12),
+        Gpu("A100-40GB", 39.4 * GIB, 312.0, 1.55e12),
+        Gpu("L40S", 44.4 * GIB, 362.0, 0.86e12),
+        Gpu("RTX4090", 23.6 * GIB, 165.0, 1.0e12),
+    )
+}
+#: two cores of a laptop, float32: measured on the embedded model (docs/performance.md)
+CPU = Gpu("cpu", 8.0 * GIB, 0.08, 2.0e10)
+
+
+def gpu(name: str) -> Gpu:
+    """The device of this name.
+
+    Raises:
+        SettingError: it is not known.
+    """
+    if name == "cpu":
+        return CPU
+    if name not in GPUS:
+        raise SettingError("gpu", "one of " + ", ".join(GPUS), name)
+    return GPUS[name]
 
 
 @dataclass(frozen=True)
@@ -22,7 +63,7 @@ class Machine:
         memory_bytes: main memory.
         disk_free_bytes: where the outputs go.
         hub_reachable: whether models and data can be fetched; None: nobody asked.
-        in_slurm: inside an allocation, whose nodes may be others than this one.
+        in_slurm: inside an allocation.
         environment: for API keys.
     """
 
@@ -51,6 +92,32 @@ class Machine:
     def has_module(self, name: str) -> bool:
         """Whether a Python module is installed."""
         return importlib.util.find_spec(name) is not None
+
+    def reaches(self, url: str) -> bool:
+        """Whether something answers at an address, whatever it says (three seconds at most)."""
+        return answers(url, 3.0)
+
+    def lacks_gpus(self, wanted: int, what: str, device: Gpu) -> list[str]:
+        """A sentence with the remedy where this node has fewer or smaller GPUs than needed."""
+        there = len(self.gpu_memory_bytes)
+        if there >= wanted:
+            smallest = min(self.gpu_memory_bytes)
+            if smallest >= 0.9 * device.memory_bytes:
+                return []
+            return [
+                f"gpu={device.name} has {device.memory_bytes / GIB:.0f} GiB, a GPU of this machine "
+                f"{smallest / GIB:.0f}; set gpu=... to what is here (one of {', '.join(GPUS)})"
+            ]
+        needs = f"{what} needs {wanted} {device.name} GPU{'s' if wanted > 1 else ''}"
+        if self.in_slurm:
+            return [
+                f"{needs} and this node of Slurm's allocation shows {there}; ask for them with "
+                f"--gpus-per-node={wanted} (docs/training.md), or use scale=laptop"
+            ]
+        return [
+            f"{needs} and this machine has {there}; run it where they are (docs/training.md), or "
+            "use scale=laptop"
+        ]
 
 
 def _gpus() -> tuple[float, ...]:

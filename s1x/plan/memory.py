@@ -7,12 +7,10 @@ decoder layers); `docs/performance.md` has them beside measured peaks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from s1x.model.architecture import Architecture
-
-if TYPE_CHECKING:
-    from s1x.train.settings import Lora, TrainSettings
+from s1x.train.deepspeed_zero3 import DeepspeedZero3
+from s1x.train.settings import Lora, TrainSettings
 
 #: bytes of libraries, context and communication buffers: on a GPU, in a CPU process
 GPU_BASE, CPU_BASE = 2.0 * 2**30, 0.45 * 2**30
@@ -20,6 +18,8 @@ GPU_BASE, CPU_BASE = 2.0 * 2**30, 0.45 * 2**30
 SUB_GROUP = 1_000_000_000
 #: bytes of logits held by the chunked loss: a chunk, its float32 copy, its gradient
 CHUNKED_LOGITS = 3 * (128 << 20)
+#: pinned main memory comes in blocks that are larger than what is asked for
+PINNED = 1.15
 
 
 @dataclass(frozen=True)
@@ -57,42 +57,28 @@ def training_memory(
         on_cpu: the ranks are CPU processes.
     """
     share = 1.0 / num_ranks if settings.sharded else 1.0
-    low = 2.0 if settings.precision == "bfloat16" else 4.0
-    states = _states(settings, shape, share, low)
-    stepping = _stepping(settings, shape, share)
-    gathered = _gathered(settings, shape, share, low)
-    moved = 0.0
-    if settings.offloaded:
-        moved = sum(states) + stepping
-        states, stepping = (0.0, 0.0, 0.0), 0.0
+    low = _low(settings)
+    n = shape.parameters * share
+    trained = (lora_parameters(settings.lora, shape) or shape.parameters) * share
+    states, stepping = (4.0 * n, 4.0 * trained, 8.0 * trained), 0.0  # autocast arithmetic
+    if isinstance(settings, DeepspeedZero3):  # float32 masters, gradients a group at a time
+        states, stepping = (low * n, low * trained, 12.0 * trained), 4.0 * min(trained, SUB_GROUP)
+    host = 0.0
+    if settings.offloaded:  # the float32 gradients of all groups are kept, pinned
+        host, states, stepping = PINNED * (sum(states) + 4.0 * trained), (0.0, 0.0, 0.0), 0.0
     return Memory(
         *states,
-        gathered=gathered,
+        gathered=_gathered(settings, shape, share, low),
         activations=activation_bytes(settings, shape, pass_tokens),
         logits=logits_bytes(settings, shape, pass_tokens),
         base=CPU_BASE if on_cpu else GPU_BASE,
         stepping=stepping,
-        host=moved,
+        host=host,
     )
 
 
-def _states(
-    settings: TrainSettings, shape: Architecture, share: float, low: float
-) -> tuple[float, float, float]:
-    """Bytes of weights, gradients and optimizer states of a rank."""
-    n = shape.parameters
-    trained = lora_parameters(settings.lora, shape) or n
-    if not hasattr(settings, "bucket_parameters"):  # float32 weights, autocast arithmetic
-        return 4.0 * n * share, 4.0 * trained * share, 8.0 * trained * share
-    return low * n * share, low * trained * share, 12.0 * trained * share
-
-
-def _stepping(settings: TrainSettings, shape: Architecture, share: float) -> float:
-    """Bytes of the float32 gradients that DeepSpeed makes of a group when it steps."""
-    if not hasattr(settings, "bucket_parameters"):
-        return 0.0
-    trained = lora_parameters(settings.lora, shape) or shape.parameters
-    return 4.0 * min(trained * share, SUB_GROUP)
+def _low(settings: TrainSettings) -> float:
+    return 2.0 if settings.precision == "bfloat16" else 4.0
 
 
 def _gathered(settings: TrainSettings, shape: Architecture, share: float, low: float) -> float:
@@ -103,49 +89,41 @@ def _gathered(settings: TrainSettings, shape: Architecture, share: float, low: f
     """
     if not settings.sharded:
         return 0.0
-    n = shape.parameters
+    n, bucket = shape.parameters, 0
     largest = max(shape.layer_parameters, shape.embedding_parameters)
-    bucket = getattr(settings, "bucket_parameters", None)
-    live = min(n, 2 * largest if bucket is None else max(5 * bucket, 2 * largest))
-    reduced = min(n, max(bucket or 0, largest))
-    return low * (live + (2 + share) * reduced)
+    if isinstance(settings, DeepspeedZero3):
+        bucket = settings.bucket_parameters
+    live = min(n, max(5 * bucket, 2 * largest))
+    return low * (live + (2 + share) * min(n, max(bucket, largest)))
 
 
 def activation_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:
-    """Bytes that the forward pass leaves for the backward pass."""
-    low = 2.0 if settings.precision == "bfloat16" else 4.0
-    layer = tokens * layer_bytes_per_token(shape, low)
-    if not settings.activation_checkpointing:
-        return shape.num_hidden_layers * layer
-    boundaries = shape.num_hidden_layers * tokens * shape.hidden_size * low
-    return boundaries + 1.5 * layer
+    """Bytes that the forward pass leaves for the backward pass.
 
-
-def layer_bytes_per_token(shape: Architecture, low: float) -> float:
-    """Bytes a token leaves in one decoder layer of transformers.
-
-    Two norms keep their float32 input and product and a low-precision result, attention its query,
-    the repeated key and value and its result, the feed-forward layer gate, its activation, up and
-    their product.
+    In one of transformers' decoder layers, two norms keep their float32 input and product and a
+    low-precision result, attention its query, the repeated key and value and its result, the
+    feed-forward layer gate, its activation, up and their product.
     """
+    low = _low(settings)
     width = shape.num_attention_heads * shape.head_width
     norms = 2 * shape.hidden_size * (4.0 + 4.0 + low)
-    return norms + low * (5 * width + shape.hidden_size + 4 * shape.intermediate_size)
+    rest = low * (5 * width + shape.hidden_size + 4 * shape.intermediate_size)
+    layer = tokens * (norms + rest)
+    if not settings.activation_checkpointing:
+        return shape.num_hidden_layers * layer
+    return shape.num_hidden_layers * tokens * shape.hidden_size * low + 1.5 * layer
 
 
 def logits_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:
     """Bytes of logits: all of a pass (low precision, float32, gradient), or of a chunk."""
     full = 12.0 * tokens * shape.vocab_size
-    if settings.logits == "full":
-        return full
-    return min(full, CHUNKED_LOGITS)
+    return full if settings.logits == "full" else min(full, CHUNKED_LOGITS)
 
 
 def checkpoint_bytes(settings: TrainSettings, shape: Architecture) -> float:
-    """Bytes of one checkpoint on disk: low-precision weights, masters and two AdamW states."""
+    """Bytes of one checkpoint on disk: weights, and float32 masters and AdamW's two states."""
     trained = lora_parameters(settings.lora, shape) or shape.parameters
-    low = 2.0 if settings.precision == "bfloat16" else 4.0
-    return low * shape.parameters + 12.0 * trained
+    return _low(settings) * shape.parameters + 12.0 * trained
 
 
 def lora_parameters(lora: Lora, shape: Architecture) -> int:

@@ -1,22 +1,32 @@
-"""The plan of a whole run: what training, evaluation and the pool need, and what is missing."""
+"""The plan of a whole run: what each of its stages needs, and what is missing here."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s1x.hub import cached_commit
-from s1x.plan.machine import Machine
-from s1x.plan.make import Evaluation, Plan, Work, make_plan, missing
+from s1x.benchmark.benchmark import Benchmark
+from s1x.benchmark.hub import Hub as HubBenchmark
+from s1x.budget import points
+from s1x.engine.openai import OpenAI
+from s1x.engine.vllm import Vllm
+from s1x.errors import UserError
+from s1x.hub import cached_commit, cached_folder
+from s1x.model.architecture import Architecture, architecture_numbers
+from s1x.model.model import Model, local_config, weight_files
+from s1x.plan.generation import WAIT_SHARE, Deployment, Evaluation
+from s1x.plan.machine import Machine, gpu
+from s1x.plan.make import Plan, Work, make_plan, missing
+from s1x.pool.hub import Hub as HubPool
+from s1x.pool.s1_59k import S159K
 
 if TYPE_CHECKING:
     from s1x.config import Config
 
-#: problems of the published benchmarks, so that a plan needs no hub
+#: rows of s1's pool, for a recipe that keeps all
 POOL_ROWS = 59_029
-NUM_PROBLEMS = {"aime24": 30, "aime25": 30, "math500": 500, "gpqa_diamond": 198}
 
 
 def plan_run(config: Config, stages: Collection[str], machine: Machine | None = None) -> Plan:
@@ -27,25 +37,20 @@ def plan_run(config: Config, stages: Collection[str], machine: Machine | None = 
         stages: stages that will run; with only "plan", all problems are told.
         machine: None: this one.
     """
-    root, model = config.root, config.model
     running = set(stages) - {"plan"} or {"select", "train", "evaluate"}
-    pool_on_hub = _on_hub(config.pool)
-    on_hub = not model.is_local() or pool_on_hub
+    away = dict(_on_hub(config, running))
     if machine is None:
-        machine = Machine.here(Path(root.output).expanduser(), ask_hub=on_hub)
+        machine = Machine.here(Path(config.root.output).expanduser(), ask_hub=bool(away))
     rows = config.selection.size or getattr(config.pool, "rows", POOL_ROWS)
-    work = Work(rows, root.mean_sample_tokens)
+    work = Work(rows, config.root.mean_sample_tokens)
     evaluations = [_evaluation(config, name, option) for name, option in config.benchmarks.items()]
     plan = _make_plan(config, work, evaluations, machine if "train" in running else None)
     problems = list(plan.problems) if "train" in running else []
     if "evaluate" in running:
-        problems += missing(machine, getattr(config.engine, "needs", ()), ())
-    if running & {"select", "annotate"} and pool_on_hub and not machine.hub_reachable:
-        problems.append(
-            f"pool.dataset {config.pool.dataset} is on the hub, which cannot be reached from here; "
-            "use pool=parquet or pool=jsonl with pool.path, or connect this machine"
-        )
-    return dataclasses.replace(plan, problems=problems)
+        problems += _engine_problems(config, machine) + _grader_problems(config)
+    if not machine.hub_reachable:
+        problems += away.values()
+    return dataclasses.replace(plan, problems=list(dict.fromkeys(problems)))
 
 
 def check_samples(config: Config, lengths: Sequence[int]) -> None:
@@ -64,38 +69,124 @@ def _make_plan(
 ) -> Plan:
     return make_plan(
         config.train,
-        config.model,
+        _with_numbers(config.model),
         work,
         evaluations,
         gpu_name=config.root.gpu,
         usd_per_gpu_hour=config.prices.usd_per_gpu_hour,
-        engine_gpus=getattr(config.engine, "num_gpus", 1),
+        deployment=Deployment.of(config.engine),
         machine=machine,
     )
 
 
-def _on_hub(pool: Any) -> bool:
-    dataset = getattr(pool, "dataset", None)
-    if dataset is None or Path(str(dataset)).expanduser().exists():
-        return False
-    return cached_commit(str(dataset), getattr(pool, "revision", None)) is None
+def _with_numbers(model: Model) -> Model:
+    """The model with the numbers of its downloaded config.json, where the option has none."""
+    folder = None if model.architecture or model.is_local() else _cached(model)
+    if folder is None:
+        return model
+    return dataclasses.replace(model, architecture=architecture_numbers(local_config(folder)))
+
+
+def _engine_problems(config: Config, machine: Machine) -> list[str]:
+    """What the engine lacks, so that nobody finds out after training."""
+    engine, device = config.engine, gpu(config.root.gpu)
+    if isinstance(engine, OpenAI):
+        if machine.reaches(engine.base_url.rstrip("/") + "/models"):
+            return []
+        return [
+            f"engine.base_url {engine.base_url} does not answer; start the server, or set "
+            "engine.base_url to where it is"
+        ]
+    found = missing(machine, ["vllm"] if isinstance(engine, Vllm) else [], ())
+    deployment = Deployment.of(engine)
+    if deployment is None:
+        return found
+    shape = Architecture.of(_with_numbers(config.model).architecture, config.model.name)
+    found += deployment.problems(shape, device, config.model.context_tokens)
+    if device.name != "cpu":
+        found += machine.lacks_gpus(deployment.num_gpus, "the engine", device)
+    return found
+
+
+def _grader_problems(config: Config) -> list[str]:
+    found = []
+    for name, benchmark in config.benchmarks.items():
+        if not isinstance(benchmark, Benchmark):
+            continue
+        try:
+            grader = benchmark.make_grader()
+        except UserError as error:
+            found.append(f"benchmark {name}: {error}")
+            continue
+        if not callable(getattr(grader, "grade_all", None)):
+            found.append(
+                f"benchmark {name}: its grader {benchmark.grader} has no grade_all(pairs); derive "
+                "it from s1x.benchmark.grader.Grader and write grade(problem, answer_text) "
+                "(docs/grading.md)"
+            )
+    return found
+
+
+def _on_hub(config: Config, running: Set[str]) -> Iterator[tuple[str, str]]:
+    """What must be fetched from the hub: its id, and the problem where that cannot be reached."""
+    model, pool = config.model, config.pool
+    if running & {"select", "train", "evaluate"} and not model.is_local() and not _cached(model):
+        yield (
+            model.path,
+            f"model.path {model.path} is no folder here and not whole in the hub's cache, and the "
+            "hub cannot be reached from here; set model.path to a local folder, connect this "
+            "machine or unset HF_HUB_OFFLINE",
+        )
+    reads_pool = running & {"select", "annotate"} and isinstance(pool, HubPool | S159K)
+    if reads_pool and not _here(pool.dataset, pool.revision):
+        yield (
+            pool.dataset,
+            f"pool.dataset {pool.dataset} is on the hub, which cannot be reached from here; use "
+            "pool=parquet or pool=jsonl with pool.path, or connect this machine",
+        )
+    for name, option in config.benchmarks.items() if "evaluate" in running else ():
+        if isinstance(option, HubBenchmark) and not _here(option.repository, option.revision):
+            yield (
+                option.repository,
+                f"benchmark {name} ({option.repository}) is on the hub, which cannot be reached "
+                "from here; use a file of its questions (benchmark=jsonl "
+                "benchmark.path=<file>.jsonl), or connect this machine",
+            )
+
+
+def _here(dataset: str, revision: str | None) -> bool:
+    """Whether a data set is a folder on this machine or was downloaded before."""
+    return Path(dataset).expanduser().exists() or cached_commit(dataset, revision) is not None
+
+
+def _cached(model: Model) -> Path | None:
+    """The folder of a model in the hub's cache if all of it is there."""
+    folder = cached_folder(model.path, model.revision)
+    if folder is None:
+        return None
+    files = [folder / model.gguf_file] if model.gguf_file else weight_files(folder)
+    here = [*files, *([] if model.gguf_file else [folder / "config.json"])]
+    return folder if all(file.is_file() for file in here) else None
 
 
 def _evaluation(config: Config, name: str, benchmark: Any) -> Evaluation:
-    from s1x.budget import points
-
-    curve = config.root.curve if config.root.one_pass else {}
-    known = getattr(benchmark, "num_problems", NUM_PROBLEMS.get(name))
-    counts = [n for n in (known, getattr(benchmark, "limit", None)) if n is not None]
-    chosen = points(config.budget, curve)
-    limits = [limit for point in chosen if (limit := point.limits()[1])]
-    laptop = config.root.gpu == "cpu"
+    """What a benchmark asks for; traces are as long as the samples that are trained on."""
+    root = config.root
+    chosen = points(config.budget, root.curve if root.one_pass else {})
+    limits = [point.limits()[1] for point in chosen]
+    limit = None if None in limits else float(max(n for n in limits if n is not None))
+    waits = max((int(vars(point).get("num_waits") or 0) for point in chosen), default=0)
+    natural = root.mean_sample_tokens * (1 + WAIT_SHARE * waits)
+    counts = [getattr(benchmark, "num_problems", None), benchmark.limit, root.max_problems]
+    known = [count for count in counts if count is not None]
     return Evaluation(
         name,
-        min(counts) if counts else None,
-        config.sampling.samples_per_problem,
-        float(max(limits)) if limits else (100.0 if laptop else 8000.0),
+        min(known) if counts[0] is not None else None,
+        benchmark.samples_per_problem or config.sampling.samples_per_problem,
+        natural if limit is None else min(natural, limit),
         len(chosen),
         len(config.evaluate.models),
-        10.0 if laptop else 500.0,
+        10.0 if root.gpu == "cpu" else 500.0,
+        config.evaluate.base_direct and "base" in config.evaluate.models,
+        limit or max((n for n in limits if n is not None), default=None),
     )
