@@ -23,7 +23,9 @@ from s1x.model.model import Model
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 from tiny_llama import sentencepiece_tokenizer, tiny_tokenizer
 
-PUZZLE = Model(name="p", path="package:s1x/model/puzzle_base", dtype="float32", context_tokens=512)
+PUZZLE = Model(
+    name="p", path="package:s1x_puzzles/puzzle_base", dtype="float32", context_tokens=512
+)
 CHATML = Model(name="c", path="nowhere")
 THINKS = Model(
     name="t",
