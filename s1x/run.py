@@ -21,8 +21,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from s1x.artifact import Artifact, Artifacts, fingerprint, write_json
-from s1x.benchmark.problem import Problem
+from s1x.artifact import Artifact, Artifacts, write_json
+from s1x.benchmark.benchmark import load_problems
+from s1x.benchmark.problem import Problem, content_hash
 from s1x.classes import source_hash
 from s1x.config import STAGES, Config, benchmarks_named, load, model_named
 from s1x.config import build as build_option
@@ -314,7 +315,7 @@ class Run:
         if self._problems is None:
             benchmarks = self.config.benchmarks
             most = self.config.root.max_problems
-            self._problems = {n: load_problems(n, b)[:most] for n, b in benchmarks.items()}
+            self._problems = {n: load_problems(n, b, most) for n, b in benchmarks.items()}
         return self._problems
 
     def decontaminate_against(self) -> dict[str, list[Problem]]:
@@ -427,7 +428,7 @@ class Run:
         return {"pool": self.config.pool.fingerprint()}
 
     def _selection_inputs(self) -> dict[str, Any]:
-        against = {n: problems_hash(p) for n, p in self.decontaminate_against().items()}
+        against = {n: content_hash(p) for n, p in self.decontaminate_against().items()}
         annotated = self._annotated()
         return {
             **self._pool_inputs(),
@@ -460,7 +461,8 @@ class Run:
             else self._node("budget"),
             "curve": None if direct else self.curve(),
             "benchmark": name,
-            "problems": problems_hash(problems),
+            "problems": content_hash(problems),
+            "benchmark_info": benchmark.info(),
             "grader": [benchmark.grader, dict(benchmark.grader_settings)],
             "engine": self._node("engine"),
             "sampling": dataclasses.asdict(benchmark.sampling(self.config.sampling)),
@@ -550,23 +552,6 @@ class Run:
             "evaluations": [place(artifact) for artifact in self.evaluations],
         }
         write_json(self.folder / RUN_FILE, content)
-
-
-def load_problems(name: str, benchmark: Any) -> list[Problem]:
-    """A benchmark's problems.
-
-    Raises:
-        UserError: it has none.
-    """
-    problems = list(benchmark.load())
-    if not problems:
-        raise UserError(f"benchmark {name} has no problems; check its path, split and limit")
-    return problems
-
-
-def problems_hash(problems: Sequence[Problem]) -> str:
-    """Fingerprint of what is asked and what is right."""
-    return fingerprint({"problems": [[p.problem_id, p.question, p.answer] for p in problems]})
 
 
 def _stage(

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 from s1x.benchmark.grader import Grader, make_grader
 from s1x.benchmark.problem import Problem
+from s1x.errors import UserError
 from s1x.option import Option, setting
+from s1x.rows import CORRECT
 
 S = TypeVar("S", bound=Any)
 
@@ -44,17 +46,18 @@ class Benchmark(Option):
     limit: int | None = setting(None, "ask only the first so many questions; null: all", at_least=1)
 
     def load(self) -> list[Problem]:
-        """The problems, in the order of their source.
+        """The problems, in the order of their source, checked.
 
         Raises:
-            UserError: the source cannot be read; it names what and the remedy.
+            UserError: the source cannot be read, two problems have one id, or a reference answer
+                that the grader does not call correct; it names the place and the remedy.
         """
-        problems = self._problems()[: self.limit]
-        if not self.instruction:
-            return problems
-        return [
-            dataclasses.replace(p, question=f"{p.question}\n\n{self.instruction}") for p in problems
-        ]
+        problems = checked(self._problems()[: self.limit], self.make_grader())
+        return [dataclasses.replace(p, question=self._asked(p)) for p in problems]
+
+    def _asked(self, problem: Problem) -> str:
+        choices = lettered(problem.choices) if problem.choices else ""
+        return "\n\n".join(filter(None, (problem.question, choices, self.instruction)))
 
     def make_grader(self) -> Grader:
         """The grader of this benchmark's answers."""
@@ -87,6 +90,49 @@ class Benchmark(Option):
 
     def _problems(self) -> list[Problem]:
         raise NotImplementedError
+
+
+def load_problems(name: str, benchmark: Benchmark, most: int | None = None) -> list[Problem]:
+    """A benchmark's problems, the first `most` of them.
+
+    Raises:
+        UserError: it has none, or they cannot be read or graded.
+    """
+    problems = benchmark.load()
+    if not problems:
+        raise UserError(f"benchmark {name} has no problems; check its path, split and limit")
+    return problems[:most]
+
+
+def checked(problems: Sequence[Problem], grader: Grader) -> list[Problem]:
+    """The problems, each with an id of its own and a reference that its grader can meet.
+
+    Raises:
+        UserError: two problems with one id, or a reference that is not correct as an answer.
+    """
+    seen: dict[str, Problem] = {}
+    for problem in problems:
+        first = seen.setdefault(problem.problem_id, problem)
+        if first is not problem:
+            raise UserError(
+                f"{_place(problem)}: the id {problem.problem_id!r} is that of {_place(first)} too; "
+                "ids must be unique (without a column of ids, rows are numbered)"
+            )
+    read = [dataclasses.replace(p, answer=grader.reference(p)) for p in problems]
+    texts = [grader.own_answer(problem) for problem in read]
+    pairs = [(p, text) for p, text in zip(read, texts, strict=True) if text is not None]
+    for (problem, _), grade in zip(pairs, grader.grade_all(pairs), strict=True):
+        if grade.verdict != CORRECT:
+            raise UserError(
+                f"{_place(problem)}: the reference answer {problem.answer[:80]!r} given as an "
+                f"answer is {grade.verdict} to the grader ({grade.reason or 'they differ'}); mend "
+                "the row, or choose another grader (benchmark.grader)"
+            )
+    return read
+
+
+def _place(problem: Problem) -> str:
+    return str(problem.metadata.get("place") or f"problem {problem.problem_id}")
 
 
 def lettered(choices: Sequence[str]) -> str:

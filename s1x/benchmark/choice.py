@@ -14,7 +14,7 @@ from s1x.benchmark.extraction import (
     candidates,
 )
 from s1x.benchmark.forms import clean, normal_form, plain
-from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded
+from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded, written
 from s1x.benchmark.problem import Problem
 from s1x.option import option, setting
 
@@ -82,12 +82,31 @@ class Choice(Grader):
                 return Extraction(letter, rule)
         return None
 
+    def reference(self, problem: Problem) -> str:
+        """The letter that the reference names."""
+        return letter_of(problem.answer, problem.choices) or problem.answer
+
+    def own_answer(self, problem: Problem) -> str | None:
+        """The reference after a marker or in a box."""
+        return written(problem.answer, self.rules)
+
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """The verdict on one answer; never ungraded."""
         found = self.extract(problem, answer_text)
         if found is None:
             return UNANSWERED_GRADE
-        return graded(found, found.text == letter_of(problem.answer, problem.choices))
+        right = letter_of(problem.answer, problem.choices)
+        return graded(found, found.text == right or _same_wording(found.text, right, problem))
+
+
+def _same_wording(one: str, other: str | None, problem: Problem) -> bool:
+    """Whether two letters stand before the same text, as in some data sets."""
+    choices = problem.choices or ()
+    indexes = [ord(letter) - 65 for letter in (one, other or "?")]
+    if not all(0 <= index < len(choices) for index in indexes):
+        return False
+    first, second = (normal_form(choices[index]).casefold() for index in indexes)
+    return first == second
 
 
 def letter_of(reference: str, choices: tuple[str, ...] | None) -> str | None:
@@ -172,8 +191,7 @@ def _in_span(span: str, letters: str, problem: Problem) -> str | None:
     if sole and sole[1].upper() in letters:
         return sole[1].upper()
     if worded := _worded(span, problem.choices):
-        reference = letter_of(problem.answer, problem.choices)
-        return reference if reference in worded else worded[0]
+        return worded[0]
     unwrapped = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s?\{([^{}]*)\}", r"\1", clean(span))
     label = _LABEL.match(unwrapped)
     if label and label[1].upper() in letters:

@@ -13,7 +13,7 @@ from s1x.benchmark.extraction import (
     closing_sentences,
 )
 from s1x.benchmark.forms import clean, last_number, normal_form, number_value, only_number
-from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded
+from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded, written
 from s1x.benchmark.problem import Problem
 from s1x.benchmark.references import reference_text
 from s1x.option import option, setting
@@ -36,6 +36,14 @@ class Exact(Grader):
         doc="extraction rules in order: boxed, answer_is, whole_text, last_number, or a text that "
         "ends in a colon",
     )
+
+    def reference(self, problem: Problem) -> str:
+        """The answer in its box, list or solution."""
+        return reference_text(problem.answer)
+
+    def own_answer(self, problem: Problem) -> str | None:
+        """The reference after a marker or in a box."""
+        return written(problem.answer, self.rules)
 
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """The verdict on one answer; never ungraded."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from s1x.benchmark.extraction import (
@@ -85,6 +85,17 @@ class Grader(Option):
         """The answer in the text, without judging it; cheap, safe on any text."""
         return extract(answer_text, self.rules)
 
+    def reference(self, problem: Problem) -> str:
+        """The reference answer as this grader means it; a benchmark is read with it."""
+        return problem.answer
+
+    def own_answer(self, problem: Problem) -> str | None:
+        """A text that answers with the reference itself, to see whether that is correct.
+
+        None where that cannot be said without asking (a judge, a grader of one's own).
+        """
+        return None
+
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """The verdict on one answer."""
         raise NotImplementedError
@@ -95,6 +106,16 @@ class Grader(Option):
 
     def close(self) -> None:
         """Lets go of worker processes; the grader starts them again when it is used."""
+
+
+def written(answer: str, rules: Sequence[str]) -> str | None:
+    """A text in which a rule finds the answer; None where no rule of these can be served so."""
+    marker = next((rule for rule in rules if rule.endswith(":")), None)
+    if marker:
+        return f"{marker} {answer}"
+    if BOXED in rules:
+        return f"\\boxed{{{answer}}}"
+    return f"The answer is {answer}" if ANSWER_IS in rules else None
 
 
 def make_grader(name: str, settings: Mapping[str, Any] | None = None) -> Grader:
@@ -115,7 +136,44 @@ def make_grader(name: str, settings: Mapping[str, Any] | None = None) -> Grader:
     except TypeError as error:
         known = ", ".join(sorted(getattr(cls, "__dataclass_fields__", {})))
         raise UserError(f"grader_settings of {name}: {error}; it has {known}") from None
-    return made
+    return made if isinstance(made, Grader) else _adapted(name, made)
+
+
+def _adapted(name: str, own: object) -> Grader:
+    """A class that is no subclass of Grader, where it can grade.
+
+    Raises:
+        UserError: it has no `grade`.
+    """
+    if not callable(getattr(own, "grade", None)):
+        raise UserError(
+            f"grader {name} must have grade(problem, answer_text) -> s1x.benchmark.grader.Grade; "
+            "derive it from s1x.benchmark.grader.Grader"
+        )
+    return OwnGrader(own=own)
+
+
+@dataclass(frozen=True)
+class OwnGrader(Grader):
+    """A grader of one's own that is no `Grader`: what it lacks is added."""
+
+    own: Any = field(default=None, metadata={"doc": "the object that grades"})
+
+    def grade(self, problem: Problem, answer_text: str) -> Grade:
+        """Its verdict."""
+        found: Grade = self.own.grade(problem, answer_text)
+        return found
+
+    def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """Its verdicts, all at once if it can."""
+        if hasattr(self.own, "grade_all"):
+            return list(self.own.grade_all(pairs))
+        return super().grade_all(pairs)
+
+    def close(self) -> None:
+        """Lets go of what it holds."""
+        if hasattr(self.own, "close"):
+            self.own.close()
 
 
 def _grader_class(name: str) -> type[Any]:
@@ -132,5 +190,6 @@ def _grader_class(name: str) -> type[Any]:
         raise UserError(
             f"grader {name} is unknown; use one of {names}, or the dotted path of a class"
         ) from None
-    assert isinstance(found, type)
+    if not isinstance(found, type):
+        raise UserError(f"grader {name} must be a class, got a {type(found).__name__}")
     return found

@@ -7,13 +7,15 @@ with a seed and the letter of the right one is its answer.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from s1x.benchmark.benchmark import Benchmark, lettered
+from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.problem import Problem
+from s1x.benchmark.row import Row
 from s1x.errors import UserError
 from s1x.hub import hub_answers, use_cache_only
 from s1x.option import option, setting
@@ -82,39 +84,30 @@ class Hub(Benchmark):
         """The problems in rows that have the columns of the data set.
 
         Raises:
-            UserError: a row that lacks a column.
+            UserError: a row that lacks a column or holds what cannot be meant.
         """
         return [self._problem(number, row) for number, row in enumerate(rows, 1)]
 
-    def _problem(self, number: int, row: Mapping[str, Any]) -> Problem:
-        def value(column: str) -> str:
-            if row.get(column) is None:
-                raise UserError(
-                    f"{self.repository} row {number}: no column {column!r} "
-                    f"(it has {', '.join(row)}); set the benchmark's columns"
-                )
-            return str(row[column]).strip()
-
-        def optional(column: str | None) -> str | None:
-            return str(row[column]) if column and row.get(column) is not None else None
-
-        question, answer = value(self.question_column), value(self.answer_column)
-        choices: tuple[str, ...] | None = None
-        metadata: dict[str, object] = {"row": number}
-        if self.wrong_choice_columns:
-            listed = [answer, *map(value, self.wrong_choice_columns)]
-            order = list(range(len(listed)))
-            random.Random(f"{self.shuffle_seed}:{question}").shuffle(order)
-            choices = tuple(listed[i] for i in order)
-            answer = chr(65 + order.index(0))
-            question = f"{question}\n\n{lettered(choices)}"
-            metadata["shuffle_seed"] = self.shuffle_seed
-        return Problem(
-            problem_id=optional(self.id_column) or str(number),
-            question=question,
-            answer=answer,
-            domain=optional(self.domain_column) or self.domain_name,
-            level=optional(self.level_column),
-            choices=choices,
-            metadata=metadata,
+    def _problem(self, number: int, values: Mapping[str, Any]) -> Problem:
+        columns = {
+            "question": self.question_column,
+            "answer": self.answer_column,
+            "id": self.id_column,
+            "domain": self.domain_column,
+            "level": self.level_column,
+            "choices": None,
+        }
+        place = f"{self.repository} row {number}"
+        row = Row(place, number, values, columns, "set the benchmark's columns")
+        metadata: dict[str, object] = {"place": place}
+        problem = row.problem(self.domain_name, metadata, self.wrong_choice_columns)
+        if problem.choices is None:
+            return problem
+        order = list(range(len(problem.choices)))
+        random.Random(f"{self.shuffle_seed}:{problem.question}").shuffle(order)
+        metadata["shuffle_seed"] = self.shuffle_seed
+        return dataclasses.replace(
+            problem,
+            choices=tuple(problem.choices[i] for i in order),
+            answer=chr(65 + order.index(0)),
         )

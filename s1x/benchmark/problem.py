@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -10,7 +13,7 @@ class Problem:
     """A question with its reference answer.
 
     Attributes:
-        problem_id: unique in its benchmark; rows, traces and paired statistics are keyed by it.
+        problem_id: unique in its benchmark; rows and traces are keyed by it.
         question: what the user turn says (choices written out, instructions of the format last).
         answer: the reference answer as text (an integer, a LaTeX expression, a letter).
         domain: the field it is from ("congruence", "Geometry"), for accuracy by domain.
@@ -26,3 +29,20 @@ class Problem:
     level: str | None = None
     choices: tuple[str, ...] | None = None
     metadata: dict[str, object] = field(default_factory=dict)
+
+    def content_hash(self) -> str:
+        """What makes it the same problem anywhere: question, reference answer and choices."""
+        return _hash([self.question, self.answer, self.choices])
+
+
+def content_hash(problems: Iterable[Problem]) -> str:
+    """All of the problems that a result can show, in their order: ids, domains and levels too.
+
+    Where they were read (`metadata`) does not count: a file may be moved.
+    """
+    return _hash([asdict(replace(problem, metadata={})) for problem in problems])
+
+
+def _hash(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

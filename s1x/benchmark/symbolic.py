@@ -16,7 +16,7 @@ from s1x.benchmark.extraction import (
     is_prose,
 )
 from s1x.benchmark.forms import clean, is_integer, normal_form
-from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, ungraded
+from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, ungraded, written
 from s1x.benchmark.latex import one_spelling, words
 from s1x.benchmark.problem import Problem
 from s1x.benchmark.references import reference_text
@@ -85,6 +85,14 @@ class Math(Grader):
             tail = answer_text[-self.longest_answer_characters :]
             return Extraction(tail, LAST_EXPRESSION, SEARCHED)
         return first
+
+    def reference(self, problem: Problem) -> str:
+        """The answer in its box, list or solution."""
+        return reference_text(problem.answer)
+
+    def own_answer(self, problem: Problem) -> str | None:
+        """The reference after a marker or in a box."""
+        return written(problem.answer, self.rules)
 
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """The verdict on one answer."""
