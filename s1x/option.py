@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
@@ -131,8 +132,8 @@ def _check(name: str, value: Any, limits: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
     at_least, above, at_most = (limits.get(k) for k in ("at_least", "above", "at_most"))
-    if value != value:
-        raise SettingError(name, "a number", value, remedy)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingError(name, "a finite number", value, remedy)
     if at_least is not None and value < at_least:
         raise SettingError(name, f"{at_least} or more", value, remedy)
     if above is not None and value <= above:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.classes import load_class, nearest, source_hash
-from s1x.errors import UserError
+from s1x.errors import SettingError, UserError
 from s1x.option import Option, result_settings, setting
 
 
@@ -45,6 +46,12 @@ def write(folder: Path, name: str, text: str) -> None:
     (folder / f"{name}.py").write_text(text, encoding="utf-8")
     importlib.invalidate_caches()
     sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_numbers_are_finite(value: float) -> None:
+    with pytest.raises(SettingError, match="rate must be a finite number"):
+        Outer(rate=value)
 
 
 def test_edited_code_outside_the_package_is_another_input(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request
 from s1x.errors import UserError
+from s1x.model.load import refuse_other_weights
 from s1x.option import option, setting
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Vllm(Engine):
         Raises:
             UserError: vLLM is not installed, or refuses the model or an argument.
         """
+        refuse_other_weights(model)
         self._set_environment()
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import ERROR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,14 +115,15 @@ def load_causal_lm(source: Source) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    factory: Any = AutoModelForCausalLM
     arguments = source.arguments()
     if not source.gguf_file:
         arguments["use_safetensors"] = True  # the rule of `weight_files`
     said = logging.get_verbosity()
-    logging.set_verbosity_error()  # what does not fit is told below, in a sentence
+    logging.set_verbosity(ERROR)  # what does not fit is told below, in a sentence
     try:
         with readable(source.path):
-            model, report = AutoModelForCausalLM.from_pretrained(
+            model, report = factory.from_pretrained(
                 source.path,
                 dtype=source.dtype,
                 attn_implementation=source.attention,
@@ -155,6 +157,22 @@ def empty_causal_lm(source: Source) -> Any:
     return factory.from_config(
         load_config(source), dtype=source.dtype, attn_implementation=source.attention
     )
+
+
+def refuse_other_weights(model: Model) -> None:
+    """For engines that read every safetensors file of a folder, or the index before the single file.
+
+    Raises:
+        UserError: they would read other weights than `weight_files`.
+    """
+    folder = Path(model.source())
+    own = weight_files(folder) if folder.is_dir() and not model.gguf_file else []
+    others = sorted(p.name for p in folder.glob("*.safetensors") if own and p not in own)
+    if others and own == [folder / SINGLE]:
+        raise UserError(
+            f"this engine would also read {others[0]} of {folder}, which is not the model's "
+            f"({SINGLE} is); move it elsewhere, or use engine=transformers"
+        )
 
 
 def checkpoint_files(source: Source) -> list[str]:

@@ -81,6 +81,8 @@ class Process:
         paths = [str(Path(s1x.__file__).parents[1]), environment.get("PYTHONPATH", "")]
         # passes differ in length: segments that grow keep GPU memory from falling into pieces
         environment.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+        # cuDNN's attention would be planned anew for each of those lengths
+        environment.setdefault("TORCH_CUDNN_SDPA_AVOID_RECOMPILE", "1")
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         environment["PYTHONUNBUFFERED"] = "1"
         self.log, self.failures = log, list[Failure]()

@@ -232,9 +232,10 @@ class TrainSettings(Option):
             return "sdpa"
         if self.attention == "auto":
             if self.precision == "bfloat16" and self.uses_gpus():
-                from transformers.utils import is_flash_attn_2_available
+                from transformers.utils import import_utils
 
-                return "flash_attention_2" if is_flash_attn_2_available() else "s1x_packed"
+                flash = import_utils.is_flash_attn_2_available()
+                return "flash_attention_2" if flash else "s1x_packed"
             return "s1x_packed"
         return {"packed": "s1x_packed"}.get(self.attention, self.attention)
 

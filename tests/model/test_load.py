@@ -20,6 +20,7 @@ from s1x.model.load import (
     empty_causal_lm,
     load_causal_lm,
     load_tokenizer,
+    refuse_other_weights,
     stored_tensors,
 )
 from s1x.model.model import Model, describe_own_model
@@ -115,6 +116,14 @@ def test_other_safetensors_in_the_folder_are_not_the_models(load: Load, folder: 
     assert Model(path=str(folder)).fingerprint() == mark
     save_file(other, folder / "model.safetensors")
     assert Model(path=str(folder)).fingerprint() != mark
+
+
+def test_engines_that_read_all_files_are_refused_others(folder: Path) -> None:
+    model = Model(path=str(folder))
+    refuse_other_weights(model)
+    save_file({"x": torch.zeros(1)}, folder / "model_old.safetensors")
+    with pytest.raises(UserError, match=r"also read model_old\.safetensors"):
+        refuse_other_weights(model)
 
 
 @WAYS
