@@ -160,7 +160,7 @@ def empty_causal_lm(source: Source) -> Any:
 
 
 def refuse_other_weights(model: Model) -> None:
-    """For engines that read every safetensors file of a folder, or the index before the single file.
+    """For engines that read every safetensors file of a folder, or the index first.
 
     Raises:
         UserError: they would read other weights than `weight_files`.
