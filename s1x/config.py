@@ -79,8 +79,21 @@ class Prices(Option):
 class ReportSettings(Option):
     """What the report stage reads besides this run's own stages."""
 
-    runs: str | None = setting(None, "glob of run folders to report on instead of this run")
+    runs: Any = setting(
+        None, "run folders to report on instead of this run: a glob, or a list of globs"
+    )
     title: str | None = setting(None, "headline of the report")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(isinstance(pattern, str) and pattern for pattern in self.patterns()):
+            raise SettingError("runs", "a glob of run folders or a list of globs", self.runs)
+
+    def patterns(self) -> list[Any]:
+        """The globs of `runs`."""
+        if self.runs is None:
+            return []
+        return list(self.runs) if isinstance(self.runs, list) else [self.runs]
 
 
 @option("evaluate", "evaluate")
@@ -169,7 +182,7 @@ class Root(Option):
             raise SettingError("stages", "at least one of " + ", ".join(STAGES), [])
 
 
-def build(node: DictConfig, key: str) -> Any:
+def build(node: Any, key: str) -> Any:
     """The object that a configuration node describes.
 
     Args:
@@ -223,7 +236,9 @@ def _make(cls: Any, values: dict[str, Any], key: str) -> Any:
         raise UserError(f"{key}: {error}") from None
 
 
-def _plain(node: DictConfig, key: str) -> dict[str, Any]:
+def _plain(node: Any, key: str) -> dict[str, Any]:
+    if not isinstance(node, DictConfig):
+        raise UserError(f"{key} must be a group of settings, got {node!r}; set {key}.<setting>=...")
     try:
         values = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
@@ -232,9 +247,9 @@ def _plain(node: DictConfig, key: str) -> dict[str, Any]:
     return {str(k): v for k, v in values.items()}
 
 
-def build_benchmarks(node: DictConfig) -> dict[str, Any]:
+def build_benchmarks(node: DictConfig | None) -> dict[str, Any]:
     """The benchmarks by name: `benchmark=[a,b]` has a node each, `benchmark=jsonl` stands alone."""
-    if node is None or not len(node):
+    if not node:
         raise UserError("benchmark must name at least one; for example benchmark=aime24")
     if "_target_" in node:
         path = OmegaConf.select(node, "path", throw_on_missing=False)
@@ -347,5 +362,5 @@ def load(cfg: DictConfig) -> Config:
         raise error from None
     if HydraConfig.initialized():
         describe_own_model(cfg.model, HydraConfig.get().overrides.task)
-    parts = {name: build(cfg[name], name) for name in (*PARTS, *GROUPS) if name != "benchmark"}
-    return Config(root=settings, benchmarks=build_benchmarks(cfg.benchmark), **parts)
+    parts = {name: build(cfg.get(name), name) for name in (*PARTS, *GROUPS) if name != "benchmark"}
+    return Config(root=settings, benchmarks=build_benchmarks(cfg.get("benchmark")), **parts)

@@ -99,11 +99,15 @@ class Run:
             stages = " → ".join(self.stages)
             tell = say_once if self.sweep else say
             tell(f"s1x {root.name}: scale {root.scale_name}, seed {root.seed}, {stages}")
-        if self.config.report.runs and self.stages == ["report"]:
+        if patterns := self.config.report.patterns():
             from s1x.sweep import report_on
 
-            settings = self.config.report
-            return report_on(str(settings.runs), self.output, settings.title, root.force)
+            if self.stages != ["report"]:
+                raise UserError(
+                    "report.runs reports on other runs and nothing else; "
+                    f"set stages=[report], got [{','.join(self.stages)}]"
+                )
+            return report_on(patterns, self.output, self.config.report.title, root.force)
         self.check()
         tracker = self.config.tracker
         tracker.start(self.context())
@@ -324,7 +328,8 @@ class Run:
         Questions of the run's own (`benchmark=jsonl`) are always among them, unless none are.
         """
         if self._against is None:
-            names, against = self.config.root.decontaminate, {}
+            names = self.config.root.decontaminate
+            against: dict[str, Any] = {}
             if names and "_target_" in self.cfg.benchmark:
                 against.update(self.config.benchmarks)
                 names = [n for n in names if n not in (*against, self.choice("benchmark"))]
