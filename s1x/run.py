@@ -219,11 +219,10 @@ class Run:
 
         label = f"selection {self.choice('selection')}"
         self.selection = self._artifact("select", self._selection_inputs(), build, label)
-        if config.selection.push_to_hub:
+        if repository := config.selection.push_to_hub:
             from s1x.selection.write import push
 
-            recipe = config.selection
-            page = push(self.selection.folder, recipe.push_to_hub, recipe.private)
+            page = push(self.selection.folder, repository, config.selection.private)
             say(f"{label}: uploaded to {page}")
 
     def train(self) -> None:
@@ -267,7 +266,7 @@ class Run:
                         model_role=role,  # noqa: B023
                         prompt_format=prompt_format,  # noqa: B023
                         policy=config.budget,
-                        curve=self.curve(),
+                        curve=config.curve,
                         benchmark_name=name,  # noqa: B023
                         benchmark=benchmark,  # noqa: B023
                         problems=problems,  # noqa: B023
@@ -336,11 +335,6 @@ class Run:
             against.update(benchmarks_named(names))
             self._against = {name: load_problems(name, b) for name, b in against.items()}
         return self._against
-
-    def curve(self) -> dict[str, list[Any]]:
-        """The dials' values to chart in one pass; none where the policy stands as it is set."""
-        root = self.config.root
-        return root.curve if root.one_pass else {}
 
     def _models(self) -> Iterator[tuple[Model, str, str]]:
         settings, model = self.config.evaluate, self.config.model
@@ -464,7 +458,7 @@ class Run:
             "budget": {"max_answer_tokens": self.config.budget.max_answer_tokens}
             if direct
             else self._node("budget"),
-            "curve": None if direct else self.curve(),
+            "curve": None if direct else self.config.curve,
             "benchmark": name,
             "problems": content_hash(problems),
             "benchmark_info": benchmark.info(),

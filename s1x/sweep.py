@@ -29,7 +29,7 @@ def report_sweep(config: DictConfig, folder: Path) -> int:
     """
     failed = sorted(folder.glob(f"*/{FAILED_FILE}"), key=lambda path: _natural(path.parent))
     for path in failed:
-        say(f"Job {path.parent.name} failed: {path.read_text(encoding="utf-8").strip()}")
+        say(f"Job {path.parent.name} failed: {path.read_text(encoding='utf-8').strip()}")
     if list(folder.glob(f"*/{RUN_FILE}")):
         pattern = str(Path(glob.escape(str(folder))) / "*")
         report_on([pattern], Path(config.output), config.report.title, config.force, own=True)
