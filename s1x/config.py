@@ -33,7 +33,8 @@ from s1x.selection.recipe import Recipe
 from s1x.train.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-CONF = ROOT / "conf"
+#: in a clone beside the package, in a wheel inside it
+CONF = ROOT / "conf" if (ROOT / "conf" / "config.yaml").is_file() else ROOT / "s1x" / "conf"
 
 
 def conf_folders() -> tuple[Path, ...]:

@@ -53,7 +53,7 @@ class PoolTable:
         """What the pool stage wrote of itself (`pool.json`): rows read, bad rows, licence."""
         path = self.folder / "pool.json"
         if self._counts is None:
-            self._counts = json.loads(path.read_text()) if path.is_file() else {}
+            self._counts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return self._counts
 
     def column(self, name: str) -> pa.Array:
