@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from s1x.selection.recipe import Recipe
-    from s1x.selection.table import PoolTable
+import polars as pl
+
+from s1x.selection.recipe import Recipe
+from s1x.selection.table import PoolTable
 
 FRONT = """---
 configs:
@@ -31,7 +31,7 @@ def text(table: PoolTable, summary: dict[str, Any], recipe: Recipe) -> str:
         FRONT
         + f"# {recipe.name}: {summary['rows_chosen']:,} of {summary['rows_pool']:,} questions",
         _facts(summary),
-        "## Funnel\n\n" + funnel_table(summary["steps"]) + "\n\n![funnel](funnel.png)",
+        "## Funnel\n\n" + funnel_table(summary["steps"]),
         "## Recipe\n\n```yaml\n" + _recipe_yaml(summary) + "```",
         _notes(summary),
         _overlaps(summary),
@@ -51,10 +51,7 @@ from datasets import load_dataset
 
 chosen = load_dataset("path/to/this/folder", split="train")
 s1k = load_dataset("path/to/this/folder", "s1K", split="train")
-```
-
-Distributions before and after: ![domains](domains.png) ![sources](sources.png)
-![trace lengths](trace_tokens.png)"""
+```"""
 
 
 def funnel_table(steps: list[dict[str, Any]]) -> str:
@@ -76,7 +73,7 @@ def _facts(summary: dict[str, Any]) -> str:
     if summary["pool"]:
         facts.append(f"Pool: `{summary['pool']}`.")
     if tokens is not None:
-        facts.append(f"Reasoning traces: {tokens:,} tokens, {tokens / rows:,.0f} a row on average.")
+        facts.append(f"Reasoning traces: {tokens:,} tokens, {tokens / rows:,.0f} per row.")
     if summary["num_domains"] is not None:
         facts.append(f"Domains: {summary['num_domains']}.")
     if summary["share_attempts_correct"] is not None:
@@ -118,17 +115,16 @@ def _overlaps(summary: dict[str, Any]) -> str:
 
 
 def _licences(table: PoolTable) -> str:
-    given = table.counts().get("license")
-    lines = [f"Licence of the pool: {given or 'not given'}."]
+    lines = [f"Licence of the pool: {table.counts().get('license') or 'not given'}."]
     names = [n for n in ("source", "license") if n in table.schema.names]
     if names:
-        columns = [table.column(name).to_pylist() for name in names]
-        counts = Counter(zip(*columns, strict=True)).most_common(40)
+        groups = table.lazy(names).group_by(names).agg(rows=pl.len())
+        most = groups.sort("rows", *names, descending=[True, *(False for _ in names)]).head(40)
         lines += [
             "",
             "| " + " | ".join([*names, "rows in the pool"]) + " |",
             "|---" * (len(names) + 1) + "|",
         ]
-        for values, count in counts:
-            lines.append("| " + " | ".join([*(str(v) for v in values), f"{count:,}"]) + " |")
+        for *values, count in most.collect().iter_rows():
+            lines.append("| " + " | ".join([*map(str, values), f"{count:,}"]) + " |")
     return "\n".join(lines)

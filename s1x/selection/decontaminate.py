@@ -9,25 +9,18 @@ dropped names the n-gram and the problem, so that people can judge for themselve
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import polars as pl
+
+from s1x.benchmark.problem import Problem
 from s1x.errors import SettingError
 from s1x.option import option, setting
 from s1x.selection.step import Drops, Rows, Step
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import pyarrow as pa
-
-    from s1x.selection.ngrams import Ngrams
-    from s1x.selection.words import Words
-
-    Ints = npt.NDArray[np.int64]
+from s1x.selection.texts import folded, words_of
 
 NUM_REPORTED = 50
 """Shared n-grams written to the funnel, the most frequent first."""
@@ -40,7 +33,7 @@ class Decontaminate(Step):
 
     rule: str = setting(
         "any",
-        "any: one shared n-gram (s1's rule); share: so much of a problem",
+        "any: one shared n-gram (s1's rule); share: `min_share` of a problem",
         choices=["any", "share"],
     )
     ngram_words: int = setting(8, "words of an n-gram", at_least=1)
@@ -57,151 +50,173 @@ class Decontaminate(Step):
     benchmarks: list[str] = setting(factory=list, doc="names; none given: all of the run")
 
     def __call__(self, rows: Rows) -> Drops:
-        from s1x.selection import ngrams
-
-        drops = Drops(len(rows))
-        index = ngrams.build(self._wanted(rows), self.ngram_words, self.ignore_punctuation)
-        if not index.problems:
+        known = Ngrams(self._wanted(rows), self.ngram_words, self.ignore_punctuation)
+        if not known.problems:
             rows.context.note("decontaminate: the run has no benchmarks, nothing was compared")
-            return drops
-        places, grams, keys = self._scan(rows, index, drops)
-        common = self._common(grams, keys)
-        judged = ~common[grams] if grams.size else grams.astype(bool)
+            return Drops()
+        whole, hits = self._scan(rows, known)
+        num_questions = pl.col("key").n_unique()
+        common = hits.select("gram").clear()
+        if self.common_questions is not None:
+            asked = hits.group_by("gram").agg(num_questions)
+            common = asked.filter(pl.col("key") > self.common_questions).select("gram")
+        judged = hits.join(common, on="gram", how="anti")
         if self.rule == "any":
-            found = _drop_any(drops, index, places[judged], grams[judged])
+            found, overlapping = _any_shared(known, judged)
         else:
-            found = self._drop_share(drops, index, places[judged], grams[judged], common)
-        drops.report = _report(index, grams, common, found)
-        return drops
+            found, overlapping = self._much_shared(known, judged, common)
+        found = found.join(whole, on="row", how="anti")
+        return Drops(pl.concat([whole, found]), _report(known, hits, common, overlapping))
 
-    def _wanted(self, rows: Rows) -> dict[str, Any]:
+    def _wanted(self, rows: Rows) -> dict[str, Sequence[Problem]]:
         given = rows.context.benchmarks
         for name in self.benchmarks:
             if name not in given:
                 raise SettingError("benchmarks", f"of the run's ({', '.join(given)})", name)
         return {name: given[name] for name in (self.benchmarks or given)}
 
-    def _scan(self, rows: Rows, index: Ngrams, drops: Drops) -> tuple[Ints, Ints, Any]:
-        """(row, n-gram, question digest) of every hit; whole questions are dropped on the way."""
-        import numpy as np
+    def _scan(self, rows: Rows, known: Ngrams) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Rows that ask a benchmark's whole question; (row, n-gram, question) of every hit."""
+        whole: list[tuple[int, str]] = []
+        hits = []
+        for batch in rows.batches(["question", *(c for c in self.columns if c != "question")]):
+            found: list[tuple[int, int, int]] = []
+            for row in batch.iter_rows(named=True):
+                question = words_of(row["question"], self.ignore_punctuation)
+                key = folded(question)
+                if key in known.whole:
+                    whole.append((row["row"], known.name(known.whole[key])))
+                for name in self.columns:
+                    words = question
+                    if name != "question":
+                        words = words_of(row[name] or "", self.ignore_punctuation)
+                    found += [(row["row"], gram, hash(key)) for gram in known.find(words)]
+            schema = {"row": pl.UInt32, "gram": pl.UInt32, "key": pl.Int64}
+            hits.append(pl.DataFrame(found, schema, orient="row").unique())
+        asked = pl.DataFrame(whole, {"row": pl.UInt32, "detail": pl.String}, orient="row")
+        reason = pl.lit("a benchmark's question")
+        return asked.select("row", "detail", reason=reason), pl.concat(hits)
 
-        whole = np.array(sorted(index.whole), np.uint64)
-        hits: list[tuple[Any, Any, Any]] = []
-        for places, batch in rows.scan(["question", *(c for c in self.columns if c != "question")]):
-            words = self._words(batch.column("question"))
-            keys = words.digests()
-            same = np.isin(keys, whole)
-            drops.mark(places, same, "a benchmark's question")
-            for at in np.flatnonzero(same):
-                problem = index.problems[index.whole[int(keys[at])]]
-                drops.detail(places[at], "/".join(problem))
-            for name in self.columns:
-                own = words if name == "question" else self._words(batch.column(name))
-                found, grams = index.find(own)
-                hits.append((places[found], grams, keys[found]))
-        found, grams, keys = (np.concatenate(part) for part in zip(*hits, strict=True))
-        return found, grams, keys
-
-    def _words(self, texts: pa.Array) -> Words:
-        from s1x.selection.words import words_of
-
-        return words_of(texts, self.ignore_punctuation)
-
-    def _common(self, grams: Ints, keys: Any) -> npt.NDArray[np.bool_]:
-        """For each n-gram, whether it stands in too many different questions to mean anything."""
-        import numpy as np
-
-        size = int(grams.max()) + 1 if grams.size else 0
-        if self.common_questions is None or not size:
-            return np.zeros(size, bool)
-        pairs = np.unique(np.stack([grams.astype(np.uint64), keys], axis=1), axis=0)
-        return np.bincount(pairs[:, 0].astype(np.int64), minlength=size) > self.common_questions
-
-    def _drop_share(
-        self, drops: Drops, index: Ngrams, places: Ints, grams: Ints, common: npt.NDArray[np.bool_]
-    ) -> set[int]:
-        """Drops rows; gives the problems that they hold so much of."""
-        import numpy as np
-
-        owners = _owners(index)
-        sizes = [np.count_nonzero(~_at(common, own)) for own in index.problem_grams]
-        all_found: set[int] = set()
-        for place, own in _by_row(places, grams):
-            shared = Counter(problem for gram in own for problem in owners[gram])
-            found = [p for p, count in shared.items() if count >= self.min_share * sizes[p]]
-            if not found:
-                continue
-            all_found.update(found)
-            most = min(found, key=lambda problem: (-shared[problem], problem))
-            name = "/".join(index.problems[most])
-            example = index.text(index.in_order([g for g in own if most in owners[g]])[0])
-            drops.mark(np.array([place]), [True], "shares much of a benchmark's question")
-            part = f"{shared[most]} of {sizes[most]} n-grams"
-            drops.detail(place, f"{name}: {part}, as “{example}”")
-        return all_found
+    def _much_shared(
+        self, known: Ngrams, judged: pl.DataFrame, common: pl.DataFrame
+    ) -> tuple[pl.DataFrame, set[int]]:
+        """Rows to drop, and the problems that they hold `min_share` of."""
+        owners = known.owners()
+        sizes = owners.join(common, on="gram", how="anti").group_by("problem").agg(size=pl.len())
+        shared = (
+            judged.join(owners, on="gram")
+            .group_by("row", "problem")
+            .agg(count=pl.col("gram").n_unique(), gram=pl.col("gram").min())
+            .join(sizes, on="problem")
+            .filter(pl.col("count") >= self.min_share * pl.col("size"))
+            .sort("row", "count", "problem", descending=[False, True, False])
+        )
+        most = shared.unique("row", keep="first", maintain_order=True)
+        details = [
+            f"{known.name(problem)}: {count} of {size} n-grams, as “{known.texts[gram]}”"
+            for problem, count, size, gram in most.select(
+                "problem", "count", "size", "gram"
+            ).iter_rows()
+        ]
+        reason = "shares much of a benchmark's question"
+        return _dropped(most, reason, details), set(shared["problem"])
 
 
-def _drop_any(drops: Drops, index: Ngrams, places: Ints, grams: Ints) -> set[int]:
-    """Drops every row with an n-gram; gives the problems that these are from."""
-    import numpy as np
+class Ngrams:
+    """The n-grams of benchmarks, numbered as they first come.
 
-    owners = _owners(index)
-    all_found: set[int] = set()
-    for place, found in _by_row(places, grams):
-        own = index.in_order(found)
-        all_found.update(problem for gram in own for problem in owners[gram])
-        name = "/".join(index.problems[owners[own[0]][0]])
-        drops.mark(np.array([place]), [True], "shares an n-gram with a benchmark")
-        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
-        drops.detail(place, f"{name}: “{index.text(own[0])}”{more}")
-    return all_found
+    Attributes:
+        problems: (benchmark, problem id) of each problem.
+        texts: of each n-gram.
+        whole: folded question → number of the first problem that asks it.
+    """
+
+    def __init__(
+        self,
+        benchmarks: Mapping[str, Sequence[Problem]],
+        num_words: int,
+        ignore_punctuation: bool = False,
+    ) -> None:
+        self.num_words = num_words
+        self.problems: list[tuple[str, str]] = []
+        self.whole: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._owners: dict[tuple[int, int], None] = {}
+        self._words: set[str] = set()
+        for name, problems in benchmarks.items():
+            for problem in problems:
+                self._add(name, problem, words_of(problem.question, ignore_punctuation))
+        self.texts = list(self._numbers)
+        self.first_owner: dict[int, int] = {}
+        for gram, number in self._owners:
+            self.first_owner.setdefault(gram, number)
+
+    def _add(self, benchmark: str, problem: Problem, words: list[str]) -> None:
+        number = len(self.problems)
+        self.problems.append((benchmark, problem.problem_id))
+        self._words.update(words)
+        if words:
+            self.whole.setdefault(folded(words), number)
+        for end in range(self.num_words, len(words) + 1):
+            text = " ".join(words[end - self.num_words : end])
+            self._owners[self._numbers.setdefault(text, len(self._numbers)), number] = None
+
+    def name(self, problem: int) -> str:
+        """A problem as the user knows it."""
+        return "/".join(self.problems[problem])
+
+    def owners(self) -> pl.DataFrame:
+        """Each n-gram with each problem that holds it."""
+        schema = {"gram": pl.UInt32, "problem": pl.UInt32}
+        return pl.DataFrame(list(self._owners), schema, orient="row")
+
+    def find(self, words: list[str]) -> list[int]:
+        """The n-grams in a text, each time that they stand there.
+
+        Only where `num_words` words in a row are all known is an n-gram put together.
+        """
+        found: list[int] = []
+        run = 0
+        for end, word in enumerate(words, 1):
+            run = run + 1 if word in self._words else 0
+            if run >= self.num_words:
+                number = self._numbers.get(" ".join(words[end - self.num_words : end]))
+                if number is not None:
+                    found.append(number)
+        return found
 
 
-def _owners(index: Ngrams) -> list[list[int]]:
-    """The problems that each n-gram is from."""
-    owners: list[list[int]] = [[] for _ in range(len(index.hashes))]
-    for problem, grams in enumerate(index.problem_grams):
-        for gram in grams.tolist():
-            owners[gram].append(problem)
-    return owners
+def _any_shared(known: Ngrams, judged: pl.DataFrame) -> tuple[pl.DataFrame, set[int]]:
+    """Rows to drop, and the problems whose n-grams they hold."""
+    gram = pl.col("gram")
+    shared = judged.group_by("row").agg(gram.min(), others=gram.n_unique() - 1).sort("row")
+    details = [
+        f"{known.name(known.first_owner[first])}: “{known.texts[first]}”"
+        + (f" and {others} more" if others else "")
+        for _, first, others in shared.iter_rows()
+    ]
+    overlapping = known.owners().join(judged, on="gram", how="semi")["problem"]
+    return _dropped(shared, "shares an n-gram with a benchmark", details), set(overlapping)
 
 
-def _by_row(places: Ints, grams: Ints) -> Iterator[tuple[int, list[int]]]:
-    import numpy as np
-
-    order = np.lexsort((grams, places))
-    places, grams = places[order], grams[order]
-    for start, end in _runs(places):
-        yield int(places[start]), sorted(set(grams[start:end].tolist()))
+def _dropped(rows: pl.DataFrame, reason: str, details: list[str]) -> pl.DataFrame:
+    detail = pl.Series("detail", details, pl.String)
+    return rows.select("row", detail, reason=pl.lit(reason))
 
 
-def _runs(values: Ints) -> Iterator[tuple[int, int]]:
-    import numpy as np
-
-    edges = np.flatnonzero(np.diff(values)) + 1
-    bounds = [0, *edges.tolist(), len(values)] if len(values) else []
-    yield from itertools.pairwise(bounds)
-
-
-def _at(mask: Any, places: Ints) -> Any:
-    import numpy as np
-
-    inside = places < mask.size
-    found = np.zeros(places.size, bool)
-    found[inside] = mask[places[inside]]
-    return found
-
-
-def _report(index: Ngrams, grams: Ints, common: Any, found: set[int]) -> dict[str, Any]:
+def _report(
+    known: Ngrams, hits: pl.DataFrame, common: pl.DataFrame, overlapping: set[int]
+) -> dict[str, Any]:
     """Problems that were found in the pool, and the n-grams shared most, whether they counted or
     not."""
-    counts = Counter(grams.tolist()).most_common(NUM_REPORTED)
-    shared = [
-        {"ngram": index.text(gram), "rows": rows, "counted": not bool(common[gram])}
-        for gram, rows in counts
-    ]
+    counts = hits.group_by("gram").agg(rows=pl.col("row").n_unique())
+    most = counts.sort("rows", "gram", descending=[True, False]).head(NUM_REPORTED)
+    uncounted = set(common["gram"])
     return {
-        "problems": dict(Counter(name for name, _ in index.problems)),
-        "problems_found": dict(Counter(index.problems[problem][0] for problem in found)),
-        "shared_ngrams": shared,
+        "problems": dict(Counter(name for name, _ in known.problems)),
+        "problems_found": dict(Counter(known.problems[problem][0] for problem in overlapping)),
+        "shared_ngrams": [
+            {"ngram": known.texts[gram], "rows": rows, "counted": gram not in uncounted}
+            for gram, rows in most.iter_rows()
+        ],
     }

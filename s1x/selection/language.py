@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from s1x.errors import SettingError
 from s1x.option import option, setting
 from s1x.selection.step import Drops, Rows, Step
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: language → its script, and words that any running text has (none where the script says enough)
 LANGUAGES: dict[str, tuple[str, str]] = {
@@ -51,36 +49,28 @@ class Language(Step):
                 raise SettingError("languages", "of " + ", ".join(LANGUAGES), code)
 
     def __call__(self, rows: Rows) -> Drops:
-        import numpy as np
+        wanted = " or ".join(self.languages)
+        return rows.drop(
+            {
+                f"{name} is not in {wanted}": ~pl.any_horizontal(
+                    self._fits(pl.col(name), code) for code in self.languages
+                )
+                for name in self.columns
+            }
+        )
 
-        drops = Drops(len(rows))
-        for places, batch in rows.scan(self.columns):
-            for name in self.columns:
-                texts = batch.column(name)
-                fits = np.zeros(len(texts), bool)
-                for code in self.languages:
-                    fits |= self._fits(texts, code)
-                words = " or ".join(self.languages)
-                drops.mark(places, ~fits, f"{name} is not in {words}")
-        return drops
-
-    def _fits(self, texts: pa.Array, code: str) -> Any:
-        import numpy as np
-
+    def _fits(self, text: pl.Expr, code: str) -> pl.Expr:
         script, common = LANGUAGES[code]
-        letters = _count(texts, r"\p{L}")
-        inside = _count(texts, rf"\p{{{script}}}")
+        inside = _count(text, rf"\p{{{script}}}")
         if script == "Hiragana":
-            inside = inside * 2 + _count(texts, r"[\p{Han}\p{Katakana}]") * (inside > 0)
-        fits = inside >= self.min_script_share * letters
+            inside = inside * 2 + _count(text, r"[\p{Han}\p{Katakana}]") * (inside > 0)
+        fits = inside >= self.min_script_share * _count(text, r"\p{L}")
         if common:
-            words = _count(texts, r"\p{L}+")
-            known = _count(texts, rf"(?i)\b(?:{'|'.join(common.split())})\b")
+            words = _count(text, r"\p{L}+")
+            known = _count(text, rf"(?i)\b(?:{'|'.join(common.split())})\b")
             fits &= (words < self.min_words) | (known >= self.min_common_share * words)
-        return np.asarray(fits)
+        return fits
 
 
-def _count(texts: pa.Array, pattern: str) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.fill_null(pc.count_substring_regex(texts, pattern), 0).to_numpy()
+def _count(text: pl.Expr, pattern: str) -> pl.Expr:
+    return text.str.count_matches(pattern).fill_null(0).cast(pl.Int64)

@@ -6,25 +6,25 @@
       - step: looping
         max_loop_share: 0.3
 
-`step` names a class registered in the group `selection_step`; the rest are its options, checked
-when the configuration is read. Single options are changed from the command line by step name:
-`+selection.override.looping.max_loop_share=0.5`.
+`step` names an option of the group `selection_step` (a file here, of that name) or the path of a
+class; the rest are its options, checked when the configuration is read. Single options are changed
+from the command line by step name: `+selection.override.looping.max_loop_share=0.5`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from s1x.errors import SettingError
-from s1x.option import REGISTRY, Option, option, result_settings, setting
-from s1x.selection.step import Step
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-STEP_MODULES = ("quality", "loops", "language", "difficulty", "duplicates", "decontaminate", "draw")
+from s1x.classes import nearest
+from s1x.errors import SettingError
+from s1x.option import Option, option, option_class, result_settings, setting
+from s1x.selection.step import Step
 
 
 @option("selection", "recipe")
@@ -38,8 +38,10 @@ class Recipe(Option):
     override: dict[str, Any] = setting(
         factory=dict, doc="{step name: {option: value}}, laid over `steps`"
     )
-    push_to_hub: str | None = setting(None, "hub id to upload the chosen rows to; null: not at all")
-    private: bool = setting(True, "whether an uploaded data set is private")
+    push_to_hub: str | None = setting(
+        None, "hub id to upload the chosen rows to; null: not at all", affects_result=False
+    )
+    private: bool = setting(True, "whether an uploaded data set is private", affects_result=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,16 +53,14 @@ class Recipe(Option):
         Raises:
             SettingError: an unknown step, an unknown option, a wrong value.
         """
-        _import_steps()
         names = [s.get("step") if isinstance(s, Mapping) else None for s in self.steps]
         for name in self.override:
             if name not in names:
                 known = ", ".join(map(str, names))
                 raise SettingError("override", f"of steps in this recipe ({known})", name)
-        return [self._build(place, values) for place, values in enumerate(self.steps)]
+        return [self._build(f"steps[{n}]", values) for n, values in enumerate(self.steps)]
 
-    def _build(self, place: int, values: Any) -> tuple[str, Step]:
-        where = f"steps[{place}]"
+    def _build(self, where: str, values: Any) -> tuple[str, Step]:
         if not isinstance(values, Mapping) or "step" not in values:
             raise SettingError(where, "a mapping with a key step", values, "write {step: name}")
         options = {str(k): v for k, v in values.items()}
@@ -68,9 +68,10 @@ class Recipe(Option):
         more = self.override.get(name, {})
         if not isinstance(more, Mapping):
             raise SettingError(f"override.{name}", "a mapping of options", more)
-        options.update(more)
-        cls = _step_class(name, where)
-        return name, _make(cls, name, options, where)
+        cls = option_class("selection_step", name, f"{where}.step")
+        if not issubclass(cls, Step):
+            raise SettingError(f"{where}.step", "a step (s1x.selection.step)", name)
+        return name, _make(cls, name, {**options, **more}, where)
 
     def fingerprint(self) -> dict[str, Any]:
         """What the chosen rows depend on: every option of every step, and the code of own steps."""
@@ -83,49 +84,20 @@ class Recipe(Option):
         return {"name": self.name, "size": self.size, "steps": steps}
 
 
-def _import_steps() -> None:
-    for module in STEP_MODULES:
-        importlib.import_module(f"s1x.selection.{module}")
-
-
-def _step_class(name: str, where: str) -> type[Step]:
-    known = REGISTRY.get("selection_step", {})
-    cls: Any = known.get(name)  # of this group, so a Step
-    if cls is None and "." in name:
-        module, _, attribute = name.rpartition(".")
-        try:
-            cls = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise SettingError(
-                f"{where}.step", "a class that can be imported", name, str(error)
-            ) from None
-    if cls is None:
-        near = difflib.get_close_matches(name, list(known), 1, 0.5)
-        hint = f"did you mean {near[0]}?" if near else "or the path of your own class"
-        raise SettingError(f"{where}.step", "one of " + ", ".join(sorted(known)), name, hint)
-    assert isinstance(cls, type)
-    return cls
-
-
 def _make(cls: type[Step], name: str, options: dict[str, Any], where: str) -> Step:
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    for key in options:
+    fields = [field.name for field in dataclasses.fields(cls)]
+    for key, value in options.items():
         if key not in fields:
-            near = difflib.get_close_matches(key, list(fields), 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else ""
             must = f"an option of the step {name} ({', '.join(fields) or 'it has none'})"
-            raise SettingError(f"{where}.{key}", must, options[key], hint)
+            raise SettingError(f"{where}.{key}", must, value, nearest(key, fields))
     try:
-        return cls(**_typed(cls, name, options, where))
+        return cls(**_typed(cls, name, options))
     except SettingError as error:
         raise error.under(where) from None
 
 
-def _typed(cls: type[Step], name: str, options: dict[str, Any], where: str) -> dict[str, Any]:
+def _typed(cls: type[Step], name: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options with the types that the class declares, as Hydra checks them for other groups."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     typed = {}
     for key, value in options.items():
         try:

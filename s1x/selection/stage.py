@@ -8,19 +8,20 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from s1x import costs
+from s1x.benchmark.problem import Problem
 from s1x.console import say
 from s1x.errors import SettingError, UserError
+from s1x.model.model import Model
+from s1x.selection import card, write
 from s1x.selection.recipe import Recipe
 from s1x.selection.step import Context, Drops, Rows, Step, TokenCounter
 from s1x.selection.table import PoolTable
-
-if TYPE_CHECKING:
-    from s1x.benchmark.problem import Problem
-    from s1x.model.model import Model
-    from s1x.selection.table import Numbers
+from s1x.selection.tokens import trace_tokens
 
 POOL_STEP = "pool"
 """The funnel's first step: rows that could be read."""
@@ -30,13 +31,11 @@ POOL_STEP = "pool"
 class Choice:
     """What the steps decided: the rows left, and where and why the others went."""
 
-    rows: Numbers
+    rows: pl.Series
+    """Numbers of the rows that are left, sorted."""
     funnel: list[dict[str, Any]]
-    step_of: Any
-    """Index into `funnel` of the step that dropped a row, -1 for a chosen one; one a pool row."""
-    reason_of: Any
-    reasons: list[str]
-    details: dict[int, str] = field(default_factory=dict)
+    dropped: list[pl.DataFrame] = field(default_factory=list)
+    """Of each step: row, reason, detail, step."""
 
 
 def run(
@@ -47,15 +46,15 @@ def run(
     folder: Path,
     tokenizer_source: str | Model | TokenCounter | None = None,
 ) -> dict[str, Any]:
-    """Chooses rows of a pool and writes them down with the funnel, the card and the pictures.
+    """Chooses rows of a pool and writes them down with the funnel and the card.
 
     Args:
         pool_folder: Parquet parts with the columns of `s1x.pool.columns`.
         recipe: the steps.
         benchmarks: the run's problems by benchmark, for decontamination and domain weights.
         seed: of every draw. Same seed, same pool, same rows, on any machine.
-        folder: gets chosen.parquet, s1k.parquet, dropped.parquet, funnel.json, README.md, pictures
-            and costs.json.
+        folder: gets chosen.parquet, s1k.parquet, dropped.parquet, funnel.json, README.md and
+            costs.json.
         tokenizer_source: model, model folder or hub id whose tokenizer counts the traces that have
             no count; or a function from texts to counts.
 
@@ -65,22 +64,21 @@ def run(
     Raises:
         UserError: a column that a step needs and the pool lacks, or more rows wanted than are left.
     """
-    from s1x.selection import card, pictures, write
-
     start = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
     table = PoolTable(pool_folder)
     context = Context(seed, recipe.size, benchmarks, tokenizer_source)
     choice = choose(table, recipe.built(), context)
-    _fill_trace_tokens(table, choice.rows, context)
+    if context.tokenizer_source is not None and "reasoning_trace" in table.names:
+        trace_tokens(Rows(table, choice.rows, context, "chosen"))
     write.chosen(table, choice.rows, folder / "chosen.parquet")
     write.published(table, choice.rows, folder / "s1k.parquet")
-    write.dropped(table, choice, folder / "dropped.parquet")
+    write.dropped(table, pl.concat(choice.dropped), folder / "dropped.parquet")
     summary = _summary(table, choice, recipe, context)
     say("funnel: " + " → ".join(f"{e['step']} {e['rows_out']:,}" for e in choice.funnel))
-    _dump(folder / "funnel.json", summary)
+    text = json.dumps(summary, indent=1, ensure_ascii=False)
+    (folder / "funnel.json").write_text(text, encoding="utf-8")
     (folder / "README.md").write_text(card.text(table, summary, recipe), encoding="utf-8")
-    pictures.draw(table, choice.rows, summary, folder)
     costs.write(folder, [costs.entry("select", recipe.name, time.perf_counter() - start)])
     return summary
 
@@ -91,73 +89,46 @@ def choose(table: PoolTable, steps: Sequence[tuple[str, Step]], context: Context
     Raises:
         UserError: from a step, or when no row is left.
     """
-    import numpy as np
-
-    numbers = np.arange(table.num_rows)
-    funnel = [_pool_step(table)]
-    choice = Choice(
-        numbers,
-        funnel,
-        np.full(table.num_rows, -1, np.int16),
-        np.full(table.num_rows, -1, np.int16),
-        [],
-    )
+    everything = pl.int_range(table.num_rows, dtype=pl.UInt32, eager=True)
+    choice = Choice(everything, [_pool_step(table)])
     for place, (name, step) in enumerate(steps):
         start = time.perf_counter()
-        rows = Rows(table, choice.rows, context, f"{place} {name}")
         try:
-            drops = step(rows)
+            drops = step(Rows(table, choice.rows, context, f"{place} {name}"))
         except SettingError as error:
             raise error.under(f"selection.steps[{place}]") from None
         _apply(choice, drops, name, time.perf_counter() - start)
-        if not len(choice.rows):
+        if choice.rows.is_empty():
+            why = ", ".join(f"{n} {reason}" for reason, n in choice.funnel[-1]["reasons"].items())
             raise UserError(
                 f"selection: no row of the pool's {table.num_rows} is left after the step {name} "
-                f"({_why(funnel)}); loosen it by +selection.override.{name}, "
-                "or choose another recipe"
+                f"({why}); loosen it by +selection.override.{name}, or choose another recipe"
             )
-    _cut(choice, steps, context)
+    if context.size not in (None, len(choice.rows)) and not any(s.chooses for _, s in steps):
+        raise SettingError(
+            "selection.size",
+            f"null in a recipe without a drawing step ({len(choice.rows)} rows are left)",
+            context.size,
+            "or add a step random, longest or domain_draw",
+        )
     return choice
 
 
 def _apply(choice: Choice, drops: Drops, name: str, wall_seconds: float) -> None:
-    import numpy as np
-
-    gone = choice.rows[~drops.kept()]
+    gone = drops.frame.select("row", "reason", "detail", step=pl.lit(name))
+    counts = gone["reason"].value_counts().sort("count", "reason", descending=[True, False])
     entry: dict[str, Any] = {
         "step": name,
         "rows_in": len(choice.rows),
-        "rows_out": len(choice.rows) - len(gone),
-        "reasons": drops.counts(),
+        "rows_out": len(choice.rows) - gone.height,
+        "reasons": dict(counts.iter_rows()),
         "wall_seconds": wall_seconds,
     }
     if drops.report:
         entry["report"] = drops.report
-    base = len(choice.reasons)
-    choice.reasons += drops.reasons
-    choice.step_of[gone] = len(choice.funnel)
-    choice.reason_of[gone] = drops.codes[~drops.kept()] + np.int16(base)
-    for place, text in drops.details.items():
-        choice.details[int(choice.rows[place])] = text
-    choice.rows = choice.rows[drops.kept()]
     choice.funnel.append(entry)
-
-
-def _cut(choice: Choice, steps: Sequence[tuple[str, Step]], context: Context) -> None:
-    """A recipe with a size and no choosing step cannot keep its word."""
-    if context.size in (None, len(choice.rows)) or any(step.chooses for _, step in steps):
-        return
-    raise SettingError(
-        "selection.size",
-        f"null in a recipe without a drawing step ({len(choice.rows)} rows are left)",
-        context.size,
-        "or add a step random, longest or domain_draw",
-    )
-
-
-def _why(funnel: list[dict[str, Any]]) -> str:
-    last = funnel[-1]["reasons"]
-    return ", ".join(f"{count} {reason}" for reason, count in last.items())
+    choice.dropped.append(gone)
+    choice.rows = choice.rows.filter(~choice.rows.is_in(gone["row"].implode()))
 
 
 def _pool_step(table: PoolTable) -> dict[str, Any]:
@@ -171,23 +142,14 @@ def _pool_step(table: PoolTable) -> dict[str, Any]:
     }
 
 
-def _fill_trace_tokens(table: PoolTable, numbers: Numbers, context: Context) -> None:
-    """Counts what the chosen rows still lack, where there is a tokenizer to count with."""
-    if context.tokenizer_source is not None and "reasoning_trace" in table.names:
-        Rows(table, numbers, context, "chosen").trace_tokens()
-
-
 def _summary(table: PoolTable, choice: Choice, recipe: Recipe, context: Context) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    names = ("trace_tokens", "level", "attempt_is_correct", "domain")
+    known = table.lazy([n for n in names if n in table.names], choice.rows).collect()
 
-    taken = pa.array(choice.rows)
-    tokens = levels = None
-    if "trace_tokens" in table.names:
-        tokens = pc.sum(table.column("trace_tokens").take(taken)).as_py()
-    if "level" in table.names:
-        levels = table.column("level").take(taken).to_pylist()
-    known = [level for level in levels or [] if level is not None]
+    def one(name: str, value: pl.Expr) -> Any:
+        return known.select(value).item() if name in known.columns else None
+
+    tokens, right = pl.col("trace_tokens"), pl.col("attempt_is_correct").cast(pl.Boolean)
     return {
         "recipe": recipe.described(),
         "seed": context.seed,
@@ -195,28 +157,9 @@ def _summary(table: PoolTable, choice: Choice, recipe: Recipe, context: Context)
         "steps": choice.funnel,
         "rows_pool": table.num_rows,
         "rows_chosen": len(choice.rows),
-        "trace_tokens_chosen": tokens,
-        "share_hard": known.count("hard") / len(known) if known else None,
-        "share_attempts_correct": _share_correct(table, taken),
-        "num_domains": _num_domains(table, taken),
+        "trace_tokens_chosen": one("trace_tokens", pl.when(tokens.count() > 0).then(tokens.sum())),
+        "share_hard": one("level", (pl.col("level").drop_nulls() == "hard").mean()),
+        "share_attempts_correct": one("attempt_is_correct", right.mean()),
+        "num_domains": one("domain", pl.col("domain").drop_nulls().n_unique()),
         "notes": context.notes,
     }
-
-
-def _share_correct(table: PoolTable, taken: Any) -> float | None:
-    import pyarrow.compute as pc
-
-    if "attempt_is_correct" not in table.names:
-        return None
-    mean = pc.mean(table.column("attempt_is_correct").take(taken)).as_py()
-    return None if mean is None else float(mean)
-
-
-def _num_domains(table: PoolTable, taken: Any) -> int | None:
-    if "domain" not in table.names:
-        return None
-    return len(set(table.column("domain").take(taken).to_pylist()) - {None})
-
-
-def _dump(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -1,41 +1,32 @@
-"""What a selection step is: a pure function from rows to the rows it drops, each with a reason.
+"""What a selection step is: a function of the rows that are left, to those it drops and why.
 
-    @option("selection_step", "my_step")
     @dataclass(frozen=True)
-    class MyStep(Step):
+    class Shouting(Step):
         '''Drops questions that shout.'''
 
         mark: str = setting("!", "what shouting ends in")
 
         def __call__(self, rows: Rows) -> Drops:
-            drops = Drops(len(rows))
-            for at, batch in rows.scan(["question"]):
-                drops.mark(at, pc.ends_with(batch.column("question"), self.mark), "shouts")
-            return drops
+            return rows.drop({"shouts": pl.col("question").str.ends_with(self.mark)})
 
-and in a recipe: `steps: [{step: my_step, mark: "!!"}]`. Steps see the rows that earlier steps left;
-all randomness comes from `rows.random()`, so the same seed and pool give the same rows everywhere.
+and in a recipe: `steps: [{step: my_package.Shouting, mark: "!!"}]`. All randomness comes from
+`rows.random()`, so the same seed and pool give the same rows everywhere.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import polars as pl
+
+from s1x.benchmark.problem import Problem
 from s1x.errors import UserError
+from s1x.model.model import Model
 from s1x.option import Option
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import pyarrow as pa
-
-    from s1x.benchmark.problem import Problem
-    from s1x.model.model import Model
-    from s1x.selection.table import Numbers, PoolTable
+from s1x.selection.table import BATCH_ROWS, PoolTable
 
 TokenCounter = Callable[[list[str]], list[int]]
 
@@ -58,11 +49,25 @@ class Context:
             self.notes.append(text)
 
 
+def _no_rows() -> pl.DataFrame:
+    return pl.DataFrame(schema={"row": pl.UInt32, "reason": pl.String, "detail": pl.String})
+
+
+@dataclass
+class Drops:
+    """The rows that a step drops."""
+
+    frame: pl.DataFrame = field(default_factory=_no_rows)
+    """Columns row, reason, detail (what exactly was found there, or null)."""
+    report: dict[str, Any] = field(default_factory=dict)
+    """What else the funnel should say of the step (JSON-able)."""
+
+
 class Rows:
     """The rows that are left: what a step reads."""
 
-    def __init__(self, table: PoolTable, numbers: Numbers, context: Context, step: str) -> None:
-        self.table, self.numbers, self.context, self._step = table, numbers, context, step
+    def __init__(self, table: PoolTable, numbers: pl.Series, context: Context, step: str) -> None:
+        self.table, self.numbers, self.context, self.step = table, numbers, context, step
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -71,79 +76,64 @@ class Rows:
         """Whether the pool has a column of this name."""
         return column in self.table.names
 
-    def column(self, name: str) -> pa.Array:
-        """A small column of these rows, whole; texts come dictionary-encoded."""
-        import pyarrow as pa
+    def among(self, numbers: pl.Series) -> Rows:
+        """Other rows of the same pool."""
+        return Rows(self.table, numbers, self.context, self.step)
 
-        return self.table.column(name).take(pa.array(self.numbers))
+    def everything(self) -> Rows:
+        """All rows of the pool, whatever earlier steps dropped."""
+        return self.among(pl.int_range(self.table.num_rows, dtype=pl.UInt32, eager=True))
 
-    def scan(self, columns: Sequence[str]) -> Iterator[tuple[Numbers, pa.RecordBatch]]:
-        """Streams columns: (places among these rows, batch) pairs."""
-        import numpy as np
+    def frame(self, columns: Sequence[str]) -> pl.DataFrame:
+        """`row` and small columns, whole, in the pool's order."""
+        return self.table.lazy(columns, self.numbers).collect(engine="streaming").sort("row")
 
-        for numbers, batch in self.table.scan(columns, self.numbers):
-            yield np.searchsorted(self.numbers, numbers), batch
-
-    def trace_tokens(self) -> Numbers:
-        """Length of each row's reasoning trace in tokens; counted where the pool does not say.
-
-        Raises:
-            UserError: it must be counted and there is no tokenizer to count with.
-        """
-        from s1x.selection.tokens import trace_tokens
-
-        return trace_tokens(self)
+    def batches(
+        self, columns: Sequence[str], batch_rows: int = BATCH_ROWS
+    ) -> Iterator[pl.DataFrame]:
+        """`row` and texts, so many rows at a time, in the pool's order."""
+        return self.table.batches(columns, self.numbers, batch_rows)
 
     def random(self) -> random.Random:
         """The step's own generator: seeded by the run's seed and the step's place and name."""
-        return random.Random(f"s1x selection {self.context.seed} {self._step}")
+        return random.Random(f"s1x selection {self.context.seed} {self.step}")
 
+    def drop(self, reasons: Mapping[str, pl.Expr], frame: pl.DataFrame | None = None) -> Drops:
+        """Drops rows for which an expression is true; the first reason stays.
 
-class Drops:
-    """The rows that a step drops; the first reason given to a row stays."""
+        Args:
+            reasons: {reason: expression over the pool's columns}.
+            frame: what to judge by instead of the pool's columns; has a column `row`.
+        """
+        if not reasons:
+            return Drops()
+        if frame is None:
+            used = [
+                name for expression in reasons.values() for name in expression.meta.root_names()
+            ]
+            lazy = self.table.lazy(list(dict.fromkeys(used)), self.numbers)
+        else:
+            lazy = frame.lazy()
+        whens = [pl.when(e).then(pl.lit(reason)) for reason, e in reasons.items()]
+        found = lazy.select("row", reason=pl.coalesce(whens), detail=pl.lit(None, pl.String))
+        dropped = found.filter(pl.col("reason").is_not_null()).collect(engine="streaming")
+        return Drops(dropped.sort("row"))
 
-    def __init__(self, num_rows: int) -> None:
-        import numpy as np
+    def drop_rows(
+        self, numbers: Iterable[int], reason: str, details: Iterable[str] | None = None
+    ) -> Drops:
+        """Drops these rows."""
+        rows = pl.Series("row", list(numbers), pl.UInt32)
+        detail = (
+            pl.Series("detail", list(details), pl.String) if details else pl.lit(None, pl.String)
+        )
+        frame = rows.to_frame().with_columns(reason=pl.lit(reason), detail=detail)
+        return Drops(frame.sort("row"))
 
-        self.reasons: list[str] = []
-        self.codes: npt.NDArray[np.int16] = np.full(num_rows, -1, np.int16)
-        self.details: dict[int, str] = {}
-        self.report: dict[str, Any] = {}
-        """What else the funnel should say of the step (JSON-able)."""
-
-    def mark(self, places: Any, mask: Any, reason: str) -> None:
-        """Drops the rows at `places` (or all rows in order, if None) where `mask` is true."""
-        import numpy as np
-
-        chosen = _as_bool(mask)
-        where = np.flatnonzero(chosen) if places is None else np.asarray(places)[chosen]
-        if not where.size:
-            return
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-        new = where[self.codes[where] < 0]
-        self.codes[new] = self.reasons.index(reason)
-
-    def detail(self, place: int, text: str) -> None:
-        """What exactly was found at a dropped row (a shared n-gram, a repeated passage)."""
-        self.details.setdefault(int(place), text)
-
-    def kept(self) -> npt.NDArray[np.bool_]:
-        """True for each row that stays."""
-        return self.codes < 0
-
-    def counts(self) -> dict[str, int]:
-        """Rows dropped for each reason."""
-        found = Counter(self.codes[self.codes >= 0].tolist())
-        return {self.reasons[code]: found[code] for code in sorted(found)}
-
-
-def _as_bool(mask: Any) -> npt.NDArray[np.bool_]:
-    import numpy as np
-
-    if hasattr(mask, "fill_null"):
-        mask = mask.fill_null(False).to_numpy(zero_copy_only=False)
-    return np.asarray(mask, bool)
+    def keep_rows(self, numbers: Iterable[int], reason: str) -> Drops:
+        """Drops all other rows."""
+        kept = pl.Series("row", list(numbers), pl.UInt32)
+        return self.drop_rows(self.numbers.filter(~self.numbers.is_in(kept.implode())), reason)
 
 
 @dataclass(frozen=True)
@@ -158,18 +148,22 @@ class Step(Option):
         raise NotImplementedError
 
 
-def wanted_size(own: int | None, rows: Rows) -> int | None:
+def wanted_size(own: int | None, rows: Rows, left: int | None = None) -> int | None:
     """How many rows a choosing step is to leave: its own `size`, else `selection.size`.
+
+    Args:
+        left: rows that can be drawn; None: all of `rows`.
 
     Raises:
         UserError: more than there are; names the numbers and the remedy.
     """
     size = own if own is not None else rows.context.size
-    if size is not None and size > len(rows):
+    left = len(rows) if left is None else left
+    if size is not None and size > left:
         raise UserError(
-            f"selection.size must be {len(rows)} or less, got {size}: of the pool's "
-            f"{rows.table.num_rows} rows {len(rows)} are left before the draw; "
-            f"set selection.size={max(len(rows), 1)}, use a bigger pool, "
+            f"selection.size must be {left} or less, got {size}: of the pool's "
+            f"{rows.table.num_rows} rows {left} are left before the draw; "
+            f"set selection.size={max(left, 1)}, use a bigger pool, "
             "or loosen the recipe's steps"
         )
     return size

@@ -1,56 +1,38 @@
-"""Who got which question right: verdict columns, else the attempts graded.
-
-Codes in arrays: 1 right, 0 wrong, -1 not known.
-"""
+"""Who got which question right: verdict columns, else the attempts graded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+
+import polars as pl
 
 from s1x.benchmark.extraction import last_boxed
-from s1x.pool.columns import ANSWER_PREFIX, VERDICT_PREFIX
+from s1x.benchmark.grader import make_grader
+from s1x.benchmark.problem import Problem
 from s1x.selection.step import Rows
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import pyarrow as pa
 
-    Codes = npt.NDArray[np.int8]
-
-
-def codes(verdicts: pa.Array) -> Codes:
-    """A Boolean column as codes."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    right = pc.fill_null(verdicts, False).to_numpy(zero_copy_only=False)
-    known = verdicts.is_valid().to_numpy(zero_copy_only=False)
-    return np.where(known, right.astype(np.int8), np.int8(-1)).astype(np.int8)
-
-
-def attempt_verdicts(rows: Rows, grader: str | None) -> Codes:
-    """The verdict of each row's own attempt; graded where unknown, if a grader is named.
+def attempt_verdicts(rows: Rows, grader: str | None) -> pl.DataFrame:
+    """`row` and `is_right` of each row's own attempt; graded where unknown, if a grader is named.
 
     Raises:
         UserError: there is neither a verdict column nor a solution to grade against.
     """
-    import numpy as np
-
-    found: Codes = np.full(len(rows), -1, np.int8)
-    if rows.has("attempt_is_correct"):
-        found = codes(rows.column("attempt_is_correct"))
-    elif grader is None or not rows.has("solution"):
+    given = ["attempt_is_correct"] if rows.has("attempt_is_correct") else []
+    if not given and (grader is None or not rows.has("solution")):
         rows.table.need(["attempt_is_correct"])
-    unknown = np.flatnonzero(found < 0)
-    if grader is None or not unknown.size or not rows.has("solution") or not rows.has("attempt"):
+    known = pl.col(*given) if given else pl.lit(None)
+    found = rows.frame(given).select("row", is_right=known.cast(pl.Boolean))
+    unknown = found.filter(pl.col("is_right").is_null())["row"]
+    if grader is None or unknown.is_empty() or not (rows.has("solution") and rows.has("attempt")):
         return found
-    left = Rows(rows.table, rows.numbers[unknown], rows.context, "grading")
-    for places, batch in left.scan(["question", "attempt", "solution"]):
-        questions, attempts, solutions = (column.to_pylist() for column in batch.columns)
-        found[unknown[places]] = grade(questions, attempts, solutions, grader)
-    return found
+    graded = []
+    for batch in rows.among(unknown).batches(["question", "attempt", "solution"]):
+        questions, attempts, solutions = batch.drop("row").get_columns()
+        verdicts = grade(questions.to_list(), attempts.to_list(), solutions.to_list(), grader)
+        graded.append(batch.select("row", graded=pl.Series(verdicts, dtype=pl.Boolean)))
+    found = found.join(pl.concat(graded), on="row", how="left", maintain_order="left")
+    return found.select("row", is_right=pl.coalesce("is_right", "graded"))
 
 
 def grade(
@@ -58,7 +40,7 @@ def grade(
     attempts: Sequence[str | None],
     solutions: Sequence[str | None],
     grader: str,
-) -> list[int]:
+) -> list[bool | None]:
     """Grades attempts against reference solutions with a grader of `s1x.benchmark`.
 
     A solution that ends in `#### n` (GSM8K) or holds a `\\boxed{}` stands for that answer.
@@ -66,22 +48,20 @@ def grade(
     Raises:
         UserError: there is no such grader.
     """
-    from s1x.benchmark.grader import make_grader
-    from s1x.benchmark.problem import Problem
-
-    triples = list(zip(questions, attempts, solutions, strict=True))
-    places = [i for i, (_, attempt, solution) in enumerate(triples) if attempt and solution]
-    pairs = []
-    for i in places:
-        question, attempt, solution = triples[i]
-        assert attempt
-        assert solution
-        pairs.append((Problem(str(i), question, reference_answer(solution), domain=""), attempt))
-    result = [-1] * len(triples)
+    pairs: dict[int, tuple[Problem, str]] = {}
+    for place, (question, attempt, solution) in enumerate(
+        zip(questions, attempts, solutions, strict=True)
+    ):
+        if attempt and solution:
+            problem = Problem(str(place), question, reference_answer(solution), domain="")
+            pairs[place] = (problem, attempt)
+    result: list[bool | None] = [None] * len(questions)
     judge = make_grader(grader)
     try:
-        for i, found in zip(places, judge.grade_all(pairs), strict=True):
-            result[i] = {"correct": 1, "wrong": 0, "unanswered": 0}.get(found.verdict, -1)
+        for place, found in zip(pairs, judge.grade_all(list(pairs.values())), strict=True):
+            result[place] = {"correct": True, "wrong": False, "unanswered": False}.get(
+                found.verdict
+            )
     finally:
         judge.close()
     return result
@@ -96,21 +76,12 @@ def reference_answer(solution: str) -> str:
     return solution.strip()
 
 
-def solver_names(rows: Rows, wanted: Iterable[str]) -> list[str]:
-    """The solver models: those named, else every column `is_correct_<solver>`.
+def column_names(rows: Rows, prefix: str, wanted: Iterable[str]) -> list[str]:
+    """The columns of the models named, else all with the prefix.
 
     Raises:
-        UserError: a solver that is named and not there.
+        UserError: a model that is named and not there.
     """
-    wanted = list(wanted)
-    rows.table.need([VERDICT_PREFIX + name for name in wanted])
-    there = [n[len(VERDICT_PREFIX) :] for n in rows.table.names if n.startswith(VERDICT_PREFIX)]
-    return wanted or sorted(there)
-
-
-def answer_names(rows: Rows, wanted: Iterable[str]) -> list[str]:
-    """The models with a column `answer_<model>`: those named, else all."""
-    wanted = list(wanted)
-    rows.table.need([ANSWER_PREFIX + name for name in wanted])
-    there = [n[len(ANSWER_PREFIX) :] for n in rows.table.names if n.startswith(ANSWER_PREFIX)]
-    return wanted or sorted(there)
+    named = [prefix + name for name in wanted]
+    rows.table.need(named)
+    return named or sorted(name for name in rows.table.names if name.startswith(prefix))

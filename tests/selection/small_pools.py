@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -46,6 +47,12 @@ def reasons(choice: Choice) -> dict[str, int]:
     """Reasons of the last step."""
     found: dict[str, int] = choice.funnel[-1]["reasons"]
     return found
+
+
+def details(choice: Choice) -> dict[int, str]:
+    """What was found at each row that the steps dropped."""
+    frame = pl.concat(choice.dropped).drop_nulls("detail")
+    return dict(frame.select("row", "detail").iter_rows())
 
 
 def kept(choice: Choice) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from small_pools import kept
 
-from s1x.selection.draw import _rank
+from s1x.selection.domain_draw import draw_rank
 
 STEP = {
     "step": "domain_draw",
@@ -113,17 +113,17 @@ def test_draw_has_the_notebooks_distribution(apply: Any) -> None:
 
 def test_rank_is_drawn_with_weight_two_to_the_minus_rank() -> None:
     rng = random.Random(0)
-    drawn = Counter(_rank(6, 2.0, rng) for _ in range(20_000))
+    drawn = Counter(draw_rank(6, 2.0, rng) for _ in range(20_000))
     total = sum(2.0**-r for r in range(6))
     for rank in range(6):
         assert drawn[rank] / 20_000 == pytest.approx(2.0**-rank / total, abs=0.012)
     assert set(drawn) == set(range(6))
-    assert _rank(1, 2.0, rng) == 0
-    assert {_rank(3, 1.0, rng) for _ in range(100)} == {0, 1, 2}
+    assert draw_rank(1, 2.0, rng) == 0
+    assert {draw_rank(3, 1.0, rng) for _ in range(100)} == {0, 1, 2}
 
 
 def test_uniform_over_domains_without_bias(apply: Any) -> None:
-    pool = {
+    pool: dict[str, list[Any]] = {
         "question": [f"q{i}" for i in range(1000)],
         "domain": ["big"] * 900 + ["small"] * 60 + ["tiny"] * 40,
         "trace_tokens": list(range(1000)),

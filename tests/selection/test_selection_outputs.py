@@ -16,8 +16,6 @@ from small_pools import shipped, write_pool
 
 from s1x.errors import SettingError
 from s1x.selection import Recipe, run
-from s1x.selection.pictures import _short, _trace_lengths
-from s1x.selection.table import PoolTable
 
 NUM_ROWS = 400
 
@@ -116,33 +114,6 @@ def test_the_card_tells_the_whole_story(folder: Path) -> None:
     assert "benchmarks, nothing was compared" in card
 
 
-def test_pictures_are_pictures(folder: Path) -> None:
-    for name in ("funnel", "domains", "sources", "trace_tokens"):
-        content = (folder / f"{name}.png").read_bytes()
-        assert content.startswith(b"\x89PNG")
-        assert len(content) > 4000
-
-
-def test_trace_lengths_are_of_the_whole_pool(tmp_path: Path) -> None:
-    """A selection counts the tokens of few traces; the picture must not take them for the pool."""
-    made = {"question": ["q"] * 4, "reasoning_trace": ["ab", None, "€", ""]}
-    table = PoolTable(write_pool(tmp_path / "a", made, 2, 2))
-    table.derive("trace_tokens", pa.array([9, None, None, None], pa.int64()))
-    lengths, unit = _trace_lengths(table)
-    assert (lengths.to_pylist(), unit) == ([2, None, 1, 0], "characters")
-    table.derive("trace_tokens", pa.array([9, None, 4, 0], pa.int64()))
-    lengths, unit = _trace_lengths(table)
-    assert (lengths.to_pylist(), unit) == ([9, None, 4, 0], "tokens")
-
-
-def test_long_labels_differ_after_they_are_cut() -> None:
-    names = [f"owner/repository:folder/of/results/benchmark_results_model_{n}.json" for n in "ab"]
-    one, other = map(_short, names)
-    assert one != other
-    assert len(one) == len(other) == 48
-    assert _short("olympiads") == "olympiads"
-
-
 def test_costs_have_no_guess(folder: Path) -> None:
     (cost,) = json.loads((folder / "costs.json").read_text())
     assert cost["stage"] == "select"
@@ -173,7 +144,7 @@ def test_other_processes_choose_the_same(folder: Path, tmp_path: Path) -> None:
             **os.environ,
             "PYTHONHASHSEED": seed,
             "OMP_NUM_THREADS": threads,
-            "ARROW_NUM_THREADS": threads,
+            "POLARS_MAX_THREADS": threads,
         }
         command = [sys.executable, "-c", code, str(folder.parent / "pool"), str(out), here]
         subprocess.run(command, check=True, env=env, cwd=Path(__file__).parents[2])
@@ -221,17 +192,14 @@ def test_override_changes_one_option_of_a_step() -> None:
 def test_own_step_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_steps.py").write_text(
         "from dataclasses import dataclass\n"
-        "import pyarrow.compute as pc\n"
+        "import polars as pl\n"
         "from s1x.option import setting\n"
         "from s1x.selection.step import Drops, Rows, Step\n"
         "@dataclass(frozen=True)\n"
         "class Shouting(Step):\n"
         "    mark: str = setting('!', 'what shouting ends in')\n"
         "    def __call__(self, rows: Rows) -> Drops:\n"
-        "        drops = Drops(len(rows))\n"
-        "        for at, batch in rows.scan(['question']):\n"
-        "            drops.mark(at, pc.ends_with(batch.column('question'), self.mark), 'shouts')\n"
-        "        return drops\n"
+        "        return rows.drop({'shouts': pl.col('question').str.ends_with(self.mark)})\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     pool = write_pool(tmp_path / "pool", {"question": ["a", "b!", "c?"]})

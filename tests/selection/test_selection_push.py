@@ -16,7 +16,6 @@ from s1x.errors import UserError
 from s1x.selection.write import push
 
 FILES = {"README.md", "chosen.parquet", "s1k.parquet", "dropped.parquet", "funnel.json"}
-PICTURES = {"funnel.png", "domains.png", "sources.png", "trace_tokens.png"}
 
 
 def select(output: Path, hub: StubHub, token: str, *more: str) -> tuple[int, str]:
@@ -47,7 +46,7 @@ def test_a_wrong_key_is_told_after_the_selection_is_safe_and_a_right_one_uploads
         assert status == 0, said
         assert f"reused {chosen.parent}" in said
         assert f"uploaded to {hub.url}/datasets/me/mine" in said
-        assert set(hub.uploaded["me/mine"]) == FILES | PICTURES
+        assert set(hub.uploaded["me/mine"]) == FILES
         assert hub.uploaded["me/mine"]["chosen.parquet"] == chosen.read_bytes()
         assert hub.private == {"me/mine"}
         front = yaml.safe_load(hub.uploaded["me/mine"]["README.md"].decode().split("---")[1])

@@ -7,10 +7,10 @@ import re
 from typing import Any
 
 import pytest
-from small_pools import kept, problems, reasons
+from small_pools import details, kept, problems, reasons
 
 from s1x.errors import SettingError, UserError
-from s1x.selection.difficulty import answer_value, most_common
+from s1x.selection.agreement import answer_value, most_common
 
 S1_HEADING = re.compile(r"\*\*(?=.*\d)[^\s\]]*\*\*")
 
@@ -131,7 +131,7 @@ def test_loops_are_found_by_repeated_passages(apply: Any) -> None:
     }
     choice = apply(columns, {"step": "looping"})
     assert kept(choice) == [0, 1, 3, 5]  # the last is too short to be judged
-    assert choice.details[2].endswith("of its passages stood before")
+    assert details(choice)[2].endswith("of its passages stood before")
 
 
 def test_language(apply: Any) -> None:
@@ -277,7 +277,7 @@ def test_near_duplicates_against_all_pairs(apply: Any) -> None:
     assert kept(choice) == expected
     assert 400 - len(expected) > 40
     gone = next(i for i in range(400) if i not in expected)
-    assert choice.details[gone].startswith("row ")
+    assert details(choice)[gone].startswith("row ")
 
 
 PHRASE = "where m and n are relatively prime positive integers"
@@ -302,8 +302,8 @@ def test_any_shared_ngram_and_the_phrase_that_is_no_evidence(apply: Any) -> None
         "a benchmark's question": 1,
         "shares an n-gram with a benchmark": 13,
     }
-    assert choice.details[12] == "b/1: “a b c d e f g h”"
-    assert choice.details[14] == "b/2"
+    assert details(choice)[12] == "b/1: “a b c d e f g h”"
+    assert details(choice)[14] == "b/2"
     choice = apply({"question": questions}, {**step, "common_questions": 11}, benchmarks=benchmark)
     assert kept(choice) == [*range(12), 13, 15, 16]
     shared = choice.funnel[-1]["report"]["shared_ngrams"]
@@ -330,7 +330,7 @@ def test_share_of_a_problem(apply: Any) -> None:
     step = {"step": "decontaminate", "rule": "share"}
     choice = apply(columns, step, benchmarks=benchmark)
     assert kept(choice) == [1, 2, 3]
-    assert choice.details[0].startswith("b/0: 5 of 10 n-grams, as “w0 w1")
+    assert details(choice)[0].startswith("b/0: 5 of 10 n-grams, as “w0 w1")
     assert kept(apply(columns, {**step, "min_share": 0.4}, benchmarks=benchmark)) == [3]
 
 
