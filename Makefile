@@ -75,5 +75,5 @@ lock: setup ## resolves anew and writes requirements/*.txt
 figures: setup ## every sweep in full, into docs/figures
 	$(PY) sweeps/figures.py $(ARGS)
 
-clean: ## removes the virtual environment and outputs/
-	rm -rf $(VENV) outputs
+clean: ## removes the virtual environment and caches; outputs/ stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

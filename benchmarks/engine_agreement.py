@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=256, help="thinking tokens at most")
     options = parser.parse_args()
-    with options.questions.open() as lines:
+    with options.questions.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in itertools.islice(lines, options.prompts)]
     questions = [Problem(str(i), row["question"], "", "") for i, row in enumerate(rows)]
     model = as_safetensors(workload.SMOLLM2)

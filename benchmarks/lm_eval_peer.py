@@ -45,7 +45,7 @@ def task_of(questions: Sequence[Problem], chats: Sequence[Chat], stop: str) -> d
         {"prompt": chat.decode(chat.prompt_ids), "answer": question.answer}
         for question, chat in zip(questions, chats, strict=True)
     ]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return {
         "task": "puzzles",
         "dataset_path": "json",

@@ -82,7 +82,7 @@ def dealt_in_order(lengths: Sequence[int], ranks: int, epochs: int, seed: int) -
 
 def measured(options: argparse.Namespace) -> None:
     """Prints tokens/s of two real ranks, and the share of time that this says is lost."""
-    histograms = json.loads(options.figures.read_text())["s11_traces"]["histogram"]
+    histograms = json.loads(options.figures.read_text(encoding="utf-8"))["s11_traces"]["histogram"]
     print("| traces | batches | simulated | tokens/s, each round | lost |")
     print("|---|---|---:|---:|---:|")
     for histogram in histograms:
@@ -154,7 +154,9 @@ def main() -> None:
     names = " | ".join("dealt evenly" if not w else f"window {w}" for w in windows)
     print(f"| traces | ranks | as s1 | {names} |")
     print("|---|---|---|" + "---|" * len(windows))
-    for histogram in json.loads(options.figures.read_text())["s11_traces"]["histogram"]:
+    for histogram in json.loads(options.figures.read_text(encoding="utf-8"))["s11_traces"][
+        "histogram"
+    ]:
         lengths = lengths_of(histogram["bins"], seed=0)
         for ranks in (8, 16):
             cells = [f"{dealt_in_order(lengths, ranks, options.epochs, 0):.1%}"]

@@ -50,7 +50,7 @@ def words_of_questions() -> list[str]:
     texts = [
         json.loads(line)[key]
         for name, key in QUESTION_FILES.items()
-        for line in (REAL / name).read_text().splitlines()
+        for line in (REAL / name).read_text(encoding="utf-8").splitlines()
     ]
     return " ".join(texts).split(" ")
 
@@ -77,7 +77,7 @@ def benchmarks() -> dict[str, list[Problem]]:
     return {
         name.split(".")[0]: [
             Problem(str(i), json.loads(line)[key], "", "")
-            for i, line in enumerate((REAL / name).read_text().splitlines())
+            for i, line in enumerate((REAL / name).read_text(encoding="utf-8").splitlines())
         ]
         for name, key in BENCHMARKS.items()
     }
@@ -147,7 +147,7 @@ import sys, yaml; from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from s1x.selection import Recipe, run
 from selection import benchmarks
-values = yaml.safe_load(Path(sys.argv[3]).read_text()); del values["defaults"]
+values = yaml.safe_load(Path(sys.argv[3]).read_text(encoding="utf-8")); del values["defaults"]
 summary = run(Path(sys.argv[1]), Recipe(**values), benchmarks(), 0, Path(sys.argv[2]))
 assert summary["rows_chosen"] == 1000
 """
@@ -163,7 +163,7 @@ def measure_selection(folder: Path, num_rows: int) -> dict[str, Any]:
     pool = folder / f"pool-{num_rows}"
     made = in_a_process(POOL, str(raw), str(pool))
     chosen = in_a_process(SELECT, str(pool), str(folder / "out"), str(recipe), str(here.parent))
-    steps = json.loads((folder / "out" / "funnel.json").read_text())["steps"]
+    steps = json.loads((folder / "out" / "funnel.json").read_text(encoding="utf-8"))["steps"]
     seconds = {step["step"]: round(step["wall_seconds"], 2) for step in steps}
     return {"rows": num_rows, "pool": made, "select": chosen, "step_seconds": seconds}
 

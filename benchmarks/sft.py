@@ -116,7 +116,7 @@ def ours(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     job = Job(settings, local_model(options, folder), folder / "rows.parquet", 0, folder, 1)
     train_rank(job)
     log = read_log(folder / "log.csv")
-    times = json.loads((folder / "result.json").read_text())
+    times = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return {
         "tokens": sum(int(row["tokens"]) for row in log),
         "wall": float(log[-1]["wall_seconds"]),

@@ -7,13 +7,19 @@ sweep, 2 the user's mistake (a line or two, no trace), 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +37,8 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+#: strings that Hydra would read as something else
+_WORDS = {"true", "false", "null", "nan", "inf"}
 #: set by the sweep's callback, which runs inside Hydra's own call
 _sweep_status = 0
 #: the sweep that runs now
@@ -44,6 +52,11 @@ def main() -> int:
     if {"--help", "-h"} & set(sys.argv[1:]):  # Hydra composes all groups first: five seconds
         print(help_text())
         return 0
+    if "--version" in sys.argv[1:]:
+        print(f"s1x {version('s1x')}")
+        return 0
+    # no default names an experiment or a sweep, so Hydra wants a plus; nothing else can be meant
+    sys.argv[1:] = [f"+{a}" if a.startswith(("experiment=", "sweep=")) else a for a in sys.argv[1:]]
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -72,7 +85,10 @@ def main() -> int:
             return 1
         say("Error: " + explain(error))
         return 2
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+            say("Error: " + explain(error))
+            return 2
         if _sweep is None:
             raise
         traceback.print_exc()  # a launcher gives up where a job is killed; the others count
@@ -82,14 +98,44 @@ def main() -> int:
 
 
 def register_resolvers() -> None:
-    """What YAML may compute: lists written as a sweep's choices, a policy's training format."""
-    OmegaConf.register_new_resolver("s1x_join", _choices, replace=True)
-    OmegaConf.register_new_resolver("s1x_train_format", _train_format, replace=True)
+    """What YAML may compute: folders of runs, sweeps' choices, a policy's training format."""
+    new = OmegaConf.register_new_resolver
+    new("s1x_new_folder", _new_folder, replace=True, use_cache=True)
+    new("s1x_join", _choices, replace=True)
+    new("s1x_train_format", _train_format, replace=True)
+
+
+def _new_folder(parent: str, name: str) -> str:
+    """A folder of its own for this run, made now: runs of one second never share one."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", str(name)).strip("-")[:40] or "run"
+    while True:
+        folder = Path(parent) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{plain}_{token_hex(2)}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not Path(parent).is_dir():
+                raise
+            continue
+        return str(folder)
 
 
 def _choices(values: Any) -> str:
-    quoted = (f"'{v}'" if isinstance(v, str) and not v.isidentifier() else v for v in values)
-    return ",".join("null" if v is None else str(v) for v in quoted)
+    return ",".join(map(_element, values))
+
+
+def _element(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides, read there as the same value."""
+    if value is None:
+        return "null"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(_element, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{_element(v)}" for k, v in value.items()) + "}"
+    if not isinstance(value, str):
+        return str(value)
+    if re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII) and value.lower() not in _WORDS:
+        return value
+    return str(QuotedString(value, Quote.single).with_quotes())
 
 
 def _train_format(target: str) -> str:
@@ -111,7 +157,7 @@ def _job(cfg: DictConfig) -> None:
     failed = folder / "failed.txt"
     try:
         if multirun:
-            failed.write_text("it never ended: killed, or out of time\n")
+            failed.write_text("it never ended: killed, or out of time\n", encoding="utf-8")
             sweep = Path(hydra_cfg.sweep.dir).name
             run(cfg, folder, overrides, hydra_cfg.job.override_dirname, sweep)
             failed.unlink()
@@ -123,7 +169,7 @@ def _job(cfg: DictConfig) -> None:
             return
         if not isinstance(error, (UserError, RunError, HydraException, OmegaConfBaseException)):
             traceback.print_exc()
-        failed.write_text(explain(error) + "\n")
+        failed.write_text(explain(error) + "\n", encoding="utf-8")
         say(f"Job {hydra_cfg.job.num} failed: {explain(error)}")
 
 

@@ -24,7 +24,7 @@ _INSTALLED = {"site-packages", "dist-packages"}
 
 def nearest(name: object, names: Iterable[object], otherwise: str = "") -> str:
     """ "did you mean ...?" with the name that is most like it, else `otherwise`."""
-    found = difflib.get_close_matches(str(name), [str(n) for n in names], 1, 0.5)
+    found = difflib.get_close_matches(str(name), [str(n) for n in names], 1, 0.6)
     return f"did you mean {found[0]}?" if found else otherwise
 
 

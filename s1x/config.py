@@ -18,14 +18,23 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from s1x.annotate.settings import Annotate
+from s1x.benchmark.benchmark import Benchmark
+from s1x.budget.policy import Policy
 from s1x.classes import load_named, nearest
+from s1x.engine.engine import Engine
 from s1x.errors import SettingError, UserError
-from s1x.model.model import describe_own_model
+from s1x.model.model import Model, describe_own_model
 from s1x.option import Option, option, setting
+from s1x.pool.pool import Pool
+from s1x.report.tracker import Tracker
 from s1x.schema import extension_folders, register
+from s1x.selection.recipe import Recipe
+from s1x.train.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-CONF = ROOT / "conf"
+#: in a clone beside the package, in a wheel inside it
+CONF = ROOT / "conf" if (ROOT / "conf" / "config.yaml").is_file() else ROOT / "s1x" / "conf"
 
 
 def conf_folders() -> tuple[Path, ...]:
@@ -35,6 +44,19 @@ def conf_folders() -> tuple[Path, ...]:
 
 #: swappable groups, each a folder of conf/ and a package of s1x/ (DESIGN: the pieces that swap)
 GROUPS = ("pool", "selection", "model", "train", "engine", "budget", "benchmark", "tracker")
+
+
+#: what an option of each group must be, whoever wrote it
+BASES: dict[str, type] = {
+    "pool": Pool,
+    "selection": Recipe,
+    "model": Model,
+    "train": TrainSettings,
+    "engine": Engine,
+    "budget": Policy,
+    "benchmark": Benchmark,
+    "tracker": Tracker,
+}
 
 #: settings of no group, each a node of its own
 PARTS = ("sampling", "evaluate", "report", "prices", "store", "annotate")
@@ -53,16 +75,6 @@ class Sampling(Option):
         1, "samples of every problem, for pass@k and majority", at_least=1
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.samples_per_problem > 1 and self.temperature == 0:
-            raise SettingError(
-                "samples_per_problem",
-                "1 when sampling.temperature is 0 (greedy samples are all the same)",
-                self.samples_per_problem,
-                "set sampling.temperature=1.0",
-            )
-
 
 @option("prices", "prices")
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +91,21 @@ class Prices(Option):
 class ReportSettings(Option):
     """What the report stage reads besides this run's own stages."""
 
-    runs: str | None = setting(None, "glob of run folders to report on instead of this run")
+    runs: Any = setting(
+        None, "run folders to report on instead of this run: a glob, or a list of globs"
+    )
     title: str | None = setting(None, "headline of the report")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(isinstance(pattern, str) and pattern for pattern in self.patterns()):
+            raise SettingError("runs", "a glob of run folders or a list of globs", self.runs)
+
+    def patterns(self) -> list[Any]:
+        """The globs of `runs`."""
+        if self.runs is None:
+            return []
+        return list(self.runs) if isinstance(self.runs, list) else [self.runs]
 
 
 @option("evaluate", "evaluate")
@@ -165,11 +190,16 @@ class Root(Option):
                     raise SettingError(
                         field, f"of {', '.join(STAGES)}", name, nearest(name, STAGES)
                     )
+        for name in self.force:
+            if name not in (*self.stages, "pool"):
+                raise SettingError(
+                    "force", f"of the stages that run ({', '.join(self.stages)})", name
+                )
         if not self.stages:
             raise SettingError("stages", "at least one of " + ", ".join(STAGES), [])
 
 
-def build(node: DictConfig, key: str) -> Any:
+def build(node: Any, key: str) -> Any:
     """The object that a configuration node describes.
 
     Args:
@@ -182,7 +212,13 @@ def build(node: DictConfig, key: str) -> Any:
     values = _plain(node, key)
     if not values or not values.get("_target_"):
         raise UserError(f"{key} must name its class in _target_; see conf/{key.split('.')[0]}/")
-    return _construct(values, key)
+    made = _construct(values, key)
+    base = BASES.get(key.partition(".")[0])
+    if base and not isinstance(made, base):
+        raise UserError(
+            f"{key}._target_ must name a {_name(base)} ({base.__module__}), got {_name(type(made))}"
+        )
+    return made
 
 
 def _construct(values: dict[str, Any], key: str) -> Any:
@@ -223,7 +259,9 @@ def _make(cls: Any, values: dict[str, Any], key: str) -> Any:
         raise UserError(f"{key}: {error}") from None
 
 
-def _plain(node: DictConfig, key: str) -> dict[str, Any]:
+def _plain(node: Any, key: str) -> dict[str, Any]:
+    if not isinstance(node, DictConfig):
+        raise UserError(f"{key} must be a group of settings, got {node!r}; set {key}.<setting>=...")
     try:
         values = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
@@ -232,9 +270,9 @@ def _plain(node: DictConfig, key: str) -> dict[str, Any]:
     return {str(k): v for k, v in values.items()}
 
 
-def build_benchmarks(node: DictConfig) -> dict[str, Any]:
+def build_benchmarks(node: DictConfig | None) -> dict[str, Any]:
     """The benchmarks by name: `benchmark=[a,b]` has a node each, `benchmark=jsonl` stands alone."""
-    if node is None or not len(node):
+    if not node:
         raise UserError("benchmark must name at least one; for example benchmark=aime24")
     if "_target_" in node:
         path = OmegaConf.select(node, "path", throw_on_missing=False)
@@ -312,20 +350,22 @@ class Config:
     """One run, checked: the objects that the composed configuration describes."""
 
     root: Root
+    curve: Mapping[str, list[Any]] | None
+    """What the budget policy is charted over; None: as it is set, one point."""
     sampling: Sampling
     evaluate: EvaluateSettings
     report: ReportSettings
     prices: Prices
     store: StoreSettings
-    annotate: Any
-    pool: Any
-    selection: Any
-    model: Any
-    train: Any
-    engine: Any
-    budget: Any
-    benchmarks: Mapping[str, Any]
-    tracker: Any
+    annotate: Annotate
+    pool: Pool
+    selection: Recipe
+    model: Model
+    train: TrainSettings
+    engine: Engine
+    budget: Policy
+    benchmarks: Mapping[str, Benchmark]
+    tracker: Tracker
 
 
 def load(cfg: DictConfig) -> Config:
@@ -339,13 +379,78 @@ def load(cfg: DictConfig) -> Config:
     for key in map(str, cfg):
         if key not in known:
             raise UserError(f"{key} is not a setting; {nearest(key, known)}")
-    root = {name: cfg[name] for name in root_names}
-    values = _plain(OmegaConf.create(root), "config")
-    try:
-        settings = Root(**values)
-    except SettingError as error:
-        raise error from None
-    if HydraConfig.initialized():
+    root = Root(**_plain(OmegaConf.create({name: cfg[name] for name in root_names}), "config"))
+    given = set_by_hand()
+    if given:
         describe_own_model(cfg.model, HydraConfig.get().overrides.task)
-    parts = {name: build(cfg[name], name) for name in (*PARTS, *GROUPS) if name != "benchmark"}
-    return Config(root=settings, benchmarks=build_benchmarks(cfg.benchmark), **parts)
+    parts = {name: build(cfg.get(name), name) for name in (*PARTS, *GROUPS) if name != "benchmark"}
+    config = Config(
+        root=root,
+        curve=_curve(root, parts["budget"], given),
+        benchmarks=build_benchmarks(cfg.get("benchmark")),
+        **parts,
+    )
+    _refuse_idle(config, given)
+    return config
+
+
+def set_by_hand() -> set[str]:
+    """The keys that the command line sets; none where nothing was run from one."""
+    if not HydraConfig.initialized():
+        return set()
+    return {word.lstrip("+").partition("=")[0] for word in HydraConfig.get().overrides.task}
+
+
+def _curve(root: Root, budget: Policy, given: set[str]) -> Mapping[str, list[Any]] | None:
+    """The values that the budget policy is charted over, each of its setting's type.
+
+    A swept setting that the command line sets (`budget.num_waits=0`) means that one point.
+    """
+    fixed = [f"budget.{name}" for name in budget.dials if f"budget.{name}" in given]
+    for key in sorted(k for k in given if k.startswith("curve.") and root.one_pass):
+        name = key.removeprefix("curve.")
+        if name not in budget.dials:
+            known = f"it sweeps {', '.join(budget.dials)}" if budget.dials else "it sweeps nothing"
+            raise UserError(f"{key} does nothing with budget {_name(type(budget))}: {known}")
+        if fixed:
+            raise UserError(
+                f"{key} would do nothing beside {fixed[0]}, which means that one point; "
+                "give one of the two"
+            )
+    if fixed or not root.one_pass:
+        return None
+    return {
+        name: [_typed(budget, name, value) for value in values]
+        for name, values in root.curve.items()
+        if name in budget.dials
+    }
+
+
+def _typed(budget: Policy, name: str, value: Any) -> Any:
+    try:
+        node = OmegaConf.structured(type(budget))
+        return OmegaConf.to_container(OmegaConf.merge(node, {name: value}))[name]  # type: ignore
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"curve.{name} has {value!r}: {reason}") from None
+
+
+def _refuse_idle(config: Config, given: set[str]) -> None:
+    """Settings of the command line that would do nothing in this run.
+
+    Raises:
+        UserError: the first one.
+    """
+    sampling = config.sampling
+    if sampling.samples_per_problem > 1 and config.budget.temperature(sampling.temperature) == 0:
+        raise SettingError(
+            "sampling.samples_per_problem",
+            "1 when sampling.temperature is 0 (greedy samples are all the same)",
+            sampling.samples_per_problem,
+            "set sampling.temperature=1.0",
+        )
+    if "evaluate.base_direct" in given and "base" not in config.evaluate.models:
+        raise UserError(
+            "evaluate.base_direct does nothing where evaluate.models leaves out base; "
+            "set evaluate.models=[base,fine_tuned]"
+        )

@@ -76,7 +76,7 @@ class Package:
 
     def update(self) -> None:
         """Adds what was used since the last reading."""
-        now = int(self.file.read_text())
+        now = int(self.file.read_text(encoding="utf-8"))
         self.joules += (
             (now - self.last) if now >= self.last else now + self.most - self.last
         ) / 1e6
@@ -90,8 +90,8 @@ def packages(powercap: Path) -> list[Package]:
         if folder.name.count(":") > 1 or "mmio" in folder.name:
             continue
         with suppress(OSError, ValueError):
-            int((folder / "energy_uj").read_text())
-            most = int((folder / "max_energy_range_uj").read_text())
+            int((folder / "energy_uj").read_text(encoding="utf-8"))
+            most = int((folder / "max_energy_range_uj").read_text(encoding="utf-8"))
             found.append(Package(folder / "energy_uj", most))
     return found
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
+import shlex
+from collections.abc import Callable
+from dataclasses import fields
 
-from s1x.config import CONF, STAGES, conf_folders
-from s1x.option import REGISTRY
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import MissingConfigException, OverrideParseException
+
+from s1x.classes import nearest
+from s1x.config import CONF, PARTS, STAGES, Root, conf_folders
+from s1x.option import Option
 
 HELP = """s1x: how accuracy grows with thinking tokens
 
@@ -23,6 +29,22 @@ Groups (group=option, several benchmarks as benchmark=[a,b]):
 Settings of an option: python run.py budget=early_exit --cfg job --package budget
 Everything: python run.py +experiment=s1k --cfg job
 """
+
+#: Hydra's launchers that are packages of their own → the extra that brings each
+EXTRAS = {
+    "joblib": "joblib",
+    "ray": "ray",
+    "ray_aws": "ray",
+    "submitit_local": "slurm",
+    "submitit_slurm": "slurm",
+}
+#: group → how a path is given to it
+PATHS = {
+    "model": "model=own model.path={}",
+    "pool": "pool=jsonl pool.path={}",
+    "benchmark": "benchmark=jsonl benchmark.path={}",
+}
+TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 
 def options_of(group: str) -> list[str]:
@@ -43,19 +65,18 @@ def help_text() -> str:
 
 def explain(error: BaseException) -> str:
     """A line or two for the user: what is wrong, with which value, and what to do."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_option(error.missing_cfg_file, list(error.options or []))
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
     if isinstance(error, OSError) and error.errno is not None:
         return _system(error)
-    text = _innermost(error)
+    own, cause = str(error), str(error.__cause__ or "")
+    text = own if cause in own else f"{own}\n{cause}"
     for pattern, make in _PATTERNS:
         if match := re.search(pattern, text, re.DOTALL):
             return make(match)
     return "\n".join(line for line in text.splitlines() if line.strip())
-
-
-def _innermost(error: BaseException) -> str:
-    own = str(error)
-    cause = error.__cause__
-    return f"{own}\n{cause}" if cause is not None and str(cause) not in own else own
 
 
 def _system(error: OSError) -> str:
@@ -67,53 +88,114 @@ def _system(error: OSError) -> str:
     return f"{error.strerror}{where}"
 
 
-def _near(name: str, names: list[str]) -> str:
-    found = difflib.get_close_matches(name, names, 1, 0.4)
-    return f"did you mean {found[0]}?" if found else f"choose one of {', '.join(names)}"
+def _hint(name: str, names: list[str]) -> str:
+    return nearest(name, names, f"choose one of {', '.join(names)}" if names else "it has none")
 
 
-def _unknown_option(match: re.Match[str]) -> str:
-    group, _, name = match[1].rpartition("/")
-    return f"{group}={name} is not an option; {_near(name, options_of(group))}"
+def _unknown_option(path: str, options: list[str]) -> str:
+    group = max((g for g in groups() if path.startswith(f"{g}/")), key=len, default="")
+    group = group or path.rpartition("/")[0]
+    name = path[len(group) + 1 :]
+    if group == "hydra/launcher" and name in EXTRAS:
+        extra = EXTRAS[name]
+        return f"{group}={name} needs a package that is missing: pip install 's1x[{extra}]'"
+    if group in PATHS and ("/" in name or "." in name):
+        way = PATHS[group].format(name)
+        return f"{group}={name} is not an option; a path is given as {way}"
+    return f"{group}={name} is not an option; {_hint(name, options)}"
 
 
-def _unknown_group(match: re.Match[str]) -> str:
-    return f"{match[1]} is not a group or setting; {_near(match[1], groups())}"
+def _unreadable(override: str) -> str:
+    key, _, value = override.partition("=")
+    if not re.fullmatch(r"[+~]{0,2}[\w./@:-]+", key):
+        return f"{override} is no setting; give <setting>=<value>"
+    if not value:
+        return f"{override} has no value; give {key}=<value>"
+    if value[0] in "[{" and value[-1] not in "]}":
+        return f"{override} cannot be read: the bracket of {value} is not closed"
+    quoted = shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
+    return f"{override} cannot be read; quote the value for the shell and for Hydra: {quoted}"
+
+
+def _ambiguous(match: re.Match[str]) -> str:
+    key, value = match[1], match[2]
+    return (
+        f"{key}={value} gives several values; a list is written {key}=[{value}], "
+        "and -m runs one job for each value"
+    )
+
+
+def _no_list(match: re.Match[str]) -> str:
+    key, value = match[1], match[2]
+    return f"{key} must be a list, got {value}; write {key}=[{value}]"
 
 
 def _unknown_key(match: re.Match[str]) -> str:
     key, cls = match["key"], match["cls"]
-    group, _, name = key.rpartition(".")
-    options = REGISTRY.get(group.split(".")[0], {}).values()
-    names = sorted({f for c in options if c.__name__ == cls for f in c.__dataclass_fields__})
-    if not group:
-        names = _root_names()
-    remedy = _near(name, names) if names else "see python run.py --cfg job"
-    return f"{key} is not a setting here; {remedy}"
+    place, _, name = key.rpartition(".")
+    if not place:
+        names = [*(f.name for f in fields(Root)), *groups(), *PARTS]
+        return f"{key} is not a group or setting; {_hint(name, names)}"
+    if place == "benchmark" and name in options_of("benchmark"):
+        return (
+            "benchmark=jsonl stands alone; to evaluate questions of your own beside other "
+            "benchmarks, give them a YAML of their own (README, Add your own)"
+        )
+    found = [sub for sub in _subclasses(Option) if sub.__name__ == cls]
+    names = sorted({f.name for sub in found for f in fields(sub) if f.name != "_target_"})
+    return f"{key} is not a setting of {cls}; {_hint(name, names)}"
 
 
-def _root_names() -> list[str]:
-    fields = REGISTRY["root"]["root"].__dataclass_fields__
-    return [*fields, *groups()]
+def _subclasses(cls: type[Option]) -> list[type[Option]]:
+    return [s for sub in cls.__subclasses__() for s in (sub, *_subclasses(sub))]
 
 
 def _wrong_type(match: re.Match[str]) -> str:
-    kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
-    return f"{match[3]} must be {kind.get(match[2], match[2])}, got {match[1]!r}"
+    return f"{match[3]} must be {TYPES.get(match[2], match[2])}, got {match[1]!r}"
 
 
-_PATTERNS = (
-    (r"In '[^']*': Could not find '([^']+)'", _unknown_option),
-    (r"Could not find '([^']+/[^']+)'", _unknown_option),
+def _no_bool(match: re.Match[str]) -> str:
+    return f"{match[2]} must be true or false, got {match[1]!r}"
+
+
+def _named_twice(match: re.Match[str]) -> str:
+    group, _, name = match[1].rpartition("@")[2].rpartition(".")
+    return f"{group or 'the configuration'} names {name} more than once; name it once"
+
+
+def _given_twice(match: re.Match[str]) -> str:
+    return f"{match[1]} is given more than once; give it once"
+
+
+def _no_match(match: re.Match[str]) -> str:
+    key = match[1]
+    return f"{key} is not a group or setting; {_hint(key, groups())}"
+
+
+def _no_key(match: re.Match[str]) -> str:
+    return f"{match[2]} refers to {match[1]}, which is no setting"
+
+
+def _no_name(match: re.Match[str]) -> str:
+    return f"a group must name one of its options ({', '.join(groups())}), got {match[1]}"
+
+
+_PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (r"Ambiguous value for argument '([^=]+)=(.*?)'\n", _ambiguous),
     (
-        r"Could not override '(?P<key>[\w.]+)'\.\s*\n?.*is not in struct"
-        r"(?:.*object_type=(?P<cls>\w+))?",
-        _unknown_key,
+        r"Error merging override ([^=]+)=(.*?)\nInvalid value assigned: \w+ is not a ListConfig",
+        _no_list,
     ),
-    (r"Could not override '([\w]+)'", _unknown_group),
+    (r"(\S+) appears more than once in the final defaults list", _named_twice),
+    (r"Multiple values for ([\w/]+)\.", _given_twice),
     (
-        r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+).*?full_key: ([\w.\[\]]+)",
+        r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+).*?full_key: (\S+)",
         _wrong_type,
     ),
-    (r"Key '[^']+' not in '(?P<cls>\w+)'\s*full_key: (?P<key>[\w.]+)", _unknown_key),
+    (r"Value '?(.*?)'? is not a valid bool.*?full_key: (\S+)", _no_bool),
+    (r"Key '[^']+' not in '(?P<cls>\w+)'\s*full_key: (?P<key>\S+)", _unknown_key),
+    (r"is not in struct\s*full_key: (?P<key>\S+)(?:\s*object_type=(?P<cls>\w+))?", _unknown_key),
+    (r"Could not override '([\w/]+)'", _no_match),
+    (r"Interpolation key '([^']+)' not found\s*full_key: (\S+)", _no_key),
+    (r"Config group override must be a string or a list. Got (\w+)", _no_name),
 )

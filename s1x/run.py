@@ -99,11 +99,15 @@ class Run:
             stages = " → ".join(self.stages)
             tell = say_once if self.sweep else say
             tell(f"s1x {root.name}: scale {root.scale_name}, seed {root.seed}, {stages}")
-        if self.config.report.runs and self.stages == ["report"]:
+        if patterns := self.config.report.patterns():
             from s1x.sweep import report_on
 
-            settings = self.config.report
-            return report_on(str(settings.runs), self.output, settings.title, root.force)
+            if self.stages != ["report"]:
+                raise UserError(
+                    "report.runs reports on other runs and nothing else; "
+                    f"set stages=[report], got [{','.join(self.stages)}]"
+                )
+            return report_on(patterns, self.output, self.config.report.title, root.force)
         self.check()
         tracker = self.config.tracker
         tracker.start(self.context())
@@ -215,11 +219,10 @@ class Run:
 
         label = f"selection {self.choice('selection')}"
         self.selection = self._artifact("select", self._selection_inputs(), build, label)
-        if config.selection.push_to_hub:
+        if repository := config.selection.push_to_hub:
             from s1x.selection.write import push
 
-            recipe = config.selection
-            page = push(self.selection.folder, recipe.push_to_hub, recipe.private)
+            page = push(self.selection.folder, repository, config.selection.private)
             say(f"{label}: uploaded to {page}")
 
     def train(self) -> None:
@@ -263,7 +266,7 @@ class Run:
                         model_role=role,  # noqa: B023
                         prompt_format=prompt_format,  # noqa: B023
                         policy=config.budget,
-                        curve=self.curve(),
+                        curve=config.curve,
                         benchmark_name=name,  # noqa: B023
                         benchmark=benchmark,  # noqa: B023
                         problems=problems,  # noqa: B023
@@ -324,18 +327,14 @@ class Run:
         Questions of the run's own (`benchmark=jsonl`) are always among them, unless none are.
         """
         if self._against is None:
-            names, against = self.config.root.decontaminate, {}
+            names = self.config.root.decontaminate
+            against: dict[str, Any] = {}
             if names and "_target_" in self.cfg.benchmark:
                 against.update(self.config.benchmarks)
                 names = [n for n in names if n not in (*against, self.choice("benchmark"))]
             against.update(benchmarks_named(names))
             self._against = {name: load_problems(name, b) for name, b in against.items()}
         return self._against
-
-    def curve(self) -> dict[str, list[Any]]:
-        """The dials' values to chart in one pass; none where the policy stands as it is set."""
-        root = self.config.root
-        return root.curve if root.one_pass else {}
 
     def _models(self) -> Iterator[tuple[Model, str, str]]:
         settings, model = self.config.evaluate, self.config.model
@@ -459,7 +458,7 @@ class Run:
             "budget": {"max_answer_tokens": self.config.budget.max_answer_tokens}
             if direct
             else self._node("budget"),
-            "curve": None if direct else self.curve(),
+            "curve": None if direct else self.config.curve,
             "benchmark": name,
             "problems": content_hash(problems),
             "benchmark_info": benchmark.info(),

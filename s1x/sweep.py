@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,26 +29,26 @@ def report_sweep(config: DictConfig, folder: Path) -> int:
     """
     failed = sorted(folder.glob(f"*/{FAILED_FILE}"), key=lambda path: _natural(path.parent))
     for path in failed:
-        say(f"Job {path.parent.name} failed: {path.read_text().strip()}")
+        say(f"Job {path.parent.name} failed: {path.read_text(encoding='utf-8').strip()}")
     if list(folder.glob(f"*/{RUN_FILE}")):
         pattern = str(Path(glob.escape(str(folder))) / "*")
-        report_on(pattern, Path(config.output), config.report.title, config.force, own=True)
+        report_on([pattern], Path(config.output), config.report.title, config.force, own=True)
     if failed:
         say(f"{len(failed)} of the sweep's jobs failed; the same command runs only what is missing")
     return 1 if failed else 0
 
 
 def report_on(
-    pattern: str,
+    patterns: Sequence[str],
     output: Path,
     title: str | None = None,
     force: Sequence[str] = (),
     own: bool = False,
 ) -> dict[str, Any]:
-    """Writes one report over every run folder that matches the glob.
+    """Writes one report over every run folder that matches a glob.
 
     Args:
-        pattern: glob of run folders.
+        patterns: globs of run folders.
         output: where artifacts go.
         title: of the report.
         force: stages to redo.
@@ -58,16 +59,17 @@ def report_on(
     """
     from s1x.report import run as run_report
 
-    runs = [
-        read_run(path, own)
-        for path in sorted(map(Path, glob.glob(pattern)), key=_natural)
-        if (path / RUN_FILE).exists()
-    ]
-    if not runs:
-        raise UserError(
-            f"report.runs={pattern} matches no folder with a {RUN_FILE}; "
-            "give a glob of run folders, such as outputs/runs/*"
-        )
+    folders: list[Path] = []
+    for pattern in patterns:
+        matched = sorted(map(Path, glob.glob(os.path.expanduser(pattern))), key=_natural)
+        found = [path for path in matched if (path / RUN_FILE).exists()]
+        if not found:
+            raise UserError(
+                f"report.runs={pattern} matches no folder with a {RUN_FILE}; "
+                "give a glob of run folders, such as outputs/runs/*, or a list of them"
+            )
+        folders += [path for path in found if path not in folders]
+    runs = [read_run(path, own) for path in folders]
     artifacts = Artifacts(output, force, say)
     inputs = {
         "version": VERSIONS["report"],

@@ -161,7 +161,7 @@ def test_a_killed_build_is_not_taken_for_whole_and_goes_on(tmp_path: Path) -> No
 
 def _count_builds(root: Path, counter: Path) -> None:
     def build(folder: Path) -> None:
-        with counter.open("a") as file:
+        with counter.open("a", encoding="utf-8") as file:
             file.write("built\n")
         time.sleep(0.5)
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from s1x import app
 from s1x.config import ROOT
 
 
-def run(tmp_path: Path, *overrides: str, timeout: float = 120) -> tuple[int, str]:
-    command = [sys.executable, "run.py", f"output={tmp_path / 'out'}", *overrides]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
-    return done.returncode, done.stdout + done.stderr
+def run(tmp_path: Path, *overrides: str) -> tuple[int, str]:
+    """The command line in this process: status and all that it said."""
+    told = io.StringIO()
+    words = sorted(overrides, key=lambda word: not word.startswith("-"))  # flags come first
+    flags = [word for word in words if word.startswith("-")]
+    argv = ["run.py", *flags, f"output={tmp_path / 'out'}", *words[len(flags) :]]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(told), redirect_stderr(told):
+        patch.setattr("sys.argv", argv)
+        patch.setenv("HYDRA_FULL_ERROR", "0")
+        patch.chdir(ROOT)
+        return app.main(), told.getvalue()
 
 
 def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
@@ -50,7 +58,43 @@ def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
         (["selection.size=70000"], ["70000"]),
         (["pool=hub", "pool.dataset=nobody/nothing"], ["nobody/nothing"]),
         (["report.runs=nowhere/*", "stages=[report]"], ["report.runs", "nowhere"]),
-        (["seed"], ["seed"]),
+        (["report.runs=outputs/runs/*"], ["report.runs", "stages=[report]"]),
+        (["report.runs=3", "stages=[report]"], ["report.runs", "glob", "3"]),
+        (["report.runs=[nowhere/a,b]", "stages=[report]"], ["report.runs=nowhere/a"]),
+        (["seed"], ["seed", "seed=<value>"]),
+        (["stages=evaluate"], ["stages=[evaluate]"]),
+        (["evaluate.models=base"], ["evaluate.models=[base]"]),
+        (["curve.num_waits=5"], ["curve.num_waits=[5]"]),
+        (["benchmark=aime24,math500"], ["benchmark=[aime24,math500]", "-m"]),
+        (["benchmark=[jsonl,aime24]"], ["benchmark=jsonl stands alone"]),
+        (["benchmark=[aime24,aime24]"], ["benchmark names aime24 more than once"]),
+        (["benchmark=[]"], ["benchmark must name at least one"]),
+        (["report.title=it's"], ["""'report.title="it'"'"'s"'"""]),
+        (["output=ü"], ["""'output="ü"'"""]),
+        (["output=/tmp/s[1]"], ["""'output="/tmp/s[1]"'"""]),
+        (["stages=[evaluate"], ["not closed"]),
+        (["hydra/launcher=ray"], ["s1x[ray]"]),
+        (["hydra/launcher=basik"], ["did you mean basic?"]),
+        (["pool.columns={a:b}"], ["Puzzles59k", "choose one of rows, seed"]),
+        (["budget=unlimited", "budget.num_waits=1"], ["Unlimited", "max_answer_tokens"]),
+        (["-m", "budget=unlimited", "+sweep=wait_string"], ["not a setting of Unlimited"]),
+        (["model=/my/model"], ["model=own model.path=/my/model"]),
+        (["pool=/my/pool.jsonl"], ["pool=jsonl pool.path=/my/pool.jsonl"]),
+        (["benchmark=mine.jsonl"], ["benchmark=jsonl benchmark.path=mine.jsonl"]),
+        (["budget=42"], ["must name one of its options"]),
+        (["sampling=3"], ["sampling", "3"]),
+        (["sampling={a:1}"], ["sampling.a", "temperature"]),
+        (["evaluate.base_direct=maybe"], ["evaluate.base_direct", "true or false", "maybe"]),
+        (["output=${nope}"], ["nope", "no setting"]),
+        (["curve.max_thinking_tokens=[a]"], ["curve.max_thinking_tokens", "'a'", "Integer"]),
+        (["curve.max_thinking_tokens=[1.5]"], ["curve.max_thinking_tokens", "1.5"]),
+        (["curve.num_waits=[-1]"], ["curve.num_waits", "0 or more", "-1"]),
+        (["curve.nonsense=[1]"], ["curve.nonsense", "max_thinking_tokens, num_waits"]),
+        (["budget.min_thinking_tokens=50"], ["budget.min_thinking_tokens", "50", "curve.max"]),
+        (["budget.num_waits=0", "curve.num_waits=[1]"], ["curve.num_waits", "that one point"]),
+        (["force=[train]", "stages=[evaluate]"], ["force", "evaluate", "train"]),
+        (["evaluate.models=[fine_tuned]", "evaluate.base_direct=true"], ["base_direct", "base"]),
+        (["tracker._target_=s1x.config.Prices"], ["tracker._target_", "Tracker"]),
     ],
 )
 def test_mistakes_are_told_in_a_line(

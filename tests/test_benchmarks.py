@@ -31,5 +31,5 @@ def test_scripts_find_the_package(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_first_lines_show_the_command(script: Path) -> None:
-    opening = script.read_text().split('"""')[1]
+    opening = script.read_text(encoding="utf-8").split('"""')[1]
     assert f"benchmarks/{script.name}" in opening or script.stem == "workload"

@@ -9,13 +9,16 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-import s1x.app  # noqa: F401 - registers the resolvers
+from s1x import app
+from s1x.budget.points import points
 from s1x.config import CONF, GROUPS, ROOT, build, conf_folders, load, register
 from s1x.errors import UserError
 from s1x.option import PACKAGES, REGISTRY, option_class
@@ -127,8 +130,6 @@ def readme_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", readme_commands())
 def test_readme_commands_parse(command: str) -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     words = [w for w in shlex.split(command)[2:] if not w.startswith("-")]
     parsed = OverridesParser.create().parse_overrides(words)
     single = []
@@ -173,3 +174,48 @@ def test_training_is_planned_again_with_the_lengths_of_its_samples(
     with pytest.raises(UserError, match=r"does not fit: .* train\.micro_batch_tokens"):
         check_samples(load(composed(*long)), [2000] * 60)
     check_samples(load(composed(*long)), [100] * 60)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Wait", "it's", "true", "null", "1", "1e3", "", " ", "a,b", "ünï", "\\", "\\'", '"', "a=b"],
+)
+def test_a_sweeps_strings_reach_the_job_as_they_are(value: str) -> None:
+    parser = OverridesParser.create()
+    joined = app._choices([value, "x"])
+    swept = parser.parse_override(f"budget.wait_string={joined}")
+    jobs = list(swept.sweep_string_iterator())
+    assert len(jobs) == 2
+    assert parser.parse_override(f"budget.wait_string={jobs[0]}").value() == value
+
+
+def test_a_sweeps_other_values_reach_the_job_too() -> None:
+    joined = app._choices([None, 8, 0.5, ["a b", "true"], True])
+    swept = OverridesParser.create().parse_override(f"x={joined}")
+    jobs = [f"x={job}" for job in swept.sweep_string_iterator()]
+    values = [OverridesParser.create().parse_override(job).value() for job in jobs]
+    assert values == [None, 8, 0.5, ["a b", "true"], True]
+
+
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    folders = {app._new_folder(str(tmp_path / "runs"), "s1k/ü x") for _ in range(50)}
+    assert len(folders) == 50
+    assert all(re.search(r"_s1k-x_[0-9a-f]{4}$", folder) for folder in folders)
+
+
+def test_a_swept_setting_of_the_command_line_is_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s1x.config.set_by_hand", lambda: {"budget.num_waits"})
+    monkeypatch.setattr("s1x.config.describe_own_model", lambda *_: None)
+    monkeypatch.setattr("s1x.config.HydraConfig", SimpleNamespace(get=lambda: TASKS))
+    config = load(composed("+experiment=s1k", "budget.num_waits=0"))
+    assert config.curve is None
+    assert points(config.budget, config.curve) == [config.budget]
+
+
+TASKS = SimpleNamespace(overrides=SimpleNamespace(task=["budget.num_waits=0"]))
+
+
+def test_rejection_sampling_takes_samples_at_its_own_temperature() -> None:
+    load(composed("budget=rejection_sampling", "sampling.samples_per_problem=4"))
+    with pytest.raises(UserError, match="samples_per_problem must be 1"):
+        load(composed("sampling.samples_per_problem=4"))

@@ -15,13 +15,15 @@ def points(policy: Policy, curve: Mapping[str, Sequence[Any]] | None) -> list[Po
 
     One dial is turned up after another: the later ones stand at their first value meanwhile, the
     earlier ones at their last ("max 8, max 16, natural, Wait x 1, Wait x 2"). The curve applies
-    when all dials of the policy are at their defaults; a dial set by hand means that one point.
-    Dials that the policy does not have are ignored.
+    when all dials of the policy are at their defaults; a dial set by hand means that one point,
+    as does None. Dials that the policy does not have are ignored.
 
     Raises:
         UserError: a dial without values, or a value that the policy does not take.
     """
-    values_of = {**policy.dial_values, **(curve or {})}
+    if curve is None:
+        return [policy]
+    values_of = {**policy.dial_values, **curve}
     dials = {dial: list(values_of[dial]) for dial in policy.dials if dial in values_of}
     for dial, values in dials.items():
         if not values:
@@ -48,4 +50,9 @@ def _turned(policy: Policy, setting: Mapping[str, Any]) -> Policy:
     try:
         return dataclasses.replace(policy, **setting)
     except SettingError as error:
-        raise error.under("curve") from None
+        if error.field in setting:
+            raise error.under("curve") from None
+        points = ", ".join(f"curve.{dial}={value}" for dial, value in setting.items())
+        raise UserError(
+            f"{error.under('budget')}; it must hold at each point, here {points}"
+        ) from None

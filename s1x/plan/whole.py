@@ -41,7 +41,7 @@ def plan_run(config: Config, stages: Collection[str], machine: Machine | None = 
     away = dict(_on_hub(config, running))
     if machine is None:
         machine = Machine.here(Path(config.root.output).expanduser(), ask_hub=bool(away))
-    rows = config.selection.size or getattr(config.pool, "rows", POOL_ROWS)
+    rows: int = config.selection.size or vars(config.pool).get("rows") or POOL_ROWS
     work = Work(rows, config.root.mean_sample_tokens)
     evaluations = [_evaluation(config, name, option) for name, option in config.benchmarks.items()]
     plan = _make_plan(config, work, evaluations, machine if "train" in running else None)
@@ -137,8 +137,8 @@ def _on_hub(config: Config, running: Set[str]) -> Iterator[tuple[str, str]]:
             "hub cannot be reached from here; set model.path to a local folder, connect this "
             "machine or unset HF_HUB_OFFLINE",
         )
-    reads_pool = running & {"select", "annotate"} and isinstance(pool, HubPool | S159K)
-    if reads_pool and not _here(pool.dataset, pool.revision):
+    reads_pool = bool(running & {"select", "annotate"})
+    if reads_pool and isinstance(pool, HubPool | S159K) and not _here(pool.dataset, pool.revision):
         yield (
             pool.dataset,
             f"pool.dataset {pool.dataset} is on the hub, which cannot be reached from here; use "
@@ -172,7 +172,7 @@ def _cached(model: Model) -> Path | None:
 def _evaluation(config: Config, name: str, benchmark: Any) -> Evaluation:
     """What a benchmark asks for; traces are as long as the samples that are trained on."""
     root = config.root
-    chosen = points(config.budget, root.curve if root.one_pass else {})
+    chosen = points(config.budget, config.curve)
     limits = [point.limits()[1] for point in chosen]
     limit = None if None in limits else float(max(n for n in limits if n is not None))
     waits = max((int(vars(point).get("num_waits") or 0) for point in chosen), default=0)

@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
         message = {"choices": [{"message": {"content": reply(body)}, "finish_reason": "stop"}]}
         message["usage"] = {"prompt_tokens": 10, "completion_tokens": 5}  # type: ignore[assignment]
         self._send(200, json.dumps(message).encode())
-        with LOCK, open(LOG, "a") as log:
+        with LOCK, open(LOG, "a", encoding="utf-8") as log:
             log.write(
                 json.dumps([body["model"], body["messages"][-1]["content"], body["seed"]]) + "\n"
             )

@@ -17,7 +17,7 @@ from s1x.pool.stage import run
 
 def write_lines(path: Path, *lines: Any) -> str:
     text = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    path.write_text("\n".join(text) + "\n")
+    path.write_text("\n".join(text) + "\n", encoding="utf-8")
     return str(path)
 
 

@@ -27,7 +27,7 @@ class _Watch:
 
     def look(self) -> int:
         """The peak so far, in bytes."""
-        _, resident, shared, *_ = map(int, _STATM.read_text().split())
+        _, resident, shared, *_ = map(int, _STATM.read_text(encoding="utf-8").split())
         self.peak = max(self.peak, (resident - shared) * _PAGE)
         return self.peak
 

@@ -1,0 +1,51 @@
+"""Text files are UTF-8 whatever the locale: every call that opens one says so."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from s1x.config import ROOT
+
+#: method or function → the position of its encoding, or of its mode
+TEXT = {"read_text": 0, "write_text": 1}
+
+
+def bare_calls(path: Path) -> list[int]:
+    """Lines that open a text file in the locale's encoding."""
+    lines = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        func = node.func
+        name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+        if any(keyword.arg == "encoding" for keyword in node.keywords):
+            continue
+        if (name in TEXT and len(node.args) <= TEXT[name]) or (
+            name == "open" and _opens_text(node, method=isinstance(func, ast.Attribute))
+        ):
+            lines.append(node.lineno)
+    return lines
+
+
+def _opens_text(call: ast.Call, method: bool) -> bool:
+    owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+    if isinstance(owner, ast.Name) and owner.id in ("os", "gzip", "webbrowser"):
+        return False
+    modes = [k.value for k in call.keywords if k.arg == "mode"]
+    place = 0 if method else 1
+    modes += call.args[place : place + 1]
+    mode = modes[0].value if modes and isinstance(modes[0], ast.Constant) else "r"
+    return "b" not in str(mode)
+
+
+@pytest.mark.parametrize("folder", ["s1x", "s1x_puzzles", "sweeps", "benchmarks"])
+def test_every_text_file_is_opened_as_utf_8(folder: str) -> None:
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (lines := bare_calls(path))
+    }
+    assert found == {}
