@@ -176,6 +176,9 @@ class Root(Option):
     sweep_values: dict[str, list[Any]] = setting(
         factory=dict, doc="values of this scale for the sweeps in sweeps/"
     )
+    budget_defaults: dict[str, int] = setting(
+        factory=dict, doc="this scale's lengths, for the policies in conf/budget that need some"
+    )
     decontaminate: list[str] = setting(
         factory=list,
         doc="benchmarks whose questions may not be trained on, the run's own (benchmark=jsonl) "

@@ -272,6 +272,7 @@ class Run:
                         problems=problems,  # noqa: B023
                         engine=config.engine,
                         sampling=benchmark.sampling(config.sampling),  # noqa: B023
+                        trained_format=config.train.format if role == "fine_tuned" else "plain",  # noqa: B023
                         seed=config.root.seed,
                         store_folder=self.output / "traces",
                         folder=folder,

@@ -20,8 +20,12 @@ import pytest
 from s1x import evaluate
 from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
+from s1x.budget.class_conditional import ClassConditional
+from s1x.budget.early_exit import EarlyExit
 from s1x.budget.policy import Policy
 from s1x.budget.rejection_sampling import RejectionSampling
+from s1x.budget.token_conditional import TokenConditional
+from s1x.budget.wait_window import WaitWindow
 from s1x.engine.live import close_engine
 from s1x.engine.scripted import Scripted
 from s1x.engine.transformers import Transformers
@@ -239,6 +243,32 @@ def test_flips_are_in_the_rows(model: Model, tmp_path: Path) -> None:
     assert row["interim_answers"] == ["4", "5"]
     assert row["interim_verdicts"] == ["wrong", "correct"]
     assert row["interim_token_counts"] == [3, 6]
+
+
+def test_a_policy_that_never_acts_is_named(model: Model, tmp_path: Path) -> None:
+    engine = Scripted(script={"think\n": "0 so 4 <|im_start|>", "answer\n": "Answer: 4"})
+    settings: dict[str, Any] = {"engine": engine, "curve": None}
+
+    def warnings(policy: Policy, **changes: Any) -> str:
+        about, _ = run(model, tmp_path, policy=policy, **{**settings, **changes})
+        return "; ".join(about["warnings"])
+
+    window = warnings(WaitWindow(low_thinking_tokens=512, **SMALL))
+    assert "budget=wait_window never acted" in window
+    assert "3 thinking tokens (median; the longest 3)" in window
+    assert "early_exit never acted" in warnings(EarlyExit(check_every_tokens=100, **SMALL))
+    assert warnings(BudgetForcing(**SMALL)) == ""
+    assert warnings(BudgetForcing(max_thinking_tokens=2, **SMALL)) == ""
+    assert warnings(WaitWindow(low_thinking_tokens=1, **SMALL)) == ""
+    assert warnings(ClassConditional(**SMALL), curve={}) == ""
+
+
+def test_a_format_that_the_model_was_not_trained_in_is_named(model: Model, tmp_path: Path) -> None:
+    policy = TokenConditional(max_thinking_tokens=8, **SMALL)
+    about, _ = run(model, tmp_path, policy=policy)
+    assert "train.format=token_conditional" in "; ".join(about["warnings"])
+    about, _ = run(model, tmp_path, policy=policy, trained_format="token_conditional")
+    assert "train.format" not in "; ".join(about["warnings"])
 
 
 def test_a_policy_of_ones_own(model: Model, tmp_path: Path) -> None:

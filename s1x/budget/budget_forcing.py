@@ -19,7 +19,9 @@ class BudgetForcing(Policy):
     Maximum: at the limit the end of thinking and "Final Answer:" are forced. Wait: the model's end
     is dropped, the wait string is put in and it thinks on. Minimum: the same until so many tokens
     are thought. Departures from s1's code: a Wait does not renew the limit; forced tokens count;
-    a wait string that no longer fits under the limit is not put in, and the end stands as natural.
+    a wait string that no longer fits under the limit is not put in, and the end stands as natural;
+    after a Wait the model may end at once (s1 asks vLLM for one token at least, `min_tokens=1`);
+    the newline before a forced end belongs to the delimiter: it is outside the limit, not counted.
     """
 
     dials = ("max_thinking_tokens", "num_waits")

@@ -5,8 +5,10 @@ training N is the trace's length rounded up to a power of two. Step-conditional:
 steps."; a trace is cut at newlines into steps of at most `STEP_TOKENS` tokens and each step opens
 with a line that says how many steps are left, itself included, counted down to 1. Departure from
 s1: the header is a plain line of its own, not a turn opened with the delimiter, so that the
-delimiter keeps its one meaning, the end of thinking, whatever model it is. Class-conditional: one
-of two instructions, for a model that was not trained on them.
+delimiter keeps its one meaning, the end of thinking, whatever model it is. Another: the
+instruction stands one line break after the question, in training and evaluation alike (s1's
+evaluation puts two). Class-conditional: one of two instructions, for a model that was not trained
+on them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ class RejectionSampling(Policy):
     """Keeps the first sample whose thinking ends by itself within the limit.
 
     s1 has no cap on tries (655 of them at 3,500 tokens on AIME24); here the last one allowed is cut
-    as budget forcing cuts. Every limit, and majority voting too, reads the same samples.
+    as budget forcing cuts. Every limit, and majority voting too, reads the same samples: with
+    `sampling.samples_per_problem=k`, the i-th answer tries the samples i, i + k, i + 2k, ...
     """
 
     dials = ("max_thinking_tokens",)

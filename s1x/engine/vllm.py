@@ -1,23 +1,31 @@
 """The vLLM engine: asynchronous requests with prefix caching, segments as streaming sessions.
 
-A sequence that may go on (thinking) runs as a streaming-input session: when a piece of it ends,
-vLLM drops the last sampled token, keeps the keys and values, and takes the next piece with new
-sampling parameters, which is just what "drop the delimiter, put in Wait" needs. A session that is
-not taken up at once is closed, since it holds one of vLLM's slots. Forks and answers are plain
-requests, which find their prefix in vLLM's cache.
+A sequence that may go on (thinking) runs as a streaming-input session where there is memory for one
+(`s1x.engine.vllm_sessions`), which is just what "drop the delimiter, put in Wait" needs. All else
+is plain requests, which find their prefix in vLLM's cache. Where vLLM writes nothing for a long
+time, sessions are given up; where that does not help, the run ends and says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+import socket
+import sys
+import time
+import zlib
+from array import array
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request
+from s1x.console import say
+from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, ends_with_stop
+from s1x.engine.vllm_sessions import Session, Sessions
 from s1x.errors import UserError
 from s1x.model.load import refuse_other_weights
 from s1x.option import option, setting
@@ -25,13 +33,13 @@ from s1x.option import option, setting
 if TYPE_CHECKING:
     from s1x.model.model import Model
 
-#: how long an ended session waits for its next piece
-_IDLE_SECONDS = 0.02
-#: what vLLM's logit bias can take off a logit
-_BANNED = -100.0
+#: what vLLM's logit bias can take off a logit, and the ids that it takes at most on a GPU
+_BANNED, _MAX_BIASED = -100.0, 1024
 #: tokens that come in one piece where nobody can need them singly: each piece wakes this process,
 #: which may share a core with vLLM's scheduler
 _PIECE_TOKENS = 16
+#: seconds that vLLM's processes get to clean up after themselves
+_CLOSING_SECONDS = 60.0
 
 
 @option("engine", "vllm")
@@ -43,18 +51,35 @@ class Vllm(Engine):
     `batch_invariant` makes them independent of it (CUDA only, slower).
     """
 
-    max_num_seqs: int = setting(256, "sequences in flight at most", at_least=1)
+    max_num_seqs: int = setting(
+        256, "sequences in flight at most, per copy of the model", at_least=1, affects_result=False
+    )
     tensor_parallel_size: int = setting(1, "GPUs that share each layer", at_least=1)
     data_parallel_size: int = setting(1, "copies of the model", at_least=1)
-    gpu_memory_utilization: float = setting(0.9, "share of GPU memory used", above=0, at_most=1)
-    cpu_cache_gib: int = setting(1, "memory for keys and values, CPU build", at_least=1)
+    gpu_memory_utilization: float = setting(
+        0.9, "share of GPU memory used", above=0, at_most=1, affects_result=False
+    )
+    cpu_cache_gib: int = setting(
+        1, "memory for keys and values, CPU build", at_least=1, affects_result=False
+    )
     dtype: str | None = setting(
         None, "of weights; null: the model's own", choices=["bfloat16", "float32"]
     )
     block_tokens: int | None = setting(
         None, "tokens of a block of the prefix cache; null: vLLM's own, 32 on the CPU", at_least=1
     )
-    sessions: bool = setting(True, "run segments of one trace as streaming sessions")
+    sessions: bool = setting(
+        True, "run segments of one trace as streaming sessions, where memory allows"
+    )
+    stall_seconds: float = setting(
+        120.0,
+        "without a token, after which sessions are given up, and then the run",
+        above=0,
+        affects_result=False,
+    )
+    log_folder: str | None = setting(
+        None, "where vLLM's own messages go; null: to the console", affects_result=False
+    )
     enforce_eager: bool = setting(False, "no compilation: starts faster, runs slower")
     batch_invariant: bool = setting(False, "same tokens whatever is batched (CUDA only)")
     extra_arguments: dict[str, Any] = setting(
@@ -81,13 +106,15 @@ class Vllm(Engine):
         from vllm.platforms import current_platform
 
         on_cpu = current_platform.is_cpu()
+        log = self._log()
         try:
-            arguments = AsyncEngineArgs(**self._arguments(model, on_cpu))
-            engine = AsyncLLM.from_engine_args(arguments)
+            with _output_to(log):
+                arguments = AsyncEngineArgs(**self._arguments(model, on_cpu))
+                engine = AsyncLLM.from_engine_args(arguments)
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(
                 f"vLLM cannot start {model.path} ({_reason(error)}); "
-                "see its messages above, or use engine=transformers"
+                f"see its messages {_where(log)}, or use engine=transformers"
             ) from error
         devices = self.tensor_parallel_size * self.data_parallel_size
         identity = {
@@ -97,7 +124,20 @@ class Vllm(Engine):
             "num_devices": devices,
             "tensor_parallel_size": self.tensor_parallel_size,
         }
-        return VllmEngine(engine, _useless_ids(model), self, identity)
+        return VllmEngine(engine, _useless_ids(model), self, identity, log)
+
+    def _log(self) -> Path | None:
+        if self.log_folder is None:
+            return None
+        folder = Path(self.log_folder).expanduser()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"engine.log_folder {folder} cannot be written ({error.strerror}); "
+                "choose another folder, or null for the console"
+            ) from error
+        return folder / f"vllm-{socket.gethostname()}-{os.getpid()}.log"
 
     def _set_environment(self) -> None:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -128,17 +168,6 @@ class Vllm(Engine):
         }
 
 
-@dataclass(eq=False)
-class _Session:
-    """A streaming-input request between or during its pieces."""
-
-    inputs: asyncio.Queue[Any]
-    outputs: AsyncGenerator[Any, None]
-    #: tokens whose keys and values vLLM holds
-    held: list[int]
-    closer: asyncio.TimerHandle | None = None
-
-
 class VllmEngine(LiveEngine):
     """See the module.
 
@@ -147,159 +176,199 @@ class VllmEngine(LiveEngine):
         useless_ids: ids of the output layer that no token stands behind.
         settings: of the option.
         identity: see `LiveEngine`.
+        log: file of vLLM's messages; None: the console.
     """
 
     keeps_samples = False
 
     def __init__(
-        self, engine: Any, useless_ids: Sequence[int], settings: Vllm, identity: dict[str, Any]
+        self,
+        engine: Any,
+        useless_ids: Sequence[int],
+        settings: Vllm,
+        identity: dict[str, Any],
+        log: Path | None = None,
     ) -> None:
         super().__init__()
-        self.engine, self.settings, self.identity = engine, settings, identity
-        self.max_sequences = settings.max_num_seqs
-        self._bias = dict.fromkeys(useless_ids, _BANNED)
-        self._idle: dict[tuple[int, ...], _Session] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self.engine, self.settings, self.identity, self.log = engine, settings, identity, log
+        self.max_sequences = settings.max_num_seqs * settings.data_parallel_size
+        self._useless = frozenset(useless_ids)
+        self._max_biased = _MAX_BIASED if identity.get("device") == "cuda" else None
+        cache = engine.vllm_config.cache_config
+        blocks = (cache.num_gpu_blocks or 0) // settings.data_parallel_size - 1
+        self.sessions = Sessions(self._start_session, blocks, cache.block_size)
+        self._sessions_on = settings.sessions
+        self._plain_names: set[str] = set()
         self._names = itertools.count()
+        self._watch: asyncio.Task[None] | None = None
+        self._wrote_at = 0.0
+        self._stalled = False
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
         """See `LiveEngine.generate`."""
         self.usage.calls += 1
         self.usage.prompt_tokens += len(request.prefix_ids)
+        self._look_after()
+        try:
+            await self._generate(request, on_tokens)
+        except UserError:
+            raise
+        except Exception as error:
+            if not type(error).__module__.startswith("vllm."):
+                raise
+            raise UserError(
+                f"vLLM has stopped working ({_reason(error)}), as when memory runs out; see its "
+                f"messages {_where(self.log)}. What was written is kept: the same command goes on"
+            ) from error
+
+    async def _generate(self, request: Request, on_tokens: OnTokens) -> None:
+        work = _Work(request, on_tokens)
         if request.ban_first:
-            request, wanted = await self._first(request, on_tokens)
-            if not wanted:
-                return
-        session = None
-        if self.settings.sessions and request.sampling.greedy:
-            session = self._take(request.prefix_ids)
-            if session is None and request.may_go_on:
-                session = self._open()
-        if session is not None:
-            await self._in_session(session, request, on_tokens)
-        else:
-            await self._plain(request, on_tokens, self._bias)
+            await self._plain(work, num_tokens=1)
+        if not work.done:
+            session = self._session_for(work.rest())
+            if session is not None:
+                await self._in_session(session, work)
+        if not work.done:
+            await self._plain(work)
 
-    async def _first(self, request: Request, on_tokens: OnTokens) -> tuple[Request, bool]:
-        """The first token alone, under its own ban; the rest of the request, if one is wanted."""
-        got: list[int] = []
-        wanted = True
-
-        def keep(ids: Sequence[int]) -> bool:
-            nonlocal wanted
-            got.extend(ids)
-            wanted = on_tokens(ids)
-            return wanted
-
-        bias = {**self._bias, **dict.fromkeys(request.ban_first, _BANNED)}
-        await self._plain(replace(request, max_tokens=1), keep, bias)
-        ended = tuple(got) in request.stop or request.max_tokens == 1
-        rest = replace(
-            request,
-            prefix_ids=(*request.prefix_ids, *got),
-            max_tokens=max(1, request.max_tokens - 1),
-            ban_first=(),
-        )
-        return rest, wanted and not ended
-
-    async def _plain(self, request: Request, on_tokens: OnTokens, bias: dict[int, float]) -> None:
+    async def _plain(self, work: _Work, num_tokens: int | None = None) -> None:
+        request, name = work.rest(), self._name()
+        request = replace(request, max_tokens=num_tokens or request.max_tokens)
+        rank = self._rank(request)
         outputs = self.engine.generate(
-            _tokens(request.prefix_ids), self._parameters(request, bias), self._name()
+            _tokens(request.prefix_ids), self._parameters(request), name, **self._placed(rank)
         )
+        self._plain_names.add(name)
         try:
             async for output in outputs:
-                if not self._hand_on(output, on_tokens):
+                self._take(work, output)
+                if work.done:
                     break
+                if output.outputs[0].finish_reason == "abort" and self._stalled:
+                    raise UserError(self._stall_message())
         finally:
+            self._plain_names.discard(name)
             await outputs.aclose()
 
     # -- sessions ---------------------------------------------------------------------------------
 
-    async def _in_session(self, session: _Session, request: Request, on_tokens: OnTokens) -> None:
+    def _session_for(self, request: Request) -> Session | None:
+        """A session that may take the request, if it is one for a session."""
+        if not self._sessions_on or not request.sampling.greedy:
+            return None
+        num_tokens = len(request.prefix_ids) + request.max_tokens
+        session = self.sessions.take(request.prefix_ids, num_tokens)
+        if session is None and request.may_go_on:
+            session = self.sessions.open(self._name(), self._rank(request), num_tokens)
+        return session
+
+    async def _in_session(self, session: Session, work: _Work) -> None:
         from vllm.engine.protocol import StreamingInput
 
+        request = work.rest()
         new = request.prefix_ids[len(session.held) :]
-        parameters = self._parameters(request, self._bias)
-        session.inputs.put_nowait(StreamingInput(_tokens(new), parameters))
+        session.inputs.put_nowait(StreamingInput(_tokens(new), self._parameters(request)))
         session.held += new
-        ended = False
+        reason = None
         try:
             async for output in session.outputs:
-                ids = output.outputs[0].token_ids
-                session.held += ids
-                wanted = self._hand_on(output, on_tokens)
-                ended = output.outputs[0].finish_reason is not None
-                if ended or not wanted:
+                session.held += output.outputs[0].token_ids
+                self._take(work, output)
+                reason = output.outputs[0].finish_reason
+                if reason is not None or work.done:
                     break
         finally:
-            if ended:
+            if reason in (None, "abort"):
+                await self.sessions.drop(session)
+            else:
                 session.held.pop()  # vLLM drops the last sampled token of a piece
                 if request.may_go_on:
-                    self._keep(session)
+                    self.sessions.rest(session)
                 else:
-                    self._close_later(session)
-            else:
-                await session.outputs.aclose()
+                    self.sessions.end(session)
 
-    def _open(self) -> _Session:
-        """A new session; vLLM hears of it with its first piece."""
+    def _start_session(
+        self, pieces: AsyncGenerator[Any, None], name: str, rank: int
+    ) -> AsyncGenerator[Any, None]:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
-
-        inputs: asyncio.Queue[Any] = asyncio.Queue()
-
-        async def pieces() -> AsyncGenerator[Any, None]:
-            while (piece := await inputs.get()) is not None:
-                yield piece
 
         parameters = SamplingParams(
             max_tokens=1, detokenize=False, output_kind=RequestOutputKind.DELTA
         )
-        outputs = self.engine.generate(pieces(), parameters, self._name())
-        return _Session(inputs, outputs, [])
+        started: AsyncGenerator[Any, None] = self.engine.generate(
+            pieces, parameters, name, **self._placed(rank)
+        )
+        return started
 
-    def _take(self, prefix_ids: tuple[int, ...]) -> _Session | None:
-        """An idle session that this prefix continues."""
-        for held in self._idle:
-            if len(held) < len(prefix_ids) and prefix_ids[: len(held)] == held:
-                session = self._idle.pop(held)
-                assert session.closer is not None
-                session.closer.cancel()
-                return session
-        return None
+    # -- when nothing comes -----------------------------------------------------------------------
 
-    def _keep(self, session: _Session) -> None:
-        key = tuple(session.held)
-        if key in self._idle:
-            self._close_later(session)
-            return
-        self._idle[key] = session
-        loop = asyncio.get_running_loop()
-        session.closer = loop.call_later(_IDLE_SECONDS, self._give_up, key)
+    def _look_after(self) -> None:
+        """Starts the watchdog, if it does not run."""
+        if self._watch is None or self._watch.done():
+            self._wrote_at = time.monotonic()
+            self._watch = asyncio.get_running_loop().create_task(self._watchdog())
 
-    def _give_up(self, key: tuple[int, ...]) -> None:
-        session = self._idle.pop(key, None)
-        if session is not None:
-            self._close_later(session)
+    async def _watchdog(self) -> None:
+        """Gives sessions up, and then the run, when no token comes while requests are open."""
+        limit = self.settings.stall_seconds
+        await asyncio.sleep(0)
+        while self._plain_names or self.sessions.running:
+            await asyncio.sleep(min(limit / 4, 1.0))
+            if time.monotonic() - self._wrote_at < limit:
+                continue
+            self._wrote_at = time.monotonic()
+            if self._sessions_on:
+                self._sessions_on = False
+                say(
+                    f"vLLM has written no token for {limit:g} seconds while "
+                    f"{len(self.sessions.running)} sessions are open; going on without sessions "
+                    "(engine.sessions=false does so from the start)"
+                )
+                self.sessions.close_idle()
+                await self.engine.abort(list(self.sessions.running))
+            else:
+                self._stalled = True
+                await self.engine.abort(list(self._plain_names))
 
-    def _close_later(self, session: _Session) -> None:
-        async def end() -> None:
-            session.inputs.put_nowait(None)
-            async for _ in session.outputs:
-                pass
-
-        task = asyncio.get_running_loop().create_task(end())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def _stall_message(self) -> str:
+        return (
+            f"vLLM has written no token for {self.settings.stall_seconds:g} seconds "
+            f"(engine.stall_seconds), in plain requests too; see its messages {_where(self.log)}. "
+            "What was written is kept: the same command goes on"
+        )
 
     # -- small things -----------------------------------------------------------------------------
 
-    def _hand_on(self, output: Any, on_tokens: OnTokens) -> bool:
+    def _take(self, work: _Work, output: Any) -> None:
         ids = output.outputs[0].token_ids
+        if not ids:
+            return
+        self._wrote_at = time.monotonic()
         self.usage.generated_tokens += len(ids)
-        return not ids or on_tokens(ids)
+        if not self._useless.isdisjoint(ids):
+            raise UserError(
+                f"the model wrote an id that no token stands behind; it has {len(self._useless)} "
+                f"of them, and vLLM can bar {_MAX_BIASED} at most: use engine=transformers"
+            )
+        work.take(ids)
 
-    def _parameters(self, request: Request, bias: dict[int, float]) -> Any:
+    def _rank(self, request: Request) -> int:
+        """The copy of the model that has the prefix, if one has: by the prefix's beginning."""
+        copies = self.settings.data_parallel_size
+        return zlib.crc32(array("i", request.prefix_ids[:256])) % copies if copies > 1 else 0
+
+    def _placed(self, rank: int) -> dict[str, int]:
+        return {"data_parallel_rank": rank} if self.settings.data_parallel_size > 1 else {}
+
+    def _bias(self, banned: Sequence[int]) -> dict[int, float] | None:
+        ids = self._useless.union(banned)
+        if self._max_biased is not None and len(ids) > self._max_biased:
+            ids = frozenset(banned)
+        return dict.fromkeys(ids, _BANNED) or None
+
+    def _parameters(self, request: Request) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -313,7 +382,7 @@ class VllmEngine(LiveEngine):
             stop_token_ids=[stop[0] for stop in request.stop if len(stop) == 1],
             ignore_eos=True,
             detokenize=False,
-            logit_bias=bias or None,
+            logit_bias=self._bias(request.ban_first),
             output_kind=RequestOutputKind.DELTA,
             stream_interval=1 if singly else _PIECE_TOKENS,
             skip_clone=True,
@@ -323,10 +392,62 @@ class VllmEngine(LiveEngine):
         return f"s1x-{next(self._names)}"
 
     def close(self) -> None:
-        """Ends vLLM's processes."""
-        self.engine.shutdown()
+        """Ends vLLM's processes, and gives them the time to free their shared memory."""
+        self.engine.shutdown(timeout=_CLOSING_SECONDS)
         # its destructor would do so again, when the interpreter has taken its modules away
-        self.engine.shutdown = lambda: None
+        self.engine.shutdown = lambda timeout=None: None
+
+
+class _Work:
+    """A request and what has been written of it."""
+
+    def __init__(self, request: Request, on_tokens: OnTokens) -> None:
+        self.request, self.on_tokens = request, on_tokens
+        self.written: list[int] = []
+        self.done = False
+
+    def take(self, ids: Sequence[int]) -> None:
+        """Hands tokens on."""
+        self.written += ids
+        wanted = self.on_tokens(ids)
+        full = len(self.written) >= self.request.max_tokens
+        self.done = not wanted or full or ends_with_stop(self.written, self.request.stop)
+
+    def rest(self) -> Request:
+        """The request for what is not written yet."""
+        if not self.written:
+            return self.request
+        return replace(
+            self.request,
+            prefix_ids=(*self.request.prefix_ids, *self.written),
+            max_tokens=self.request.max_tokens - len(self.written),
+            ban_first=(),
+        )
+
+
+@contextlib.contextmanager
+def _output_to(log: Path | None) -> Iterator[None]:
+    """Sends what this process and those that it starts write on the console to a file."""
+    if log is None:
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        for number, _ in kept:
+            os.dup2(file, number)
+        yield
+    finally:
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(file)
+
+
+def _where(log: Path | None) -> str:
+    return f"in {log}" if log is not None else "above"
 
 
 def _tokens(ids: Sequence[int]) -> Any:
@@ -347,7 +468,9 @@ def _useless_ids(model: Model) -> list[int]:
 
 
 def _reason(error: BaseException) -> str:
-    """Why vLLM did not start, in a line."""
+    """Why vLLM did not start or go on, in a line."""
+    if type(error).__name__ == "EngineDeadError":
+        return "its process has ended"
     text = str(error).strip()
     killed = re.search(r"Failed core proc\(s\):.*: -(\d+)", text)
     if killed:

@@ -14,7 +14,7 @@ from s1x.benchmark.problem import Problem
 from s1x.budget import Policy, points
 from s1x.budget.chat import Chat, ChatFormat
 from s1x.budget.direct_answer import DirectAnswer
-from s1x.console import progress
+from s1x.console import progress, say_once
 from s1x.engine.engine import Engine, LiveEngine, Sampling
 from s1x.engine.live import live_engine, run_in_loop
 from s1x.engine.streams import StreamCounts, Streams
@@ -23,7 +23,7 @@ from s1x.evaluate.schedule import answer_all
 from s1x.evaluate.table import Grading, Heading, make_rows, write_rows
 from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
 from s1x.model.model import Model
-from s1x.rows import TRUNCATED, UNGRADED
+from s1x.rows import CUT, TRUNCATED, UNGRADED
 from s1x.traces.store import TraceStore
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def run(
     folder: Path,
     benchmark: Any = None,
     grader: Grading | None = None,
+    trained_format: str = "plain",
 ) -> dict[str, Any]:
     """Evaluates and writes `rows.parquet`, `evaluation.json` and `costs.json` into `folder`.
 
@@ -65,6 +66,7 @@ def run(
         folder: where the files go.
         benchmark: names its grader (`grader`, `grader_settings`) and describes itself.
         grader: used in place of the benchmark's.
+        trained_format: the `train.format` that the model was trained in.
 
     Returns:
         The content of `evaluation.json`.
@@ -76,7 +78,7 @@ def run(
     if prompt_format == DIRECT_FORMAT:
         policy, curve = DirectAnswer(max_answer_tokens=policy.max_answer_tokens), None
     chosen = points(policy, curve)
-    _check_samples(chosen, sampling)
+    _check_sampling(chosen, sampling)
     own_grader = grader is None
     grader = grader or make_grader_of(benchmark)
     prompts = Prompts(model, prompt_format)
@@ -117,7 +119,13 @@ def run(
     about = _about(heading, chosen, problems, sampling, live, seed, benchmark)
     about |= _counted(streams.counts, wall_seconds)
     about |= {"model_fingerprint": model.fingerprint(), "model_notes": list(model.notes)}
-    about["warnings"] = _warnings(rows) + store.notes()
+    about["warnings"] = [
+        *_warnings(rows),
+        *policy_warnings(chosen, option_name(policy), rows, trained_format),
+        *store.notes(),
+    ]
+    for warning in about["warnings"]:
+        say_once(f"{title}: {warning}")
     about["share_answers_cut"] = _share_cut(rows)
     _write(folder / "evaluation.json", about)
     judged = getattr(grader, "spent", None)
@@ -202,7 +210,7 @@ def _store_text(model: Model, live: LiveEngine) -> dict[str, Any]:
     }
 
 
-def _check_samples(chosen: Sequence[Policy], sampling: Any) -> None:
+def _check_sampling(chosen: Sequence[Policy], sampling: Any) -> None:
     greedy = any(point.temperature(sampling.temperature) <= 0 for point in chosen)
     if greedy and sampling.samples_per_problem > 1:
         raise SettingError(
@@ -292,6 +300,33 @@ def _warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if ungraded:
         found.append(f"{len(ungraded)} of {len(rows)} answers are ungraded: {ungraded[0]}")
     return found
+
+
+def policy_warnings(
+    chosen: Sequence[Policy], name: str, rows: Sequence[Mapping[str, Any]], trained_format: str
+) -> list[str]:
+    """What is odd about a policy on these traces: it never did anything, or was not understood."""
+    tells = any(point.user_turn("?") != "?" for point in chosen)
+    if tells and chosen[0].train_format not in ("plain", trained_format):
+        return [
+            f"budget={name} tells its limits in a format that the model was not trained in; set "
+            f"train.format={chosen[0].train_format} (+sweep=budget_policy does)"
+        ]
+    if tells or not rows or all(point.label() in ("natural", "direct") for point in chosen):
+        return []
+    if any(_acted(row) for row in rows):
+        return []
+    lengths = sorted(row["thinking_tokens"] for row in rows)
+    return [
+        f"budget={name} never acted: in none of the traces was a token forced, thinking ended or a "
+        f"sample drawn again; they have {lengths[len(lengths) // 2]} thinking tokens (median; the "
+        f"longest {lengths[-1]}), to which its settings must fit"
+    ]
+
+
+def _acted(row: Mapping[str, Any]) -> bool:
+    forced = any(row["forced_mask"][: row["thinking_tokens"]])
+    return forced or row["end_reason"] == CUT or row["num_waits"] > 0 or row["num_tries"] > 1
 
 
 def _costs(

@@ -303,6 +303,7 @@ def test_later_dials_turn_at_the_last_value_of_the_earlier() -> None:
 def test_a_dial_set_by_hand_is_one_point() -> None:
     assert points(BudgetForcing(num_waits=3), CURVE) == [BudgetForcing(num_waits=3)]
     assert points(BudgetForcing(), None) == [BudgetForcing()]
+    assert points(EarlyExit(), None) == [EarlyExit()]
     assert [p.label() for p in points(Unlimited(), CURVE)] == ["natural"]
 
 
@@ -317,6 +318,11 @@ def test_wrong_settings_name_key_and_remedy() -> None:
         BudgetForcing(max_thinking_tokens=5, min_thinking_tokens=6)
     with pytest.raises(UserError, match=r"curve\.num_waits must be 0 or more"):
         points(BudgetForcing(), {"num_waits": [-1]})
+    with pytest.raises(
+        UserError,
+        match=r"budget\.min_thinking_tokens must be 8 .*got 50; .*curve\.max_thinking_tokens=8",
+    ):
+        points(BudgetForcing(min_thinking_tokens=50), {"max_thinking_tokens": [8, 512]})
     with pytest.raises(UserError, match=r"curve\.num_waits has no values"):
         points(BudgetForcing(), {"num_waits": []})
 

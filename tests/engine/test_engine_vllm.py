@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
+import random
+import signal
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +18,9 @@ from test_engine_transformers import ask, prompts
 from s1x.engine.engine import LiveEngine, Request, Sampling
 from s1x.engine.live import close_engine, run_in_loop
 from s1x.engine.transformers import Transformers
-from s1x.engine.vllm import Vllm, _reason
+from s1x.engine.vllm import Vllm, VllmEngine, _reason
+from s1x.engine.vllm_sessions import Sessions
+from s1x.errors import UserError
 from s1x.model.model import Model
 
 pytestmark = pytest.mark.vllm
@@ -143,3 +148,121 @@ def test_a_whole_curve_of_the_embedded_model_is_equal(tmp_path: Path) -> None:
         traces.append(pq.read_table(folder / "rows.parquet")["token_ids"].to_pylist())
     assert len(traces[0]) == 24 * 4
     assert traces[0] == traces[1]
+
+
+# -- little memory ---------------------------------------------------------------------------------
+
+
+async def pieces_of(
+    engine: LiveEngine, prefix: tuple[int, ...], num_pieces: int
+) -> tuple[int, ...]:
+    """Segments of one trace, each of which ends just where its blocks do."""
+    ids: tuple[int, ...] = ()
+    for _ in range(num_pieces):
+        ids += (*(await ask(engine, Request((*prefix, *ids), 40)))[:-1], 9, 10, 11)
+    return ids
+
+
+def pieces_of_all(engine: LiveEngine, prefixes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    async def all_() -> list[tuple[int, ...]]:
+        work = asyncio.gather(*(pieces_of(engine, prefix, 5) for prefix in prefixes))
+        return list(await asyncio.wait_for(work, 240))
+
+    return run_in_loop(all_())
+
+
+@pytest.fixture
+def short_of_memory(tiny_model: Model, tmp_path: Path) -> Iterator[VllmEngine]:
+    """Sixteen sequences over memory for four: all would hold two blocks and want a third."""
+    settings = Vllm(
+        max_num_seqs=16,
+        enforce_eager=True,
+        stall_seconds=8.0,
+        log_folder=str(tmp_path / "logs"),
+        extra_arguments={"num_gpu_blocks_override": 33},
+    )
+    live = settings.start(tiny_model)
+    assert isinstance(live, VllmEngine)
+    yield live
+    live.close()
+
+
+def same_lengths(count: int) -> list[tuple[int, ...]]:
+    rng = random.Random(21)
+    return [tuple(rng.randrange(5, 200) for _ in range(24)) for _ in range(count)]
+
+
+def test_more_sequences_than_memory_holds_all_end(
+    short_of_memory: VllmEngine, tiny_model: Model, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prefixes = same_lengths(16)
+    ours = pieces_of_all(short_of_memory, prefixes)
+    assert ours == pieces_of_all(Transformers(batch_size=16).start(tiny_model), prefixes)
+    assert "without sessions" not in capfd.readouterr().err  # and nobody had to be woken
+
+    # vLLM itself stops for ever with as many sessions as there are sequences: a watchdog sees it
+    short_of_memory.sessions.blocks = 10_000
+    assert pieces_of_all(short_of_memory, prefixes) == ours
+    said = capfd.readouterr().err
+    assert "no token for 8 seconds" in said
+    assert "engine.sessions=false" in said
+
+
+def test_a_process_that_dies_is_a_sentence_with_the_log(short_of_memory: VllmEngine) -> None:
+    (process,) = short_of_memory.engine.engine_core.resources.engine_manager.processes
+
+    async def killed() -> None:
+        work = asyncio.ensure_future(ask(short_of_memory, Request(same_lengths(1)[0], 200)))
+        await asyncio.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        await asyncio.wait_for(work, 60)
+
+    with pytest.raises(UserError, match=r"vLLM has stopped working .*logs/vllm-.*\.log") as caught:
+        run_in_loop(killed())
+    assert "\n" not in str(caught.value)
+    assert short_of_memory.log is not None
+    assert short_of_memory.log.is_file()
+
+
+def test_sessions_are_as_many_as_their_memory_holds() -> None:
+    started: list[str] = []
+
+    async def outputs() -> AsyncGenerator[Any, None]:
+        return
+        yield
+
+    def start(pieces: Any, name: str, rank: int) -> AsyncGenerator[Any, None]:
+        started.append(name)
+        return outputs()
+
+    async def open_all() -> None:
+        sessions = Sessions(start, blocks=10, block_tokens=32)
+        assert sessions.open("a", 0, 100)  # 4 blocks and one that is begun
+        second = sessions.open("b", 0, 128)
+        assert second
+        assert sessions.open("c", 0, 32) is None
+        assert sessions.open("d", 1, 320 - 32)  # another copy of the model has memory of its own
+        second.held = [1, 2]
+        sessions.rest(second)
+        assert sessions.take((1, 2, 3), 320) is None  # no room to grow that far: it is closed
+        await asyncio.sleep(0.01)
+        assert sessions.open("e", 0, 128)
+
+    asyncio.run(open_all())
+    assert started == ["a", "b", "d", "e"]
+
+
+def test_a_gpu_gets_no_more_biased_ids_than_it_takes() -> None:
+    core = SimpleNamespace(cache_config=SimpleNamespace(num_gpu_blocks=100, block_size=16))
+    vllm = SimpleNamespace(vllm_config=core)
+    settings = Vllm(max_num_seqs=8, data_parallel_size=4)
+    for device, count, banned in (
+        ("cuda", 1024, 1024),
+        ("cuda", 1025, 0),
+        ("cpu", 1025, 1025),
+    ):
+        engine = VllmEngine(vllm, range(count), settings, {"device": device})
+        assert len(engine._bias(()) or ()) == banned
+    engine = VllmEngine(vllm, range(1024), settings, {"device": "cuda"})
+    assert engine._bias((5000,)) == {5000: -100.0}
+    assert engine.max_sequences == 32  # vLLM counts them per copy of the model
