@@ -307,6 +307,27 @@ def test_a_dial_set_by_hand_is_one_point() -> None:
     assert [p.label() for p in points(Unlimited(), CURVE)] == ["natural"]
 
 
+@pytest.mark.parametrize("scale", ["laptop", "h100x16"])
+@pytest.mark.parametrize("name", ["wait_window", "early_exit"])
+def test_lengths_follow_the_scale(name: str, scale: str) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from s1x.config import CONF, load, register
+
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = load(compose("config", overrides=[f"budget={name}", f"scale={scale}"]))
+    chosen = points(config.budget, config.curve)
+    assert len(chosen) > 3
+    laptop = scale == "laptop"
+    if isinstance(config.budget, WaitWindow):
+        assert (config.budget.low_thinking_tokens, config.budget.high_thinking_tokens) == (
+            (16, 64) if laptop else (512, 8192)
+        )
+    else:
+        assert config.budget.check_every_tokens == (8 if laptop else 256)
+
+
 def test_class_conditional_has_a_curve_of_its_own() -> None:
     assert [p.label() for p in points(ClassConditional(), CURVE)] == ["short", "none", "long"]
 
