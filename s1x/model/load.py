@@ -230,33 +230,27 @@ def stored_tensors(
 
     named = causal_lm.named_parameters(remove_duplicate=False)
     wanted = {plain_name(name): p for name, p in named if ".lora_" not in name}
-    files = checkpoint_files(source)
-    stored: dict[str, tuple[str, tuple[int, ...]]] = {}
-    with readable(source.path):
-        for file in files:
-            with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
-                    stored[name] = (file, tuple(tensors.get_slice(name).get_shape()))
+    stored: dict[str, Any] = {}
+    found: dict[str, tuple[int, ...]] = {}
+    for path in checkpoint_files(source):
+        with readable(source.path):
+            file: Any = safe_open(path, framework="pt").__enter__()  # open while it is referred to
+            stored |= dict.fromkeys(file.keys(), file)
+            found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     first: dict[int, str] = {}
     for name, parameter in wanted.items():
         if name in stored:
             first.setdefault(id(parameter), name)
     ignored = [r"rotary_emb\.inv_freq", *(causal_lm._keys_to_ignore_on_load_unexpected or ())]
+    misfits = {n: (found[n], tuple(shapes[n])) for n in first.values()}
     _refuse_misfits(
         source,
         [name for name, parameter in wanted.items() if id(parameter) not in first],
         [n for n in stored if n not in wanted and not any(re.search(p, n) for p in ignored)],
-        [
-            (name, stored[name][1], tuple(shapes[name]))
-            for name in first.values()
-            if stored[name][1] != tuple(shapes[name])
-        ],
+        [(name, *both) for name, both in misfits.items() if both[0] != both[1]],
     )
-    for file in files:
-        with readable(source.path), safe_open(file, framework="pt") as tensors:
-            for name in first.values():
-                if stored[name][0] == file:
-                    yield name, wanted[name], tensors
+    for name in first.values():
+        yield name, wanted[name], stored[name]
 
 
 def plain_name(name: str) -> str:

@@ -1,15 +1,15 @@
-"""A training job as a file: what the ranks read, and where they leave results and errors."""
+"""A training job as a file: what the ranks read, and where they leave results."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from s1x.artifact import read_json, write_json
+from s1x.classes import load_class
 from s1x.model.model import Model
 from s1x.train.settings import Lora, TrainSettings
 
@@ -36,50 +36,22 @@ class Job:
 
     def write(self) -> Path:
         """Writes `job.json` into the folder."""
-        values = {
-            "settings": _written(self.settings),
-            "model": _written(self.model),
-            "chosen": str(self.chosen),
-            "seed": self.seed,
-            "ranks_per_node": self.ranks_per_node,
-        }
-        path = self.folder / JOB
-        write_json(path, values)
-        return path
+        kind = type(self.settings)
+        values = dataclasses.asdict(self)
+        values |= {"chosen": str(self.chosen), "folder": None}
+        values["class"] = f"{kind.__module__}.{kind.__qualname__}"
+        write_json(self.folder / JOB, values)
+        return self.folder / JOB
 
     @classmethod
     def read(cls, path: Path) -> Job:
         """The job of a `job.json`."""
         values = read_json(path)
-        settings = _read(values["settings"])
-        assert isinstance(settings, TrainSettings)
-        return cls(
-            settings=settings,
-            model=_read(values["model"]),
-            chosen=Path(values["chosen"]),
-            seed=values["seed"],
-            folder=path.parent,
-            ranks_per_node=values["ranks_per_node"],
-        )
-
-
-def settings_values(settings: TrainSettings) -> dict[str, Any]:
-    """All settings as plain values, for files and cards."""
-    return dataclasses.asdict(settings)
-
-
-def _written(option: Any) -> dict[str, Any]:
-    kind = type(option)
-    return {"class": f"{kind.__module__}:{kind.__qualname__}", "values": dataclasses.asdict(option)}
-
-
-def _read(written: dict[str, Any]) -> Any:
-    module, _, name = written["class"].partition(":")
-    kind = getattr(importlib.import_module(module), name)
-    values = dict(written["values"])
-    if "lora" in values:
-        values["lora"] = Lora(**values["lora"])
-    return kind(**values)
+        settings: Any = load_class(values.pop("class"), "train")
+        recipe = values["settings"]
+        values["settings"] = settings(**recipe | {"lora": Lora(**recipe["lora"])})
+        values["model"] = Model(**values["model"])
+        return cls(**values | {"chosen": Path(values["chosen"]), "folder": path.parent})
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
@@ -87,5 +59,4 @@ def read_log(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if row["wall_seconds"]]
+        return [row for row in csv.DictReader(file) if row["wall_seconds"]]

@@ -20,19 +20,23 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from filelock import FileLock
 
 from s1x.budget import formats
 from s1x.errors import UserError
 from s1x.model.chat import encode, encode_data, thinking_start_ids, user_turn_ids
+from s1x.model.load import load_tokenizer
+from s1x.model.model import Model
+from s1x.train.job import SAMPLES, Job
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from transformers import PreTrainedTokenizerBase
-
-    from s1x.model.model import Model
-    from s1x.train.job import Job
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,6 @@ class SampleSet:
 
     def write(self, path: Path) -> None:
         """Writes an Arrow file, whole or not at all."""
-        import pyarrow as pa
-
         columns = {
             "row": pa.array([s.row for s in self.samples], pa.int32()),
             "prompt_tokens": pa.array([s.prompt_tokens for s in self.samples], pa.int32()),
@@ -86,8 +88,6 @@ class SampleSet:
     @classmethod
     def read(cls, path: Path) -> SampleSet:
         """The samples of a file, which stays on disk and is mapped into memory."""
-        import pyarrow as pa
-
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         counts: dict[str, int] = json.loads(table.schema.metadata[b"counts"])
         return cls(_Stored(table), counts)
@@ -110,8 +110,6 @@ class _Stored(Sequence[Sample]):
 
     def lengths(self) -> list[int]:
         """Tokens of each sample, without making them."""
-        import pyarrow.compute as pc
-
         found: list[int] = pc.list_value_length(self.table["token_ids"]).to_pylist()
         return found
 
@@ -125,8 +123,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: the file has no rows, lacks a column, or a row has no trace or attempt.
     """
-    import pyarrow.parquet as pq
-
     file = pq.ParquetFile(path)
     missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
     if missing:
@@ -271,11 +267,6 @@ def shared_samples(job: Job) -> SampleSet:
     Raises:
         UserError: as `read_rows` and `build_samples`.
     """
-    from filelock import FileLock
-
-    from s1x.model.load import load_tokenizer
-    from s1x.train.job import SAMPLES
-
     settings, path = job.settings, job.folder / SAMPLES
     with FileLock(str(job.folder / ".samples.lock")):
         if not path.exists():

@@ -30,15 +30,7 @@ class Lora(Option):
     alpha: float = setting(32.0, "scale of the adapters, times 1 / rank", above=0)
     dropout: float = setting(0.0, "on the adapters' input", at_least=0, at_most=0.9)
     target_modules: list[str] = setting(
-        factory=lambda: [
-            "q_proj",
-            "k_proj",
-            "v_proj",
-            "o_proj",
-            "gate_proj",
-            "up_proj",
-            "down_proj",
-        ],
+        factory=lambda: [f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")],
         doc="names of the linear layers that get adapters",
     )
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from s1x import console, costs
 from s1x.artifact import read_json, write_json
+from s1x.model.load import Source, checkpoint_files
+from s1x.model.model import Model
 from s1x.train.job import LOG_CSV, RESULT, SAMPLES, Job, read_log
+from s1x.train.launch import train_in_processes
 from s1x.train.resume import check_ranks, put_damaged_aside, steps_saved
-from s1x.train.samples import shared_samples
-
-if TYPE_CHECKING:
-    from s1x.model.model import Model
-    from s1x.train.settings import TrainSettings
+from s1x.train.settings import TrainSettings
 
 OnStep = Callable[[dict[str, str]], None]
 Check = Callable[[list[int]], None]
@@ -50,7 +50,7 @@ def run(
 
     Checkpoints and logs of a run that fails stay where they are.
     """
-    from s1x.train.launch import train_in_processes
+    from s1x.train.samples import shared_samples  # pyarrow: every start imports this package
 
     settings.check()
     chosen, folder = chosen.resolve(), folder.resolve()
@@ -74,8 +74,6 @@ def _fetch(model: Model) -> None:
     if model.is_local():
         model.source()
     elif not model.gguf_file:
-        from s1x.model.load import Source, checkpoint_files
-
         console.say(f"train: {model.path} from the hub")
         checkpoint_files(Source.of(model))
 
@@ -125,8 +123,6 @@ class _Follower:
 
 def _finish(folder: Path, model: Model, wall_seconds: float) -> dict[str, Any]:
     """Writes `train.json` and `costs.json`, and removes what only a resumed run needs."""
-    import shutil
-
     result: dict[str, Any] = read_json(folder / RESULT)
     result["wall_seconds"] = wall_seconds
     write_json(folder / "train.json", result)

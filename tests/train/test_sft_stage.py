@@ -169,7 +169,7 @@ def stopped(
 ) -> Path:
     """A run that fails at its export, with the checkpoints of steps 3 and 6."""
     with monkeypatch.context() as patch:
-        patch.setattr("s1x.train.rank.export.export", _fails)
+        patch.setattr("s1x.train.rank.worker.export", _fails)
         with pytest.raises(UserError, match="no export"):
             train_here(
                 recipe(keep_checkpoints=2), tiny_model, trained.parent / "rows.parquet", tmp_path

@@ -5,13 +5,13 @@ Each rank reads only its own rows of each parameter, so no rank ever holds the w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-if TYPE_CHECKING:
-    from s1x.model.load import Source
+from s1x.model.load import Source, empty_causal_lm, plain_name, stored_tensors
 
 
 class Fsdp2Strategy(ModelParallelStrategy):
@@ -34,13 +34,7 @@ class Fsdp2Strategy(ModelParallelStrategy):
 
 
 def empty_model(source: Source) -> Any:
-    """The causal LM on torch's `meta` device: shapes without memory.
-
-    Raises:
-        UserError: the source is a GGUF file.
-    """
-    from s1x.model.load import empty_causal_lm
-
+    """The causal LM on torch's `meta` device: shapes without memory."""
     with torch.device("meta"):
         model = empty_causal_lm(source)
     model.tie_weights()
@@ -49,8 +43,6 @@ def empty_model(source: Source) -> Any:
 
 def shard_and_fill(net: Any, source: Source, mesh: Any, precision: str) -> None:
     """Shards every decoder layer and the rest, then reads this rank's rows."""
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
     ranks = mesh["data_parallel"]
     low = torch.bfloat16 if precision == "bfloat16" else torch.float32
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
@@ -59,17 +51,13 @@ def shard_and_fill(net: Any, source: Source, mesh: Any, precision: str) -> None:
     for layer in inner.base_model.layers:
         fully_shard(layer, mesh=ranks, mp_policy=policy)
     fully_shard(net, mesh=ranks, mp_policy=policy)
-    device = (
-        torch.device("cuda", torch.cuda.current_device()) if mesh.device_type == "cuda" else "cpu"
-    )
-    net.to_empty(device=device)
+    on_gpu = mesh.device_type == "cuda"
+    net.to_empty(device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
     inner.tie_weights()
     _fill(inner, source, ranks.get_local_rank(), ranks.size())
 
 
 def _fill(inner: Any, source: Source, rank: int, num_ranks: int) -> None:
-    from s1x.model.load import plain_name, stored_tensors
-
     parameters = dict(inner.named_parameters(remove_duplicate=False))
     shapes = {plain_name(name): parameter.shape for name, parameter in parameters.items()}
     for name, parameter, tensors in stored_tensors(source, inner, shapes):

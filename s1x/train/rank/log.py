@@ -5,37 +5,27 @@ from __future__ import annotations
 import csv
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
+from s1x.model.architecture import Architecture
 from s1x.train.job import read_log
 from s1x.train.rank.memory import peak_memory_bytes
 from s1x.train.rank.module import SftModule, learning_rate_factor
 from s1x.train.rank.passes import Pass
 
-if TYPE_CHECKING:
-    from s1x.model.architecture import Architecture
-
 COLUMNS = (
-    "step",
-    "epoch",
-    "loss",
-    "learning_rate",
-    "gradient_norm",
-    "tokens",
-    "trained_tokens",
-    "tokens_per_second",
-    "mfu",
-    "padding_share",
-    "peak_memory_gib",
-    "step_seconds",
+    *("step", "epoch", "loss", "learning_rate", "gradient_norm", "tokens", "trained_tokens"),
+    *("tokens_per_second", "mfu", "padding_share", "peak_memory_gib", "step_seconds"),
     "wall_seconds",
 )
 
-#: dense bfloat16 peak of one device, TFLOP/s, by a part of its name
+#: dense bfloat16 peak of one device, TFLOP/s, by a part of its name; the first that fits
 PEAK_TFLOPS = {
+    "H100 PCIe": 756.0,
+    "H100 NVL": 835.0,
     "H200": 989.0,
     "H100": 989.0,
     "H800": 989.0,
@@ -85,36 +75,25 @@ class StepLog(pl.Callback):
         self._lengths += batch["lengths"] if batch["rows"] else []
         if batch["place"] + 1 < module.passes_per_step:
             return
-        engine = getattr(trainer.strategy, "deepspeed_engine", None)
-        if engine is not None:
-            module.gradient_norm = float(engine.get_global_grad_norm())
-        positions, flops = self._all_ranks(trainer)
-        if trainer.is_global_zero:
-            self._writer.writerow(self._row(trainer, module, batch, positions, flops))
-        self._positions, self._lengths = 0, []
-
-    def _all_ranks(self, trainer: pl.Trainer) -> tuple[float, float]:
+        if module.deepspeed is not None:
+            module.gradient_norm = float(module.deepspeed.get_global_grad_norm())
         flops = self.architecture.training_flops(self._lengths)
         sums = torch.tensor([self._positions, flops], dtype=torch.float64)
         if trainer.world_size > 1:
             sums = sums.to(trainer.strategy.root_device)
             torch.distributed.all_reduce(sums)
-        return float(sums[0]), float(sums[1])
+        if trainer.is_global_zero:
+            peak = self.peak and self.peak * 1e12 * trainer.world_size
+            self._writer.writerow(self._row(module, batch, *sums.tolist(), peak))
+        self._positions, self._lengths = 0, []
 
     def _row(
-        self,
-        trainer: pl.Trainer,
-        module: SftModule,
-        batch: Pass,
-        positions: float,
-        flops: float,
+        self, module: SftModule, batch: Pass, positions: float, flops: float, peak: float | None
     ) -> dict[str, Any]:
         now = time.perf_counter()
         seconds, self._mark = now - self._mark, now
-        settings = module.settings
+        settings, tokens = module.settings, batch["step_tokens"]
         factor = learning_rate_factor(batch["step"], module.num_steps, settings.warmup_fraction)
-        tokens = batch["step_tokens"]
-        peak = self.peak and self.peak * 1e12 * trainer.world_size
         return {
             "step": batch["step"] + 1,
             "epoch": batch["epoch"],

@@ -7,6 +7,7 @@ any time, and so hides what sharded loading saves. A thread looks at anonymous m
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from pathlib import Path
@@ -15,44 +16,32 @@ import torch
 
 SAMPLE_SECONDS = 0.02
 _STATM = Path("/proc/self/statm")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class _Watch:
-    """Samples this process's anonymous memory from its start to its end."""
-
-    def __init__(self) -> None:
-        self.peak = 0
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def look(self) -> int:
-        """The peak so far, in bytes."""
-        _, resident, shared, *_ = map(int, _STATM.read_text(encoding="utf-8").split())
-        self.peak = max(self.peak, (resident - shared) * _PAGE)
-        return self.peak
-
-    def _run(self) -> None:
-        while True:
-            self.look()
-            time.sleep(SAMPLE_SECONDS)
-
-
-_watch: _Watch | None = None
+_peak_pages = 0
 
 
 def watch_memory() -> None:
-    """Starts watching; a rank calls it first."""
-    global _watch
-    if _watch is None and _STATM.exists():
-        _watch = _Watch()
+    """Starts watching this process; a rank calls it first."""
+    if _STATM.exists():
+        threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    while True:
+        _look()
+        time.sleep(SAMPLE_SECONDS)
+
+
+def _look() -> int:
+    global _peak_pages
+    _, resident, shared, *_ = map(int, _STATM.read_text(encoding="utf-8").split())
+    _peak_pages = max(_peak_pages, resident - shared)
+    return _peak_pages
 
 
 def peak_memory_bytes() -> int:
     """Most memory that this rank has used so far."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return int(torch.cuda.max_memory_allocated())
-    if _watch is not None:
-        return _watch.look()
-    import resource
-
+    if _STATM.exists():
+        return _look() * os.sysconf("SC_PAGE_SIZE")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
 from s1x.errors import UserError
+from s1x.model.load import Source
 from s1x.train.rank.attention import packing_arguments, register
 from s1x.train.rank.loss import LossModel, put_loss_in_head
 from s1x.train.rank.memory import peak_memory_bytes
 from s1x.train.rank.passes import Pass
 from s1x.train.rank.rotary import restore_rotary
-
-if TYPE_CHECKING:
-    from s1x.model.load import Source
-    from s1x.train.settings import TrainSettings
+from s1x.train.settings import TrainSettings
 
 
 class SftModule(pl.LightningModule):
@@ -62,6 +60,16 @@ class SftModule(pl.LightningModule):
         assert self.net is not None
         return self.net.causal_lm
 
+    @property
+    def plain_lm(self) -> Any:
+        """The same without what adapters put around it."""
+        return self.causal_lm.get_base_model() if self.settings.lora.rank else self.causal_lm
+
+    @property
+    def deepspeed(self) -> Any:
+        """DeepSpeed's engine, where the strategy has one."""
+        return getattr(self.trainer.strategy, "deepspeed_engine", None)
+
     def configure_model(self) -> None:
         """Loads the weights (sharded, where the strategy shards) and prepares the loss."""
         if self.net is not None:
@@ -97,12 +105,15 @@ class SftModule(pl.LightningModule):
         """
         assert self.net is not None
         torch.manual_seed(hash((self.seed, batch["step"], batch["place"], self.global_rank)))
+        padded = batch["attention_mask"] is not None
         loss_sum: torch.Tensor = self.net(
             batch["token_ids"],
             batch["position_ids"],
             batch["targets"],
             batch["attention_mask"],
-            self._packing(batch),
+            {}
+            if padded
+            else packing_arguments(batch["lengths"], self.source.attention, self.device),
         )
         self._watch(loss_sum.detach(), batch)
         scale = self._averaged_over() / float(batch["step_trained_tokens"])
@@ -115,14 +126,7 @@ class SftModule(pl.LightningModule):
         engine (Lightning 2.6).
         """
         divided = self.trainer.world_size * self.passes_per_step
-        if hasattr(self.trainer.strategy, "deepspeed_engine"):
-            divided *= self.passes_per_step
-        return divided
-
-    def _packing(self, batch: Pass) -> dict[str, Any]:
-        if batch["attention_mask"] is not None:
-            return {}
-        return packing_arguments(batch["lengths"], self.source.attention, self.device)
+        return divided * self.passes_per_step if self.deepspeed is not None else divided
 
     def _watch(self, loss_sum: torch.Tensor, batch: Pass) -> None:
         """Adds up the step's loss; after its last pass all ranks share it, and stop at a NaN."""
@@ -135,11 +139,10 @@ class SftModule(pl.LightningModule):
         self._loss_sum = loss_sum if self._loss_sum is None else self._loss_sum + loss_sum
         if batch["place"] + 1 < self.passes_per_step:
             return
-        total = self._loss_sum
+        total, self._loss_sum = self._loss_sum, None
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(total)
         self.step_loss = total.item() / batch["step_trained_tokens"]
-        self._loss_sum = None
 
     def configure_gradient_clipping(
         self,
@@ -148,7 +151,7 @@ class SftModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clips by the global norm and remembers it (DeepSpeed clips by itself)."""
-        if hasattr(self.trainer.strategy, "deepspeed_engine"):
+        if self.deepspeed is not None:
             return
         limit = self.settings.gradient_clip_norm or math.inf
         parameters = [p for p in self.parameters() if p.requires_grad]

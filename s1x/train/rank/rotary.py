@@ -13,26 +13,19 @@ from typing import Any
 import torch
 
 
-def restore_rotary(causal_lm: Any) -> int:
-    """Recomputes the inverse frequencies of every rotary embedding in float32; returns how many."""
-    restored = 0
+def restore_rotary(causal_lm: Any) -> None:
+    """Recomputes the inverse frequencies of every rotary embedding in float32."""
     for module in causal_lm.modules():
         buffers = dict(module.named_buffers(recurse=False))
         if "inv_freq" not in buffers or not hasattr(module, "config"):
             continue
-        device = buffers["inv_freq"].device
         fresh = type(module)(config=module.config)
         for name, value in fresh.named_buffers(recurse=False):
             assert value.dtype == torch.float32, name
-            module._buffers[name] = value.to(device)
-        restored += 1
-    return restored
+            module._buffers[name] = value.to(buffers["inv_freq"].device)
 
 
 def rotary_is_float32(causal_lm: Any) -> bool:
     """Whether every rotary embedding has float32 frequencies."""
-    return all(
-        value.dtype == torch.float32
-        for name, value in causal_lm.named_buffers()
-        if name.endswith("inv_freq")
-    )
+    named = dict(causal_lm.named_buffers()).items()
+    return all(value.dtype == torch.float32 for name, value in named if name.endswith("inv_freq"))

@@ -7,46 +7,46 @@ as one marked line; the launcher shows the failure that explains the others.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import torch
+from filelock import FileLock
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from s1x.errors import UserError
+from s1x.model.architecture import Architecture
+from s1x.model.load import Source, load_config, load_tokenizer
+from s1x.train.batches import plan_steps
+from s1x.train.job import LOG_CSV, Job
 from s1x.train.launch import Failure, end_with_parent
-
-if TYPE_CHECKING:
-    import lightning.pytorch as pl
-
-    from s1x.train.job import Job
+from s1x.train.rank.checkpoints import Checkpoints
+from s1x.train.rank.export import export
+from s1x.train.rank.log import StepLog, peak_tflops
+from s1x.train.rank.memory import watch_memory
+from s1x.train.rank.module import SftModule
+from s1x.train.rank.passes import Passes
+from s1x.train.resume import newest, remove_partial
+from s1x.train.samples import shared_samples
 
 
 def train_rank(job: Job) -> None:
     """This rank's part of a job, from the rows to the exported model."""
-    import logging
-    import warnings
-
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    from filelock import FileLock
-
     rank = int(os.environ.get("RANK", "0"))
     with FileLock(str(job.folder / f".rank{rank}.lock")):
         _train_rank(job, rank)
 
 
 def _train_rank(job: Job, rank: int) -> None:
-    from s1x.model.load import Source, load_tokenizer
-    from s1x.train.batches import plan_steps
-    from s1x.train.rank.export import export
-    from s1x.train.rank.module import SftModule
-    from s1x.train.rank.passes import Passes
-    from s1x.train.resume import newest, remove_partial
-    from s1x.train.samples import shared_samples
-
     settings = job.settings
     tokenizer = load_tokenizer(job.model)
     samples = shared_samples(job)
@@ -63,8 +63,7 @@ def _train_rank(job: Job, rank: int) -> None:
     )[: settings.max_steps]
     if rank == 0:
         remove_partial(job.folder)
-    found = newest(job.folder)
-    first_step, checkpoint = found if found else (0, None)
+    first_step, checkpoint = newest(job.folder) or (0, None)
     pad_id = tokenizer.pad_token_id
     passes = Passes(
         samples.samples, steps, rank, first_step=first_step, padded=padded, pad_id=pad_id
@@ -76,27 +75,13 @@ def _train_rank(job: Job, rank: int) -> None:
     export(job, trainer, module, tokenizer, samples, first_step)
 
 
-def build_trainer(job: Job, module: Any, first_step: int, passes_per_step: int) -> pl.Trainer:
+def build_trainer(job: Job, module: SftModule, first_step: int, passes_per_step: int) -> pl.Trainer:
     """Lightning's trainer with our log and checkpoints, silent otherwise."""
-    import lightning.pytorch as pl
-    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-
-    from s1x.model.architecture import Architecture
-    from s1x.model.load import load_config
-    from s1x.train.job import LOG_CSV
-    from s1x.train.rank.checkpoints import Checkpoints
-    from s1x.train.rank.log import StepLog, peak_tflops
-
-    settings = job.settings
+    settings, folder = job.settings, job.folder
     architecture = Architecture.of_config(load_config(module.source))
     peak = peak_tflops(settings.peak_tflops)
     devices = settings.devices(job.ranks_per_node)
-    callbacks: list[pl.Callback] = [
-        StepLog(job.folder / LOG_CSV, first_step, architecture, peak),
-        Checkpoints(
-            job.folder, settings.checkpoint_every_steps, settings.keep_checkpoints, module.num_steps
-        ),
-    ]
+    every, keep = settings.checkpoint_every_steps, settings.keep_checkpoints
     return pl.Trainer(
         accelerator="cpu" if devices[0].type == "cpu" else "gpu",
         devices=job.ranks_per_node,
@@ -107,7 +92,10 @@ def build_trainer(job: Job, module: Any, first_step: int, passes_per_step: int) 
         max_epochs=1,
         accumulate_grad_batches=passes_per_step,
         gradient_clip_val=settings.gradient_clip_norm or None,
-        callbacks=callbacks,
+        callbacks=[
+            StepLog(folder / LOG_CSV, first_step, architecture, peak),
+            Checkpoints(folder, every, keep, module.num_steps),
+        ],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -134,8 +122,6 @@ FULL_BYTES = 1 << 20
 
 def failure_of(job: Job, error: BaseException) -> Failure:
     """Why this rank fails, as its user should read it."""
-    import torch
-
     rank = int(os.environ.get("RANK", "0"))
     message = " ".join(f"{type(error).__name__}: {error}".split())
     kind = "user"
@@ -168,11 +154,7 @@ def _is_disk_full(folder: Path, error: BaseException | None) -> bool:
 
 def main() -> int:
     """Runs the rank that the environment names."""
-    from s1x.train.job import Job
-
     end_with_parent()
-    from s1x.train.rank.memory import watch_memory
-
     watch_memory()
     job = Job.read(Path(sys.argv[1]))
     try:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import deepspeed
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+from transformers.initialization import no_init_weights
 
-if TYPE_CHECKING:
-    from s1x.model.load import Source
+from s1x.model.load import Source, empty_causal_lm, stored_tensors
 
 
 class Zero3Strategy(DeepSpeedStrategy):
@@ -51,11 +52,6 @@ def load_sharded(source: Source, config: dict[str, Any]) -> Any:
     Raises:
         UserError: the files are not there, or are not those of the configuration.
     """
-    import deepspeed
-    from transformers.initialization import no_init_weights
-
-    from s1x.model.load import empty_causal_lm
-
     remote = "cpu" if "offload_param" in config["zero_optimization"] else None
     with (
         deepspeed.zero.Init(config_dict_or_path=config, remote_device=remote),
@@ -69,8 +65,6 @@ def load_sharded(source: Source, config: dict[str, Any]) -> Any:
 
 def copy_partitions(model: Any, source: Source) -> None:
     """Fills this rank's part of each parameter from the files."""
-    from s1x.model.load import stored_tensors
-
     rank = torch.distributed.get_rank()
     shapes = {n: p.ds_shape for n, p in model.named_parameters(remove_duplicate=False)}
     for name, parameter, tensors in stored_tensors(source, model, shapes):
@@ -82,8 +76,6 @@ def copy_partitions(model: Any, source: Source) -> None:
 
 def gather(parameter: Any) -> torch.Tensor | None:
     """The whole parameter in main memory of rank 0, None elsewhere. All ranks call it."""
-    import deepspeed
-
     with deepspeed.zero.GatheredParameters([parameter]):
         if torch.distributed.get_rank() != 0:
             return None
