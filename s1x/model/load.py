@@ -231,12 +231,12 @@ def stored_tensors(
     named = causal_lm.named_parameters(remove_duplicate=False)
     wanted = {plain_name(name): p for name, p in named if ".lora_" not in name}
     stored: dict[str, Any] = {}
-    found: dict[str, tuple[int, ...]] = {}
+    opened: Any = safe_open  # its methods have no types
     for path in checkpoint_files(source):
         with readable(source.path):
-            file: Any = safe_open(path, framework="pt").__enter__()  # open while it is referred to
+            file = opened(path, framework="pt")
             stored |= dict.fromkeys(file.keys(), file)
-            found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    found = {name: tuple(file.get_slice(name).get_shape()) for name, file in stored.items()}
     first: dict[int, str] = {}
     for name, parameter in wanted.items():
         if name in stored:

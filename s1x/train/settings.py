@@ -9,15 +9,11 @@ from __future__ import annotations
 import importlib.util
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from s1x.budget.formats import STEP_TOKENS
 from s1x.errors import SettingError, UserError
 from s1x.option import Option, setting
-
-if TYPE_CHECKING:
-    import torch
-    from lightning.pytorch.strategies import Strategy
 
 FORMATS = ("plain", "token_conditional", "step_conditional")
 
@@ -127,6 +123,8 @@ class TrainSettings(Option):
     )
     lora: Lora = setting(factory=Lora, doc="low-rank adapters")
 
+    #: the class that puts weights, gradients and optimizer states on the devices
+    placement: ClassVar[str] = "s1x.train.rank.placement.Placement"
     #: shards weights over the ranks: bytes a parameter and their place are worked out by `plan`
     sharded: ClassVar[bool] = False
     #: optimizer states and master weights live in main memory
@@ -202,56 +200,3 @@ class TrainSettings(Option):
         if self.uses_gpus():
             return torch.cuda.device_count()
         return int(os.environ.get("SLURM_NTASKS_PER_NODE", 1))
-
-    def devices(self, ranks_per_node: int) -> list[torch.device]:
-        """The devices of this node's ranks."""
-        import torch
-
-        kind = "cuda" if self.uses_gpus() else "cpu"
-        return [torch.device(kind, index) for index in range(ranks_per_node)]
-
-    def load_dtype(self) -> str:
-        """Type of the weights as loaded: master weights are float32, so float32."""
-        return "float32"
-
-    def lightning_precision(self) -> Any:
-        """Lightning's name of the precision."""
-        return "bf16-mixed" if self.precision == "bfloat16" else "32-true"
-
-    def attention_name(self) -> str:
-        """The attention as transformers knows it."""
-        if self.batching == "padded" and self.attention in ("auto", "packed"):
-            return "sdpa"
-        if self.attention == "auto":
-            if self.precision == "bfloat16" and self.uses_gpus():
-                from transformers.utils import import_utils
-
-                flash = import_utils.is_flash_attn_2_available()
-                return "flash_attention_2" if flash else "s1x_packed"
-            return "s1x_packed"
-        return {"packed": "s1x_packed"}.get(self.attention, self.attention)
-
-    def strategy(self, devices: list[torch.device]) -> Strategy:
-        """Lightning's strategy for this rank's node.
-
-        Args:
-            devices: one a local rank.
-        """
-        raise NotImplementedError
-
-    def load(self, source: Any) -> Any:
-        """The causal LM with its weights, placed as the strategy needs them.
-
-        Args:
-            source: `s1x.model.load.Source`.
-        """
-        from s1x.model.load import load_causal_lm
-
-        return load_causal_lm(source)
-
-    def shard(self, net: torch.nn.Module, source: Any, mesh: Any) -> None:
-        """Splits the module over ranks, where that is not the strategy's own work."""
-
-    def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
-        """The whole parameter on rank 0, in main memory; None on the other ranks. Collective."""
-        return parameter.detach().cpu()

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from s1x.option import option
 from s1x.train.settings import TrainSettings
-
-if TYPE_CHECKING:
-    import torch
-    from lightning.pytorch.strategies import Strategy
 
 
 @option("train", "single_device")
 @dataclass(frozen=True)
 class SingleDevice(TrainSettings):
     """All weights on one device; a killed run goes on bit by bit as if it had not been (CPU)."""
-
-    def strategy(self, devices: list[torch.device]) -> Strategy:
-        from lightning.pytorch.strategies import SingleDeviceStrategy
-
-        return SingleDeviceStrategy(device=devices[0])

@@ -51,7 +51,7 @@ def export(
         "load_peak_memory_bytes_by_rank": _of_all_ranks(trainer, module.load_peak_bytes),
     }
     partial, place = job.folder / (MODEL_FOLDER + ".partial"), job.folder / MODEL_FOLDER
-    parameters = whole_parameters(job, module.causal_lm)
+    parameters = whole_parameters(module)
     if not trainer.is_global_zero:
         for _ in parameters:  # gathering is every rank's work
             pass
@@ -86,14 +86,14 @@ def _of_all_ranks(trainer: pl.Trainer, value: int) -> list[int]:
     return [int(part) for part in parts]
 
 
-def whole_parameters(job: Job, causal_lm: Any) -> Named:
+def whole_parameters(module: SftModule) -> Named:
     """(name in the plain model, whole tensor on rank 0 and None elsewhere), in the model's order.
 
     Adapters of LoRA are added to the weight that they belong to.
     """
-    gathered = job.settings.gathered
-    parameters = dict(causal_lm.named_parameters())
-    lora = job.settings.lora
+    gathered = module.placement.gathered
+    parameters = dict(module.causal_lm.named_parameters())
+    lora = module.settings.lora
     for name, parameter in parameters.items():
         if ".lora_" in name:
             continue

@@ -5,13 +5,14 @@ Each rank reads only its own rows of each parameter, so no rank ever holds the w
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from s1x.model.load import Source, empty_causal_lm, plain_name, stored_tensors
+from s1x.train.rank.placement import Placement
 
 
 class Fsdp2Strategy(ModelParallelStrategy):
@@ -33,40 +34,45 @@ class Fsdp2Strategy(ModelParallelStrategy):
         return [self.root_device.index or 0]
 
 
-def empty_model(source: Source) -> Any:
-    """The causal LM on torch's `meta` device: shapes without memory."""
-    with torch.device("meta"):
-        model = empty_causal_lm(source)
-    model.tie_weights()
-    return model
+class Fsdp2(Placement):
+    """Every decoder layer, and the rest, divided by the ranks; gathered in the low type."""
 
+    #: what is gathered for arithmetic is cast by FSDP's own policy
+    precisions: ClassVar[dict[str, str]] = {"bfloat16": "32-true", "float32": "32-true"}
 
-def shard_and_fill(net: Any, source: Source, mesh: Any, precision: str) -> None:
-    """Shards every decoder layer and the rest, then reads this rank's rows."""
-    ranks = mesh["data_parallel"]
-    low = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
-    causal_lm = net.causal_lm
-    inner = causal_lm.get_base_model() if hasattr(causal_lm, "get_base_model") else causal_lm
-    for layer in inner.base_model.layers:
-        fully_shard(layer, mesh=ranks, mp_policy=policy)
-    fully_shard(net, mesh=ranks, mp_policy=policy)
-    on_gpu = mesh.device_type == "cuda"
-    net.to_empty(device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
-    inner.tie_weights()
-    _fill(inner, source, ranks.get_local_rank(), ranks.size())
+    def strategy(self) -> Strategy:
+        return Fsdp2Strategy(self.devices)
 
+    def load(self, source: Source) -> Any:
+        """The causal LM on torch's `meta` device: shapes without memory."""
+        with torch.device("meta"):
+            model = empty_causal_lm(source)
+        model.tie_weights()
+        return model
 
-def _fill(inner: Any, source: Source, rank: int, num_ranks: int) -> None:
-    parameters = dict(inner.named_parameters(remove_duplicate=False))
-    shapes = {plain_name(name): parameter.shape for name, parameter in parameters.items()}
-    for name, parameter, tensors in stored_tensors(source, inner, shapes):
-        _copy_rows(parameter, tensors.get_slice(name), rank, num_ranks)
-    for name, parameter in parameters.items():
-        if ".lora_A." in name:
-            torch.nn.init.kaiming_uniform_(parameter, a=5**0.5)
-        elif ".lora_B." in name:
-            torch.nn.init.zeros_(parameter)
+    def shard(self, net: Any, plain_lm: Any, source: Source, mesh: Any) -> None:
+        """Shards every decoder layer and the rest, then reads this rank's rows."""
+        ranks = mesh["data_parallel"]
+        policy = MixedPrecisionPolicy(param_dtype=self.low, reduce_dtype=torch.float32)
+        for layer in plain_lm.base_model.layers:
+            fully_shard(layer, mesh=ranks, mp_policy=policy)
+        fully_shard(net, mesh=ranks, mp_policy=policy)
+        on_gpu = self.kind == "cuda"
+        net.to_empty(device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
+        plain_lm.tie_weights()
+        parameters = dict(plain_lm.named_parameters(remove_duplicate=False))
+        shapes = {plain_name(name): parameter.shape for name, parameter in parameters.items()}
+        for name, parameter, tensors in stored_tensors(source, plain_lm, shapes):
+            _copy_rows(parameter, tensors.get_slice(name), ranks.get_local_rank(), ranks.size())
+        for name, parameter in parameters.items():
+            if ".lora_A." in name:
+                torch.nn.init.kaiming_uniform_(parameter, a=5**0.5)
+            elif ".lora_B." in name:
+                torch.nn.init.zeros_(parameter)
+
+    def gathered(self, parameter: Any) -> torch.Tensor | None:
+        whole = parameter.detach().full_tensor()
+        return whole.cpu() if torch.distributed.get_rank() == 0 else None
 
 
 def _copy_rows(parameter: Any, rows: Any, rank: int, num_ranks: int) -> None:
@@ -76,9 +82,3 @@ def _copy_rows(parameter: Any, rows: Any, rank: int, num_ranks: int) -> None:
     with torch.no_grad():
         if local.shape[0]:
             local.copy_(rows[start : start + local.shape[0]])
-
-
-def gather(parameter: Any) -> torch.Tensor | None:
-    """The whole parameter in main memory of rank 0, None elsewhere. All ranks call it."""
-    whole = parameter.detach().full_tensor()
-    return whole.cpu() if torch.distributed.get_rank() == 0 else None

@@ -84,7 +84,8 @@ class StepLog(pl.Callback):
             torch.distributed.all_reduce(sums)
         if trainer.is_global_zero:
             peak = self.peak and self.peak * 1e12 * trainer.world_size
-            self._writer.writerow(self._row(module, batch, *sums.tolist(), peak))
+            positions, flops = sums.tolist()
+            self._writer.writerow(self._row(module, batch, positions, flops, peak))
         self._positions, self._lengths = 0, []
 
     def _row(

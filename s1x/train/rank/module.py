@@ -21,6 +21,7 @@ from s1x.train.rank.attention import packing_arguments, register
 from s1x.train.rank.loss import LossModel, put_loss_in_head
 from s1x.train.rank.memory import peak_memory_bytes
 from s1x.train.rank.passes import Pass
+from s1x.train.rank.placement import Placement
 from s1x.train.rank.rotary import restore_rotary
 from s1x.train.settings import TrainSettings
 
@@ -29,7 +30,7 @@ class SftModule(pl.LightningModule):
     """Loads the model when the strategy is ready for it, and takes one pass at a time.
 
     Args:
-        settings: the recipe.
+        placement: the recipe, and where everything lies.
         source: where the weights are.
         num_steps: optimizer steps of the whole run, for the schedule.
         passes_per_step: passes a rank makes for one step.
@@ -38,14 +39,15 @@ class SftModule(pl.LightningModule):
 
     def __init__(
         self,
-        settings: TrainSettings,
+        placement: Placement,
         source: Source,
         num_steps: int,
         passes_per_step: int,
         seed: int,
     ) -> None:
         super().__init__()
-        self.settings, self.source, self.seed = settings, source, seed
+        self.placement, self.settings = placement, placement.settings
+        self.source, self.seed = source, seed
         self.num_steps, self.passes_per_step = num_steps, passes_per_step
         self.net: LossModel | None = None
         self.step_loss = float("nan")
@@ -76,7 +78,7 @@ class SftModule(pl.LightningModule):
             return
         register()
         settings = self.settings
-        causal_lm = settings.load(self.source)
+        causal_lm = self.placement.load(self.source)
         causal_lm.config.use_cache = False
         put_loss_in_head(causal_lm, settings.logits, settings.logits_chunk_tokens)
         if settings.activation_checkpointing:
@@ -85,7 +87,8 @@ class SftModule(pl.LightningModule):
             causal_lm = add_adapters(causal_lm, settings)
         self.net = LossModel(causal_lm)
         self.net.train()
-        settings.shard(self.net, self.source, getattr(self, "_device_mesh", None))
+        mesh = getattr(self, "_device_mesh", None)
+        self.placement.shard(self.net, self.plain_lm, self.source, mesh)
         self.load_peak_bytes = peak_memory_bytes()
 
     def on_train_start(self) -> None:

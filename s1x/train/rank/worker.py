@@ -23,7 +23,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from s1x.errors import UserError
 from s1x.model.architecture import Architecture
-from s1x.model.load import Source, load_config, load_tokenizer
+from s1x.model.load import load_config, load_tokenizer
 from s1x.train.batches import plan_steps
 from s1x.train.job import LOG_CSV, Job
 from s1x.train.launch import Failure, end_with_parent
@@ -33,6 +33,7 @@ from s1x.train.rank.log import StepLog, peak_tflops
 from s1x.train.rank.memory import watch_memory
 from s1x.train.rank.module import SftModule
 from s1x.train.rank.passes import Passes
+from s1x.train.rank.placement import Placement
 from s1x.train.resume import newest, remove_partial
 from s1x.train.samples import shared_samples
 
@@ -68,8 +69,9 @@ def _train_rank(job: Job, rank: int) -> None:
     passes = Passes(
         samples.samples, steps, rank, first_step=first_step, padded=padded, pad_id=pad_id
     )
-    source = Source.of(job.model, settings.load_dtype(), settings.attention_name())
-    module = SftModule(settings, source, len(steps), passes.passes_per_step, job.seed)
+    placement = Placement.of(settings, job.ranks_per_node)
+    source = placement.source(job.model)
+    module = SftModule(placement, source, len(steps), passes.passes_per_step, job.seed)
     trainer = build_trainer(job, module, first_step, passes.passes_per_step)
     trainer.fit(module, passes, ckpt_path=checkpoint)
     export(job, trainer, module, tokenizer, samples, first_step)
@@ -80,14 +82,14 @@ def build_trainer(job: Job, module: SftModule, first_step: int, passes_per_step:
     settings, folder = job.settings, job.folder
     architecture = Architecture.of_config(load_config(module.source))
     peak = peak_tflops(settings.peak_tflops)
-    devices = settings.devices(job.ranks_per_node)
+    placement = module.placement
     every, keep = settings.checkpoint_every_steps, settings.keep_checkpoints
     return pl.Trainer(
-        accelerator="cpu" if devices[0].type == "cpu" else "gpu",
+        accelerator="cpu" if placement.kind == "cpu" else "gpu",
         devices=job.ranks_per_node,
         num_nodes=settings.nodes,
-        strategy=settings.strategy(devices),
-        precision=settings.lightning_precision(),
+        strategy=placement.strategy(),
+        precision=placement.precision,
         plugins=[LightningEnvironment()],
         max_epochs=1,
         accumulate_grad_batches=passes_per_step,

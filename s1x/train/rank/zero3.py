@@ -9,23 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import deepspeed
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
-from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
 from transformers.initialization import no_init_weights
 
 from s1x.model.load import Source, empty_causal_lm, stored_tensors
+from s1x.train.deepspeed_zero3 import DeepspeedZero3
+from s1x.train.rank.placement import Placement
 
 
 class Zero3Strategy(DeepSpeedStrategy):
     """Lightning's DeepSpeed strategy, allowed on CPU ranks too."""
 
     def __init__(self, config: dict[str, Any], devices: list[torch.device]) -> None:
-        self._on_cpu = devices[0].type == "cpu"
-        backend = "gloo" if self._on_cpu else "nccl"
+        backend = "gloo" if devices[0].type == "cpu" else "nccl"
         super().__init__(config=config, parallel_devices=devices, process_group_backend=backend)
         self._cpu_devices = devices
 
@@ -39,45 +40,77 @@ class Zero3Strategy(DeepSpeedStrategy):
 
     @contextmanager
     def model_sharded_context(self) -> Generator[None, None, None]:
-        """Nothing: `load_sharded` shards by itself, with the right type."""
+        """Nothing: `Zero3.load` shards by itself, with the right type."""
         yield
 
 
-def load_sharded(source: Source, config: dict[str, Any]) -> Any:
-    """The causal LM, of which this rank holds its part of every parameter.
+class Zero3(Placement):
+    """All divided by the ranks; a layer's weights are gathered when it works."""
 
-    The type of the weights is the configuration's (`bf16`): given by hand, DeepSpeed takes
-    bfloat16 for float32 on machines without float16.
+    #: one type throughout; DeepSpeed keeps float32 masters of bfloat16 weights
+    precisions: ClassVar[dict[str, str]] = {"bfloat16": "bf16-true", "float32": "32-true"}
 
-    Raises:
-        UserError: the files are not there, or are not those of the configuration.
-    """
-    remote = "cpu" if "offload_param" in config["zero_optimization"] else None
-    with (
-        deepspeed.zero.Init(config_dict_or_path=config, remote_device=remote),
-        no_init_weights(),
-    ):
-        model = empty_causal_lm(source)
-    model.tie_weights()
-    copy_partitions(model, source)
-    return model
+    @property
+    def load_dtype(self) -> str:
+        """Weights lie in the type that they work in."""
+        return self.settings.precision
 
+    def config(self) -> dict[str, Any]:
+        """DeepSpeed's configuration."""
+        settings = self.settings
+        assert isinstance(settings, DeepspeedZero3)
+        bucket = settings.bucket_parameters
+        zero: dict[str, Any] = {
+            "stage": 3,
+            "contiguous_gradients": True,
+            "overlap_comm": True,
+            "reduce_scatter": True,
+            "reduce_bucket_size": bucket,
+            "stage3_prefetch_bucket_size": bucket,
+            "stage3_max_live_parameters": 5 * bucket,
+            "stage3_max_reuse_distance": 5 * bucket,
+            "stage3_param_persistence_threshold": 100_000,
+        }
+        if settings.offloaded:
+            zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+            zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+        return {
+            "zero_optimization": zero,
+            "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
+            "bf16": {"enabled": self.low == torch.bfloat16},
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_clipping": settings.gradient_clip_norm,
+        }
 
-def copy_partitions(model: Any, source: Source) -> None:
-    """Fills this rank's part of each parameter from the files."""
-    rank = torch.distributed.get_rank()
-    shapes = {n: p.ds_shape for n, p in model.named_parameters(remove_duplicate=False)}
-    for name, parameter, tensors in stored_tensors(source, model, shapes):
-        part = parameter.ds_tensor
-        size = part.numel()
-        piece = tensors.get_tensor(name).reshape(-1)[rank * size : (rank + 1) * size]
-        part.data.view(-1)[: piece.numel()].copy_(piece)
+    def strategy(self) -> Strategy:
+        return Zero3Strategy(self.config(), self.devices)
 
+    def load(self, source: Source) -> Any:
+        """The causal LM, of which this rank holds its part of every parameter.
 
-def gather(parameter: Any) -> torch.Tensor | None:
-    """The whole parameter in main memory of rank 0, None elsewhere. All ranks call it."""
-    with deepspeed.zero.GatheredParameters([parameter]):
-        if torch.distributed.get_rank() != 0:
-            return None
-        whole: torch.Tensor = parameter.detach().to("cpu", copy=True)
-        return whole
+        The type of the weights is the configuration's (`bf16`): given by hand, DeepSpeed takes
+        bfloat16 for float32 on machines without float16.
+        """
+        remote = "cpu" if self.settings.offloaded else None
+        with (
+            deepspeed.zero.Init(config_dict_or_path=self.config(), remote_device=remote),
+            no_init_weights(),
+        ):
+            model = empty_causal_lm(source)
+        model.tie_weights()
+        rank = torch.distributed.get_rank()
+        shapes = {n: p.ds_shape for n, p in model.named_parameters(remove_duplicate=False)}
+        for name, parameter, tensors in stored_tensors(source, model, shapes):
+            part = parameter.ds_tensor
+            size = part.numel()
+            piece = tensors.get_tensor(name).reshape(-1)[rank * size : (rank + 1) * size]
+            part.data.view(-1)[: piece.numel()].copy_(piece)
+        return model
+
+    def gathered(self, parameter: Any) -> torch.Tensor | None:
+        with deepspeed.zero.GatheredParameters([parameter]):
+            if torch.distributed.get_rank() != 0:
+                return None
+            whole: torch.Tensor = parameter.detach().to("cpu", copy=True)
+            return whole
