@@ -1,6 +1,7 @@
 """What a report is made from: evaluation folders, and what selection and training left behind.
 
-Everything is read once, here. A file that is not there leaves its part of the report out.
+Everything is read once, here; one run is a list of one. A file that is not there leaves its part
+of the report out.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from s1x.budget.policy import Policy
+from s1x.curve import Cell, Curve, Point, cells, curve, told_apart
+from s1x.curve import read as read_rows
 from s1x.errors import UserError
-
-if TYPE_CHECKING:
-    from s1x.curve import Cell, Curve
+from s1x.option import option_class
+from s1x.report.charts import RUN_HUES
 
 ROLE_WORDS = {"base": "base", "fine_tuned": "fine-tuned"}
+NATURAL_SETTING = "natural"
+Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,15 +31,18 @@ class Series:
 
     run: str
     folder: Path
-    info: Mapping[str, Any]
+    info: Json
     cells: Sequence[Cell]
 
     @cached_property
     def curve(self) -> Curve:
         """Points, intervals and the paper's three metrics."""
-        from s1x.curve import curve
-
         return curve(self.cells)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells it from other evaluations, whatever run names it."""
+        return (self.folder.resolve(), *self.cells[0].key)
 
     @property
     def benchmark(self) -> str:
@@ -56,6 +64,11 @@ class Series:
         """Name of its budget policy."""
         return self.cells[0].policy
 
+    @property
+    def about(self) -> Json:
+        """What the benchmark says of itself."""
+        return self.info.get("benchmark_info") or {}
+
     def settings(self, point: int) -> dict[str, Any]:
         """The policy's settings at a point of the curve, as evaluation.json has them."""
         for entry in self.info.get("points") or []:
@@ -67,21 +80,24 @@ class Series:
         """The cell with this label, or None."""
         return next((cell for cell in self.cells if cell.setting == setting), None)
 
+    def point(self, cell: Cell) -> Point:
+        """A cell's numbers."""
+        return next(p for p in self.curve.points if p.point == cell.point)
+
+    def num_waits(self, cell: Cell) -> int:
+        """Waits that a cell's setting asks for."""
+        return int(self.settings(cell.point).get("num_waits") or 0)
+
     @cached_property
     def natural(self) -> Cell:
         """The cell in which the model decides: no limit, no Wait; else the last without a Wait."""
-        for cell in self.cells:
-            if cell.setting == "natural":
-                return cell
-        plain = [c for c in self.cells if not self.settings(c.point).get("num_waits")]
-        return plain[-1] if plain else self.cells[0]
+        plain = [c for c in self.cells if not self.num_waits(c)] or [self.cells[0]]
+        return self.cell(NATURAL_SETTING) or plain[-1]
 
     @cached_property
     def best(self) -> Cell:
         """The cell with the highest accuracy (the first of equals)."""
-        points = self.curve.points
-        index = max(range(len(points)), key=lambda i: (points[i].accuracy_percent or 0.0, -i))
-        return self.cells[index]
+        return max(self.cells, key=lambda c: (self.point(c).accuracy_percent or 0.0, -c.point))
 
 
 @dataclass(frozen=True)
@@ -90,18 +106,18 @@ class Run:
 
     label: str
     series: tuple[Series, ...]
-    funnel: Mapping[str, Any] | None = None
+    funnel: Json | None = None
     selection: Path | None = None
     """Folder of the select stage."""
-    training: Mapping[str, Any] | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    training: Json | None = None
+    settings: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Inputs:
     """All runs of a report with the context that the front end gives."""
 
-    context: Mapping[str, Any]
+    context: Json
     runs: tuple[Run, ...]
     folders: tuple[tuple[str, Path], ...]
     """Every evaluation folder once, with the label of its (first) run."""
@@ -110,25 +126,25 @@ class Inputs:
     @cached_property
     def series(self) -> tuple[Series, ...]:
         """Every curve once: a base model's evaluation that runs share belongs to the first."""
-        seen: dict[tuple[Any, ...], Series] = {}
+        seen: dict[tuple[object, ...], Series] = {}
         for run in self.runs:
             for item in run.series:
-                seen.setdefault((item.folder.resolve(), *item.cells[0].key), item)
+                seen.setdefault(item.key, item)
         return tuple(seen.values())
 
     def runs_of(self, series: Series) -> list[str]:
         """Labels of the runs that a curve belongs to: a base model's evaluation may be shared."""
-        key = (series.folder.resolve(), *series.cells[0].key)
-        holders = [
-            run.label
-            for run in self.runs
-            if any((s.folder.resolve(), *s.cells[0].key) == key for s in run.series)
-        ]
+        holders = [r.label for r in self.runs if any(s.key == series.key for s in r.series)]
         return list(dict.fromkeys([series.run, *holders]))
 
     @cached_property
     def benchmarks(self) -> tuple[str, ...]:
-        """Names of the benchmarks in order of appearance."""
+        """Names of the benchmarks, the main one first, then in order of appearance."""
+        first = self.main.benchmark if self.main else None
+        return tuple(sorted(self._names, key=lambda name: name != first))
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(item.benchmark for item in self.series))
 
     def on(self, benchmark: str) -> list[Series]:
@@ -137,15 +153,24 @@ class Inputs:
         return sorted(found, key=lambda item: (item.direct, item.role != "fine_tuned"))
 
     @cached_property
+    def thinking(self) -> tuple[Series, ...]:
+        """Curves with thinking, the main benchmark's first."""
+        return tuple(s for name in self.benchmarks for s in self.on(name) if not s.direct)
+
+    @cached_property
+    def tuned(self) -> tuple[Series, ...]:
+        """Thinking curves of fine-tuned models; of base models where there is no other."""
+        return tuple(s for s in self.thinking if s.role != "base") or self.thinking
+
+    @cached_property
     def main(self) -> Series | None:
         """The curve that the report opens with: a fine-tuned model's, where there is one.
 
         `context["main_benchmark"]` chooses; else the first benchmark whose name ends in `hard`,
         else the first.
         """
-        wanted = self.context.get("main_benchmark")
-        hard = [b for b in self.benchmarks if b.endswith("hard")]
-        for benchmark in [wanted, *hard, *self.benchmarks]:
+        hard = [b for b in self._names if b.endswith("hard")]
+        for benchmark in [self.context.get("main_benchmark"), *hard, *self._names]:
             found = [s for s in self.on(str(benchmark)) if not s.direct]
             if found:
                 return found[0]
@@ -160,28 +185,33 @@ class Inputs:
             parts.append(series.cells[0].model)
         if len({s.policy for s in same if not s.direct}) > 1 and not series.direct:
             parts.append(series.policy.replace("_", " "))
-        shared = series.role == "base" and sum(s.role == "base" for s in self._unlike(series)) == 0
+        key = series.cells[0].key
+        unlike = [s for s in self.series if s.run != series.run and s.cells[0].key == key]
+        shared = series.role == "base" and not any(s.role == "base" for s in unlike)
         if len(self.runs) > 1 and not shared:
             parts.insert(0, series.run)
         return ", ".join(parts)
 
+    def hue(self, series: Series) -> str:
+        """One colour per role in a single run, one per run where there are several."""
+        if series.role == "base":
+            return "blue"
+        order = list(dict.fromkeys((s.run, s.policy) for s in self.series if s.role != "base"))
+        return RUN_HUES[order.index((series.run, series.policy)) % len(RUN_HUES)]
+
+    def suffix(self, series: Series) -> str:
+        """What tells its figures from those of other runs."""
+        return f"_{series.run}" if len(self.runs) > 1 else ""
+
     def tokenizer(self, model: str) -> str | None:
-        """Where the tokenizer of a model is; files of an evaluation are not asked, they may be
+        """Where the tokenizer of a model is; an evaluation's files are not asked, they may be
         another's."""
         found: str | None = (self.context.get("tokenizers") or {}).get(model)
         return found
 
-    def _unlike(self, series: Series) -> list[Series]:
-        """Curves of other runs that would have the same name as this one."""
-        key = series.cells[0].key
-        return [s for s in self.series if s.run != series.run and s.cells[0].key == key]
-
 
 def read(
-    context: Mapping[str, Any],
-    evaluations: Iterable[Path],
-    selection: Path | None,
-    training: Path | None,
+    context: Json, evaluations: Iterable[Path], selection: Path | None, training: Path | None
 ) -> Inputs:
     """Reads a run's folders, or those of the many runs in `context["runs"]`.
 
@@ -194,80 +224,148 @@ def read(
     Raises:
         UserError: no evaluation rows, or a file that is not what it should be.
     """
-    from s1x.report.merge import join_points
-
-    given = context.get("runs") or [
-        {
-            "label": context.get("name") or "run",
-            "evaluations": list(evaluations),
-            "selection": selection,
-            "training": training,
-            "settings": context.get("settings") or {},
-        }
-    ]
-    cache: dict[Path, list[tuple[Mapping[str, Any], list[Cell]]]] = {}
-    runs = tuple(_read_run(entry, cache) for entry in given)
-    evaluated = [(str(e["label"]), Path(path)) for e in given for path in e["evaluations"]]
-    labels: dict[Path, tuple[str, Path]] = {}
-    for label, path in evaluated:
-        labels.setdefault(path.resolve(), (label, path))
+    context = clean(context)
+    one = {"label": context.get("name") or "run", "settings": context.get("settings") or {}}
+    one |= {"evaluations": list(evaluations), "selection": selection, "training": training}
+    given = context.get("runs") or [one]
+    cache: dict[Path, tuple[Json, list[list[Cell]]]] = {}
+    runs = [_read_run(entry, cache) for entry in given]
     if not any(run.series for run in runs):
         raise UserError("there are no evaluation rows to report on; run stages=[evaluate,report]")
-    folders: list[Path] = [Path(p) for p in context.get("cost_folders") or []]
+    labels: dict[Path, tuple[str, Path]] = {}
     for entry in given:
-        stage_folders = [entry.get("selection"), entry.get("training"), *entry["evaluations"]]
-        folders += [Path(p) for p in stage_folders if p is not None]
-    unique = dict.fromkeys(folder.resolve() for folder in folders)
-    runs = join_points(_told_apart(runs))
-    return Inputs(context, runs, tuple(labels.values()), tuple(unique))
+        for path in map(Path, entry["evaluations"]):
+            labels.setdefault(path.resolve(), (str(entry["label"]), path))
+    costs = list(context.get("cost_folders") or [])
+    for entry in given:
+        costs += [entry.get("selection"), entry.get("training"), *entry["evaluations"]]
+    unique = dict.fromkeys(Path(folder).resolve() for folder in costs if folder is not None)
+    return Inputs(context, join_points(_apart(runs)), tuple(labels.values()), tuple(unique))
 
 
-def _told_apart(runs: Sequence[Run]) -> tuple[Run, ...]:
+def clean(value: Any) -> Any:
+    """A value whose texts can be written: JSON may hold halves of surrogate pairs."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {clean(k): clean(v) for k, v in value.items()}
+    return [clean(v) for v in value] if isinstance(value, list) else value
+
+
+def read_json(folder: Path | str | None, name: str) -> Any:
+    """A JSON file of a stage's folder, None where it is not there.
+
+    Raises:
+        UserError: it is not JSON.
+    """
+    if folder is None or not (file := Path(folder) / name).is_file():
+        return None
+    try:
+        return clean(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}); redo its stage with force=[...]") from None
+
+
+def _apart(runs: Sequence[Run]) -> list[Run]:
     """The runs with benchmarks that share no question under different names."""
-    from s1x.curve import told_apart
-
-    series = [item for run in runs for item in run.series]
-    cells = iter(told_apart([item.cells for item in series]))
-    return tuple(
-        replace(run, series=tuple(replace(item, cells=next(cells)) for item in run.series))
+    found = iter(told_apart([item.cells for run in runs for item in run.series]))
+    return [
+        replace(run, series=tuple(replace(item, cells=next(found)) for item in run.series))
         for run in runs
-    )
+    ]
 
 
-def _read_run(entry: Mapping[str, Any], cache: dict[Path, Any]) -> Run:
-    label = str(entry["label"])
-    series = []
+def _read_run(entry: Json, cache: dict[Path, tuple[Json, list[list[Cell]]]]) -> Run:
+    label, series = str(entry["label"]), []
     for path in map(Path, entry["evaluations"]):
         if path not in cache:
-            cache[path] = _read_evaluation(path)
+            groups: dict[tuple[str, ...], list[Cell]] = {}
+            for cell in cells(read_rows([path])):
+                groups.setdefault(cell.key, []).append(cell)
+            cache[path] = read_json(path, "evaluation.json") or {}, list(groups.values())
         info, curves = cache[path]
-        series += [Series(label, path, info, cells) for cells in curves]
+        series += [Series(label, path, info, found) for found in curves]
     return Run(
         label=label,
         series=tuple(series),
-        funnel=_json(entry.get("selection"), "funnel.json"),
+        funnel=read_json(entry.get("selection"), "funnel.json"),
         selection=Path(entry["selection"]) if entry.get("selection") else None,
-        training=_json(entry.get("training"), "train.json"),
+        training=read_json(entry.get("training"), "train.json"),
         settings=entry.get("settings") or {},
     )
 
 
-def _read_evaluation(path: Path) -> tuple[Mapping[str, Any], list[list[Cell]]]:
-    from s1x import curve
-
-    groups: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in curve.cells(curve.read([path])):
-        groups.setdefault(cell.key, []).append(cell)
-    return _json(path, "evaluation.json") or {}, list(groups.values())
+# -- curves measured point by point ----------------------------------------------------------------
 
 
-def _json(folder: Any, name: str) -> Any:
-    if folder is None:
-        return None
-    file = Path(folder) / name
-    if not file.is_file():
-        return None
+def join_points(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Joins the one-point curves of runs that differ only in the swept settings of their policy.
+
+    A joined curve belongs to the first of its runs; runs that keep no curve of their own vanish.
+    Points with equal labels are different things (two seeds, two wait strings) and stay apart.
+    """
+    groups: dict[str, list[tuple[int, Series]]] = {}
+    for index, run in enumerate(runs):
+        for series in run.series:
+            if len(series.cells) == 1 and not series.direct:
+                groups.setdefault(_sameness(run, series), []).append((index, series))
+    gone: set[int] = set()
+    added: dict[int, list[Series]] = {}
+    for members in groups.values():
+        labels = {series.cells[0].setting for _, series in members}
+        if len(members) > 1 and len(labels) == len(members):
+            gone |= {id(series) for _, series in members}
+            first = members[0][0]
+            joined = _joined(runs[first].label, [series for _, series in members])
+            added.setdefault(first, []).append(joined)
+    if not added:
+        return tuple(runs)
+    kept: list[Run] = []
+    seen: set[tuple[object, ...]] = set()
+    for i, run in enumerate(runs):
+        curves = (*(s for s in run.series if id(s) not in gone), *added.get(i, ()))
+        own = {s.key for s in curves}
+        if own - seen:  # else its curves all stand in a run before: a shared base model
+            kept.append(replace(run, series=curves))
+        seen |= own
+    if len(kept) > 1:
+        return tuple(kept)
+    label = "all jobs"
+    named = tuple(replace(series, run=label) for series in kept[0].series)
+    return (replace(kept[0], label=label, series=named),)
+
+
+def swept_settings(policy: str) -> tuple[str, ...]:
+    """The settings that make a policy's curve, as its class declares them.
+
+    A dotted name is a class of somebody's own: rows may not say what is imported.
+    """
+    usual = ("max_thinking_tokens", "num_waits", "min_thinking_tokens")
+    if "." in policy:
+        return usual
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON ({error}); redo its stage with force=[...]") from None
+        found = option_class("budget", policy, "policy")
+    except UserError:
+        return usual
+    return (found.dials if issubclass(found, Policy) else ()) or usual
+
+
+def _sameness(run: Run, series: Series) -> str:
+    """Equal for points of one curve: everything but the policy's swept settings."""
+    settings = series.settings(series.cells[0].point) or series.info.get("policy_settings") or {}
+    swept = swept_settings(series.policy)
+    kept = {k: v for k, v in settings.items() if k not in swept}
+    parts: list[Any] = [series.cells[0].key, series.info.get("model_fingerprint"), kept]
+    parts += [series.info.get("seed"), series.info.get("sampling"), run.settings.get("seed")]
+    return json.dumps(parts, sort_keys=True, default=str)
+
+
+def _joined(label: str, members: list[Series]) -> Series:
+    """One series, its points in order of tokens."""
+    ordered = sorted(members, key=lambda s: float(s.cells[0].thinking_tokens.mean()))
+    joined = [replace(s.cells[0], point=i) for i, s in enumerate(ordered)]
+    points = [
+        {"point": i, "label": s.cells[0].setting, "settings": s.settings(s.cells[0].point)}
+        for i, s in enumerate(ordered)
+    ]
+    return Series(label, ordered[0].folder, {**ordered[0].info, "points": points}, joined)

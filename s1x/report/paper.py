@@ -8,6 +8,7 @@ doubling of thinking tokens.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 PAPER = "s1: Simple test-time scaling (arXiv 2501.19393)"
@@ -64,7 +65,7 @@ REJECTION_AIME24 = (
     *((4733.8, 30.0), (5192.7, 26.7), (5292.9, 23.3)),
 )
 
-#: majority vote of Qwen2.5-32B-Instruct on GPQA Diamond: (mean total tokens a question, accuracy %)
+#: majority vote of Qwen2.5-32B-Instruct, GPQA Diamond: (mean total tokens per question, accuracy)
 MAJORITY_GPQA = (
     *((643.9, 45.5), (2567.7, 48.5), (5141.4, 50.5)),
     *((10313.1, 50.0), (20540.4, 51.5), (41096.0, 51.0)),
@@ -82,7 +83,6 @@ MODELS = {
     "R1-distill-32B (800K samples)": (72.6, 94.3, 62.1),
     "o1-preview": (44.6, 85.5, 73.3),
 }
-MODEL_COLUMNS = ("aime24", "math500", "gpqa_diamond")
 
 #: Table 2, data ablation: selection → accuracy % on (aime24, math500, gpqa_diamond)
 TABLE_2 = {
@@ -113,6 +113,12 @@ FUNNEL = {
 
 #: SFT cost: 7 GPU-hours for s1K against 394 for the whole pool
 SFT_GPU_HOURS = {"s1k": 7, "full": 394}
+
+
+def rows(table: Mapping[str, Sequence[float]], name: str) -> list[dict[str, str | float]]:
+    """A published table as rows: the name of each line, then a column for each benchmark."""
+    columns = ("AIME24 %", "MATH500 %", "GPQA Diamond %")
+    return [{name: k, **dict(zip(columns, v, strict=True))} for k, v in table.items()]
 
 
 def benchmark_key(name: str) -> str | None:

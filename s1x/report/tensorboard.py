@@ -10,8 +10,14 @@ from typing import Any
 from s1x.errors import UserError
 from s1x.option import option, setting
 from s1x.report.parts import file_name
-from s1x.report.tracker import Folders, Tracker, curve_name, headline_numbers, settings_of
-from s1x.report.wandb import TRACE_COLUMNS, trace_rows
+from s1x.report.trace_rows import trace_rows
+from s1x.report.tracker import (
+    Folders,
+    Tracker,
+    curve_name,
+    headline_numbers,
+    settings_of,
+)
 
 
 @option("tracker", "tensorboard")
@@ -70,9 +76,7 @@ class TensorBoard(Tracker):
                 for name, value in headline_numbers(summary).items():
                     writer.add_scalar(f"metrics/{name}", value, 0)
                 for index, row in enumerate(trace_rows(folders, self.max_traces)):
-                    writer.add_text(
-                        "traces", _listed(dict(zip(TRACE_COLUMNS, row, strict=True))), index
-                    )
+                    writer.add_text("traces", _listed(row), index)
             writer.add_text("status", "failed" if failed else "finished")
             writer.close()
 

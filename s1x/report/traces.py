@@ -1,6 +1,6 @@
 """All traces of a report in compressed blocks that the page opens on demand.
 
-The index (one small entry a trace) is one block; the texts are in blocks of a few hundred traces,
+The index (a small entry per trace) is one block; the texts are in blocks of a few hundred traces,
 neighbours in one block being traces of one problem, which share their beginnings. A block is JSON,
 deflated, in base64: nothing in it can be markup or script.
 """
@@ -13,38 +13,39 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import polars as pl
 
 from s1x.report.inputs import ROLE_WORDS, Inputs
 from s1x.report.segments import Decoder, Segments
 from s1x.rows import CORRECT, UNGRADED
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 BLOCK_CHARACTERS = 300_000
 #: above so many characters of trace text, whole problems are left out, evenly
 MOST_CHARACTERS = 40_000_000
+ROWS_AT_ONCE = 1000
 
+#: what names a stream: the same model's samples of one problem along the curve
+STREAM = ("benchmark", "problem_id", "model", "model_role", "prompt_format", "policy", "sample")
 SMALL = (
-    *(
-        "benchmark",
-        "problem_id",
-        "domain",
-        "level",
-        "model",
-        "model_role",
-        "prompt_format",
-        "policy",
-    ),
-    *("point", "setting", "sample", "thinking_tokens", "answer_tokens", "end_reason", "num_waits"),
-    *("extracted_answer", "extraction_rule", "verdict", "ungraded_reason"),
+    *STREAM,
+    *("domain", "level", "point", "setting", "thinking_tokens", "answer_tokens", "end_reason"),
+    *("num_waits", "extracted_answer", "extraction_rule", "verdict", "ungraded_reason"),
 )
-LARGE = (
-    *("question", "reference_answer", "token_ids", "forced_mask"),
-    *("thinking_text", "answer_text"),
-)
+LARGE = ("question", "reference_answer", "token_ids", "forced_mask", "thinking_text", "answer_text")
 MENDED, SPOILT, KEPT = "wrong → right", "right → wrong", ""
+#: columns of the page's index: those whose texts are numbered, and plain numbers
+NAMED = {
+    "benchmark": "benchmark",
+    "problem": "problem_id",
+    "setting": "setting",
+    "verdict": "verdict",
+    "end": "end_reason",
+    "level": "level",
+    "domain": "domain",
+}
+NUMBERS = {"sample": "sample", "tokens": "thinking_tokens", "waits": "num_waits"}
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,14 @@ def entries(inputs: Inputs) -> list[Entry]:
 
 
 def _folder_entries(source: int, folder: Path) -> Iterator[Entry]:
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(folder / "rows.parquet", columns=list(SMALL)).to_pylist()
-    order = sorted(range(len(rows)), key=lambda i: (*_stream(rows[i]), rows[i]["point"]))
+    table = pl.read_parquet(folder / "rows.parquet", columns=list(SMALL))
+    table = table.with_row_index("row").sort(*STREAM, "point")
     before: dict[str, Any] | None = None
-    for i in order:
-        row = rows[i]
-        same = before is not None and _stream(before) == _stream(row)
-        yield Entry(source, i, row, _flip(before if same else None, row))
+    for row in table.iter_rows(named=True):
+        place = row.pop("row")
+        same = before is not None and all(before[name] == row[name] for name in STREAM)
+        yield Entry(source, place, row, _flip(before if same else None, row))
         before = row
-
-
-def _stream(row: dict[str, Any]) -> tuple[str, ...]:
-    names = ("benchmark", "problem_id", "model", "model_role", "prompt_format", "policy")
-    return (*(str(row[name]) for name in names), f"{row['sample']:09d}")
 
 
 def _flip(before: dict[str, Any] | None, row: dict[str, Any]) -> str:
@@ -104,20 +98,16 @@ def blocks(inputs: Inputs, found: Sequence[Entry], most: int = MOST_CHARACTERS) 
     """The index and texts of the traces for the page.
 
     Args:
+        inputs: the runs.
         found: from `entries`.
         most: characters of text; whole problems are left out evenly above it.
     """
-    kept = _fitting(inputs, found, most)
+    kept = _fitting(found, most)
     writer = _Writer()
-    unmarked = 0
-    for source in dict.fromkeys(e.source for e in kept):
-        mine = [e for e in kept if e.source == source]
-        for entry, row, segments in texts(inputs, mine):
-            writer.add(_series(inputs, entry), entry, row, segments)
-            unmarked += not segments.marked
+    for entry, row, segments in texts(inputs, kept):
+        writer.add(_series(inputs, entry), entry, row, segments)
     made = writer.finish()
     made.num_traces, made.num_left_out = len(kept), len(found) - len(kept)
-    made.num_unmarked = unmarked
     return made
 
 
@@ -129,30 +119,25 @@ def texts(
     for source in dict.fromkeys(e.source for e in found):
         mine = [e for e in found if e.source == source]
         folder = inputs.folders[source][1]
-        for entry, large in zip(mine, _large(folder, [e.row for e in mine]), strict=True):
-            row = {**entry.values, **large}
-            model = str(row["model"])
-            if (key := f"{model}|{source}") not in decoders:
-                decoders[key] = Decoder.of(inputs.tokenizer(model))
-            yield entry, row, decoders[key].cut(row)
+        large = pl.read_parquet(folder / "rows.parquet", columns=list(LARGE))
+        for start in range(0, len(mine), ROWS_AT_ONCE):
+            some = mine[start : start + ROWS_AT_ONCE]
+            rows = large[[e.row for e in some]].iter_rows(named=True)
+            for entry, texts_ in zip(some, rows, strict=True):
+                row = {**entry.values, **texts_}
+                model = str(row["model"])
+                if model not in decoders:
+                    decoders[model] = Decoder.of(inputs.tokenizer(model))
+                yield entry, row, decoders[model].cut(row)
 
 
-def _large(folder: Path, rows: list[int]) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    table: pa.Table = pq.read_table(folder / "rows.parquet", columns=list(LARGE))
-    for start in range(0, len(rows), 1000):
-        yield from table.take(rows[start : start + 1000]).to_pylist()
-
-
-def _fitting(inputs: Inputs, found: Sequence[Entry], most: int) -> list[Entry]:
+def _fitting(found: Sequence[Entry], most: int) -> list[Entry]:
     """All traces, or those of every n-th problem if they are too long together."""
     size = sum(4 * int(e.values["thinking_tokens"] or 0) + 200 for e in found)
     if size <= most:
         return list(found)
     problems = list(dict.fromkeys((e.values["benchmark"], e.values["problem_id"]) for e in found))
-    share = most / size
-    wanted = max(1, int(len(problems) * share))
+    wanted = max(1, int(len(problems) * most / size))
     step = len(problems) / wanted
     chosen = {problems[int(i * step)] for i in range(wanted)}
     return [e for e in found if (e.values["benchmark"], e.values["problem_id"]) in chosen]
@@ -169,23 +154,12 @@ def _series(inputs: Inputs, entry: Entry) -> str:
 class _Writer:
     """Fills blocks and the columns of the index, texts of the index numbered in dictionaries."""
 
-    NAMED = (
-        "benchmark",
-        "problem",
-        "series",
-        "setting",
-        "verdict",
-        "end",
-        "flip",
-        "level",
-        "domain",
-    )
-
     def __init__(self) -> None:
-        self._names: dict[str, dict[str, int]] = {name: {} for name in self.NAMED}
-        self._columns: dict[str, list[int]] = {name: [] for name in self.NAMED}
-        self._columns |= {name: [] for name in ("sample", "tokens", "waits", "block", "place")}
-        self._blocks: list[str] = []
+        self._names: dict[str, dict[str, int]] = {n: {} for n in (*NAMED, "series", "flip")}
+        self._columns: dict[str, list[int]] = {
+            name: [] for name in (*self._names, *NUMBERS, "block", "place")
+        }
+        self._made = Blocks("")
         self._clear()
 
     def _clear(self) -> None:
@@ -195,29 +169,15 @@ class _Writer:
 
     def add(self, series: str, entry: Entry, row: dict[str, Any], segments: Segments) -> None:
         """Appends a trace."""
-        named = {
-            "benchmark": row["benchmark"],
-            "problem": row["problem_id"],
-            "series": series,
-            "setting": row["setting"],
-            "verdict": row["verdict"],
-            "end": row["end_reason"],
-            "flip": entry.flip,
-            "level": row["level"],
-            "domain": row["domain"],
-        }
-        for name, value in named.items():
+        named = {name: row[column] for name, column in NAMED.items()}
+        for name, value in {**named, "series": series, "flip": entry.flip}.items():
             numbers = self._names[name]
             self._columns[name].append(numbers.setdefault(str(value or ""), len(numbers)))
-        numbers_of = {
-            "sample": row["sample"],
-            "tokens": row["thinking_tokens"],
-            "waits": row["num_waits"],
-            "block": len(self._blocks),
-            "place": len(self._traces),
-        }
-        for name, value in numbers_of.items():
-            self._columns[name].append(int(value or 0))
+        for name, column in NUMBERS.items():
+            self._columns[name].append(int(row[column] or 0))
+        self._columns["block"].append(len(self._made.texts))
+        self._columns["place"].append(len(self._traces))
+        self._made.num_unmarked += not segments.marked
         self._text(row, segments)
 
     def _text(self, row: dict[str, Any], segments: Segments) -> None:
@@ -233,14 +193,16 @@ class _Writer:
 
     def _close(self) -> None:
         if self._traces:
-            self._blocks.append(packed({"questions": self._questions, "traces": self._traces}))
+            block = {"questions": self._questions, "traces": self._traces}
+            self._made.texts.append(packed(block))
             self._clear()
 
     def finish(self) -> Blocks:
         """The index and all blocks."""
         self._close()
         names = {name: list(numbers) for name, numbers in self._names.items()}
-        return Blocks(packed({"names": names, "columns": self._columns}), self._blocks)
+        self._made.index = packed({"names": names, "columns": self._columns})
+        return self._made
 
 
 def packed(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run a job, grouped by sweep; curves, traces, chosen set and model.
+"""Weights & Biases: one run per job, grouped by sweep; curves, traces, chosen set and model.
 
 Works online and offline (`wandb sync` uploads an offline run later). The local report never needs
 it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from s1x.console import say
 from s1x.errors import SettingError, UserError
 from s1x.option import option, setting
+from s1x.report.trace_rows import TRACE_COLUMNS, trace_rows
 from s1x.report.tracker import (
     Folders,
     Tracker,
@@ -29,15 +30,9 @@ from s1x.report.tracker import (
 #: letters that the service takes
 MOST_NAME, MOST_TAG = 128, 64
 MODES = ("online", "offline", "disabled")
-CURVE_COLUMNS = (
-    *("curve", "benchmark", "model", "model_role", "prompt_format", "policy", "setting"),
-    *("mean_thinking_tokens", "accuracy_percent", "low_percent", "high_percent", "n", "samples"),
-)
-TRACE_COLUMNS = (
-    *("benchmark", "problem_id", "model_role", "prompt_format", "setting", "sample", "verdict"),
-    *("end_reason", "thinking_tokens", "num_waits", "question", "reference_answer"),
-    *("extracted_answer", "thinking_text", "answer_text"),
-)
+OF_CURVE = ("benchmark", "model", "model_role", "prompt_format", "policy")
+OF_POINT = ("setting", "mean_thinking_tokens", "accuracy_percent")
+CURVE_COLUMNS = ("curve", *OF_CURVE, *OF_POINT, "low_percent", "high_percent", "n", "samples")
 CHOSEN_FILES = ("chosen.parquet", "s1k.parquet", "funnel.json", "README.md")
 
 
@@ -64,15 +59,22 @@ class WeightsAndBiases(Tracker):
         object.__setattr__(self, "_runs", [])
         if self.mode not in (None, *MODES):
             raise SettingError("mode", f"null or one of {', '.join(MODES)}", self.mode)
-        mode = self.mode or os.environ.get("WANDB_MODE")
-        if self.report and mode in ("offline", "disabled"):
-            raise SettingError(
-                "report", f"false when W&B is {mode}", True, "set tracker.mode=online"
-            )
+        if self.report and self._mode() in ("offline", "disabled"):
+            must = f"false when W&B is {self._mode()}"
+            raise SettingError("report", must, True, "set tracker.mode=online")
         if self.report and importlib.util.find_spec("wandb_workspaces") is None:
-            raise SettingError(
-                "report", "false without wandb-workspaces", True, "pip install wandb-workspaces"
-            )
+            must = "false without wandb-workspaces"
+            raise SettingError("report", must, True, "pip install wandb-workspaces")
+
+    def _mode(self) -> str | None:
+        """The setting, else the environment's, which the library reads once per process only."""
+        return self.mode or os.environ.get("WANDB_MODE")
+
+    @property
+    def _open(self) -> list[Any]:
+        """The open run, or nothing."""
+        found: list[Any] = self.__dict__["_runs"]
+        return found
 
     def start(self, context: Mapping[str, Any]) -> None:
         """Opens the run, with configuration and what made it.
@@ -83,15 +85,16 @@ class WeightsAndBiases(Tracker):
         wandb = _module()
         folder = Path(str(context.get("run_folder") or "."))
         folder.mkdir(parents=True, exist_ok=True)
-        wandb.setup(settings=wandb.Settings(silent=True))
+        group = str(self.group or context.get("sweep") or "")
+        name = str(context.get("job") or context.get("name") or "")
         try:
+            wandb.setup(settings=wandb.Settings(silent=True))
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
-                # the library reads its environment once a process
-                mode=self.mode or os.environ.get("WANDB_MODE"),
-                group=brief(str(self.group or context.get("sweep") or ""), MOST_NAME) or None,
-                name=brief(str(context.get("job") or context.get("name") or ""), MOST_NAME) or None,
+                mode=self._mode(),
+                group=brief(group, MOST_NAME) or None,
+                name=brief(name, MOST_NAME) or None,
                 tags=[brief(tag, MOST_TAG) for tag in (*self.tags, context.get("scale")) if tag],
                 config=settings_of(context),
                 dir=str(folder),
@@ -100,19 +103,14 @@ class WeightsAndBiases(Tracker):
                 settings=wandb.Settings(silent=True, console="off"),
             )
         except (wandb.errors.Error, ValueError) as error:
+            reason = " ".join(str(error).split())
             raise UserError(
-                f"tracker=wandb cannot start ({error}); run `wandb login`, or set "
-                "tracker.mode=offline"
+                f"tracker=wandb cannot start ({reason}); run `wandb login`, set "
+                f"tracker.mode=offline, or WANDB_MODE to one of {', '.join(MODES)}"
             ) from None
         run.define_metric("train/step")
         run.define_metric("train/*", step_metric="train/step")
         self._open.append(run)
-
-    @property
-    def _open(self) -> list[Any]:
-        """The open run, or nothing."""
-        found: list[Any] = self.__dict__["_runs"]
-        return found
 
     def log(self, stage: str, step: int | None, values: Mapping[str, float]) -> None:
         """Logs numbers as `<stage>/<name>`; those of the whole run go to its summary."""
@@ -144,7 +142,7 @@ class WeightsAndBiases(Tracker):
         run.summary.update(headline_numbers(summary))
         table = wandb.Table(columns=list(CURVE_COLUMNS), data=list(curve_rows(summary)))
         run.log({"curves": table, **_plots(wandb, summary)})
-        rows = list(trace_rows(folders, self.max_traces))
+        rows = [list(row.values()) for row in trace_rows(folders, self.max_traces)]
         if rows:
             run.log({"traces": wandb.Table(columns=list(TRACE_COLUMNS), data=rows)})
 
@@ -153,9 +151,9 @@ class WeightsAndBiases(Tracker):
         select, train = folders.get("select"), folders.get("train")
         if isinstance(select, Path):
             artifact = wandb.Artifact(f"chosen-{select.name}", type="dataset")
-            for name in CHOSEN_FILES:
-                if (select / name).is_file():
-                    artifact.add_file(str(select / name))
+            for path in (select / name for name in CHOSEN_FILES):
+                if path.is_file():
+                    artifact.add_file(str(path))
             run.log_artifact(artifact)
         if isinstance(train, Path) and self.log_model and (train / "model").is_dir():
             artifact = wandb.Artifact(f"model-{train.name}", type="model")
@@ -175,34 +173,32 @@ def _module() -> Any:
 
 def _fingerprints(folders: Folders) -> dict[str, Any]:
     """Artifacts go by their fingerprints: stage → folder name, or names."""
-    found: dict[str, Any] = {}
-    for stage, place in folders.items():
-        if isinstance(place, Path):
-            found[stage] = place.name
-        elif place:
-            found[stage] = [path.name for path in place]
-    return found
+    return {
+        stage: place.name if isinstance(place, Path) else [path.name for path in place]
+        for stage, place in folders.items()
+        if place
+    }
 
 
 def curve_rows(summary: Mapping[str, Any]) -> Iterator[list[Any]]:
-    """One row a point of every curve, in the order of `CURVE_COLUMNS`."""
+    """One row per point of every curve, in the order of `CURVE_COLUMNS`."""
     for curve in summary["curves"]:
-        names = ("benchmark", "model", "model_role", "prompt_format", "policy")
-        shared = [curve_name(curve), *(curve[name] for name in names)]
+        shared = [curve_name(curve), *(curve[name] for name in OF_CURVE)]
         for p in curve["points"]:
-            numbers = [p["mean_thinking_tokens"], p["accuracy_percent"], *p["interval_percent"]]
-            yield [*shared, p["setting"], *numbers, p["n"], p["samples"]]
+            numbers = [*(p[name] for name in OF_POINT), *p["interval_percent"]]
+            yield [*shared, *numbers, p["n"], p["samples"]]
+
+
+def _benchmarks(summary: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(curve["benchmark"] for curve in summary["curves"]))
 
 
 def _plots(wandb: Any, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """One line plot a benchmark: accuracy over mean thinking tokens, a line a curve."""
+    """One line plot per benchmark: accuracy over mean thinking tokens, a line per curve."""
     plots = {}
-    for benchmark in dict.fromkeys(c["benchmark"] for c in summary["curves"]):
-        curves = [
-            c
-            for c in summary["curves"]
-            if c["benchmark"] == benchmark and c["prompt_format"] != "direct"
-        ]
+    thinking = [c for c in summary["curves"] if c["prompt_format"] != "direct"]
+    for benchmark in _benchmarks(summary):
+        curves = [c for c in thinking if c["benchmark"] == benchmark]
         plots[f"curve/{benchmark}"] = wandb.plot.line_series(
             xs=[[p["mean_thinking_tokens"] for p in c["points"]] for c in curves],
             ys=[[p["accuracy_percent"] for p in c["points"]] for c in curves],
@@ -213,19 +209,7 @@ def _plots(wandb: Any, summary: Mapping[str, Any]) -> dict[str, Any]:
     return plots
 
 
-def trace_rows(folders: Folders, most: int) -> Iterator[list[Any]]:
-    """Rows of the evaluations in the order of `TRACE_COLUMNS`, evenly thinned to `most`."""
-    import pyarrow.parquet as pq
-
-    evaluated = folders.get("evaluate") or []
-    places = [evaluated] if isinstance(evaluated, Path) else evaluated
-    files = [place / "rows.parquet" for place in places if (place / "rows.parquet").is_file()]
-    for file in files if most else []:
-        table = pq.read_table(file, columns=list(TRACE_COLUMNS))
-        share = max(1, most // len(files))
-        step = max(1, -(-table.num_rows // share))
-        for row in table.take(list(range(0, table.num_rows, step))).to_pylist():
-            yield [row[name] for name in TRACE_COLUMNS]
+# -- W&B Reports -----------------------------------------------------------------------------------
 
 
 def build_report(
@@ -244,7 +228,6 @@ def build_report(
             "pip install wandb-workspaces, or set tracker.report=false"
         ) from None
     runs = wr.Runset(project=project, entity=entity or "", groupby=["group"] if group else [])
-    benchmarks = list(dict.fromkeys(c["benchmark"] for c in summary["curves"]))
     plots = [
         wr.CustomChart(
             chart_name="wandb/lineseries/v0",
@@ -252,25 +235,22 @@ def build_report(
             chart_fields={"step": "step", "lineKey": "lineKey", "lineVal": "lineVal"},
             chart_strings={"title": f"{name}: accuracy (%)", "xname": "mean thinking tokens"},
         )
-        for name in benchmarks
+        for name in _benchmarks(summary)
     ]
     loss = wr.LinePlot(x="train/step", y=["train/loss"], title="Training loss")
-    blocks = [
-        wr.TableOfContents(),
-        *[wr.CalloutBlock(text=line) for line in summary.get("notes") or []],
-        wr.H1(text="Test-time scaling"),
-        wr.PanelGrid(runsets=[runs], panels=plots),
-        wr.H1(text="Control, scaling, performance"),
-        wr.MarkdownBlock(text=_metrics_markdown(summary)),
-        wr.H1(text="From the pool to the chosen set"),
-        wr.MarkdownBlock(text=_funnel_markdown(summary)),
-        wr.H1(text="Training"),
-        wr.PanelGrid(runsets=[runs], panels=[loss]),
-        wr.H1(text="What it cost"),
-        wr.MarkdownBlock(text=_costs_markdown(summary)),
-        wr.H1(text="Traces"),
-        wr.WeaveBlockSummaryTable(entity=entity or "", project=project, table_name="traces"),
-    ]
+    traces = wr.WeaveBlockSummaryTable(entity=entity or "", project=project, table_name="traces")
+    sections = {
+        "Test-time scaling": wr.PanelGrid(runsets=[runs], panels=plots),
+        "Control, scaling, performance": wr.MarkdownBlock(text=_metrics_table(summary)),
+        "From the pool to the chosen set": wr.MarkdownBlock(text=_funnel_table(summary)),
+        "Training": wr.PanelGrid(runsets=[runs], panels=[loss]),
+        "What it cost": wr.MarkdownBlock(text=_costs_table(summary)),
+        "Traces": traces,
+    }
+    blocks = [wr.TableOfContents()]
+    blocks += [wr.CalloutBlock(text=line) for line in summary.get("notes") or []]
+    for heading, block in sections.items():
+        blocks += [wr.H1(text=heading), block]
     title = f"s1x: {summary.get('title') or project} ({summary.get('scale')})"
     return wr.Report(project=project, entity=entity or "", title=title, blocks=blocks)
 
@@ -289,34 +269,43 @@ def save_report(report: Any) -> bool:
     return True
 
 
-def _metrics_markdown(summary: Mapping[str, Any]) -> str:
-    lines = ["| benchmark | model | control % | scaling per doubling | performance % |"]
-    lines.append("|---|---|---|---|---|")
-    for c in summary["curves"]:
-        names = ("control_percent", "scaling_per_doubling", "performance_percent")
-        numbers = " | ".join(_cell(c[name]["value"]) for name in names)
-        lines.append(f"| {c['benchmark']} | {c['name']} | {numbers} |")
-    return "\n".join(lines)
+def markdown(rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; the first row is its header."""
+    head, *body = [[_cell(cell) for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(r) + " |" for r in (head, ["---"] * len(head), *body))
 
 
-def _funnel_markdown(summary: Mapping[str, Any]) -> str:
-    lines = ["| run | step | rows in | rows out |", "|---|---|---|---|"]
-    for run in summary.get("runs") or []:
-        for step in run.get("funnel") or []:
-            lines.append(
-                f"| {run['label']} | {step['step']} | {step['rows_in']} | {step['rows_out']} |"
-            )
-    return "\n".join(lines)
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return "—" if value is None else str(value).replace("|", "\\|")
 
 
-def _costs_markdown(summary: Mapping[str, Any]) -> str:
+def _metrics_table(summary: Mapping[str, Any]) -> str:
+    names = ("control_percent", "scaling_per_doubling", "performance_percent")
+    head = ["benchmark", "model", "control %", "scaling per doubling", "performance %"]
+    return markdown(
+        [
+            head,
+            *[
+                [c["benchmark"], c["name"], *(c[name]["value"] for name in names)]
+                for c in summary["curves"]
+            ],
+        ]
+    )
+
+
+def _funnel_table(summary: Mapping[str, Any]) -> str:
+    steps = [
+        [run["label"], step["step"], step["rows_in"], step["rows_out"]]
+        for run in summary.get("runs") or []
+        for step in run.get("funnel") or []
+    ]
+    return markdown([["run", "step", "rows in", "rows out"], *steps])
+
+
+def _costs_table(summary: Mapping[str, Any]) -> str:
     costs = summary["costs"]
-    lines = ["| unit | whole | share of SFT, % |", "|---|---|---|"]
-    for unit in ("wall_seconds", "gpu_hours", "usd"):
-        share = costs["sft_share_percent"].get(unit)
-        lines.append(f"| {unit} | {_cell(costs[unit])} | {_cell(share)} |")
-    return "\n".join(lines)
-
-
-def _cell(value: float | None) -> str:
-    return "—" if value is None else f"{value:,.1f}"
+    units = ("wall_seconds", "gpu_hours", "usd")
+    rows = [[unit, costs[unit], costs["sft_share_percent"].get(unit)] for unit in units]
+    return markdown([["unit", "whole", "share of SFT, %"], *rows])

@@ -38,7 +38,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
         opened.open(folder / "out" / "report.html")
         # traces and charts start as they come near; here all at once
         opened.look(1200, 20_000)
-        opened.wait("window.traceViewer && document.querySelectorAll('.chart svg').length > 8")
+        opened.wait("window.traceViewer && document.querySelectorAll('.chart svg').length > 5")
         yield opened
 
 
@@ -136,19 +136,28 @@ def test_math_is_set_and_prices_are_not(page: chromium.Page) -> None:
     _choose(page, "benchmark", "")
 
 
-def test_tooltips_and_legend_work(page: chromium.Page) -> None:
+def test_tooltips_say_what_a_mark_is(page: chromium.Page) -> None:
     chart = "document.querySelector('[data-chart=curve_puzzles_hard]')"
+    mark = f"{chart}.querySelector('.desk [aria-label^=\"fine-tuned: natural\"]')"
     page.run(
-        f"[...{chart}.querySelectorAll('circle')].pop().dispatchEvent("
-        "new PointerEvent('pointerenter', {clientX: 300, clientY: 300}))"
+        f"{mark}.dispatchEvent(new PointerEvent('pointermove', "
+        "{clientX: 300, clientY: 300, bubbles: true}))"
     )
     tip = page.run(f"{chart}.querySelector('.tip').textContent")
-    assert "fine-tuned: " in tip
+    assert "fine-tuned: natural" in tip
     assert "95%:" in tip
-    before = page.run(f"{chart}.querySelectorAll('path').length")
-    page.run(f"{chart}.querySelector('.legend button').click()")
-    assert page.run(f"{chart}.querySelectorAll('path').length") == before - 1
-    page.run(f"{chart}.querySelector('.legend button').click()")
+    assert "thinking tokens" in tip
+
+
+def test_charts_are_there_without_scripts_and_follow_the_colours(page: chromium.Page) -> None:
+    """What a pointer is told is in the SVG; its colours are the page's own."""
+    text = page.run("document.querySelector('.hero .desk').innerHTML")
+    assert "var(--orange)" in text
+    assert "#d9480f" not in text
+    page.look(1200, 20_000, dark=True)
+    line = "document.querySelector('.hero .desk path[stroke=\"var(--orange)\"]')"
+    assert page.run(f"getComputedStyle({line}).stroke") == "rgb(255, 138, 76)"
+    page.look(1200, 20_000)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (1200, True), (390, False)])
@@ -172,7 +181,6 @@ def test_differences_of_runs_are_drawn(page: chromium.Page, tmp_path: Path) -> N
     page.look(390, 20_000)
     page.open(tmp_path / "out" / "report.html")
     chart = "document.querySelector('[data-chart=differences_puzzles_hard]')"
-    page.wait(f"{chart}.querySelectorAll('circle').length")
     words = page.run(f"{chart}.querySelector('svg').textContent")
     assert "random_1k: natural" in words
     assert page.run("document.documentElement.scrollWidth") <= 390

@@ -71,7 +71,7 @@ def test_a_run_that_names_a_folder_elsewhere_is_refused(tmp_path: Path) -> None:
         theirs = tmp_path / f"theirs{len(named)}"
         _theirs(theirs, named.replace("theirs/", f"theirs{len(named)}/"))
         with pytest.raises(UserError, match="leads out of"):
-            report_on(str(theirs / "runs" / "*"), tmp_path / "out")
+            report_on([str(theirs / "runs" / "*")], tmp_path / "out")
 
 
 def test_links_that_lead_out_are_refused_too(tmp_path: Path) -> None:

@@ -15,35 +15,25 @@ from s1x.curve import slope_per_doubling
 from s1x.errors import UserError
 from s1x.report import paper
 from s1x.report.inputs import read
-from s1x.report.page import json_island
+from s1x.report.parts import Table, interval
 from s1x.report.sections.costs import ledger, sft_share_percent, total
-from s1x.report.tables import Interval, Table
 
 
 def test_csv_spreads_intervals_and_leaves_unknown_empty() -> None:
-    table = Table(
-        "t", "T", ("name", "accuracy %"), (("a", Interval(50.0, 40.0, 60.0)), ("b", None))
-    )
-    rows = list(csv.reader(io.StringIO(table.to_csv())))
-    assert rows[0] == ["name", "accuracy %", "accuracy %, low", "accuracy %, high"]
-    assert rows[1:] == [["a", "50.0", "40.0", "60.0"], ["b", "", "", ""]]
+    rows = [{"name": "a", **interval("accuracy %", 50.0, 40.0, 60.0)}, {"name": "b"}]
+    table = Table("t", "T", rows)
+    written = list(csv.reader(io.StringIO(table.to_csv())))
+    assert written[0] == ["name", "accuracy %", "accuracy %, low", "accuracy %, high"]
+    assert written[1:] == [["a", "50.0", "40.0", "60.0"], ["b", "", "", ""]]
+    assert table.columns == [("name", False), ("accuracy %", True)]
+    assert [table.cells(row)[1][0] for row in rows] == ["50.0 (40.0 to 60.0)", "—"]
 
 
-def test_html_escapes_every_text() -> None:
-    table = Table(world.HOSTILE, world.HOSTILE, (world.HOSTILE,), ((world.HOSTILE,),), note="<b>")
-    text = table.to_html()
-    assert "<script" not in text
-    assert "<img" not in text
-    assert "<b>" not in text
-
-
-def test_json_in_the_page_cannot_end_its_element() -> None:
-    value = {"a": world.HOSTILE + "<!-- \u2028 & -->"}
-    text = json_island(value)
-    assert "<" not in text
-    assert ">" not in text
-    assert "\u2028" not in text
-    assert json.loads(text) == value
+def test_differences_bear_their_sign() -> None:
+    rows = [interval("gain", 12.0, -4.06, 19.8)]
+    assert Table("t", "T", rows, signed=("gain",)).cells(rows[0]) == [
+        ("+12.0 (-4.1 to +19.8)", "n")
+    ]
 
 
 def test_ledger_counts_each_folder_once_and_keeps_unknown_unknown(made: world.Made) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 import report_world as world
 
 from s1x import report
-from s1x.report import plot
+from s1x.report.charts import Chart
 from s1x.report.inputs import read
-from s1x.report.sections import ablation, selection
+from s1x.report.sections import compare, selection
 
 
 def _runs(folder: Path, skills: dict[str, float]) -> list[dict[str, Any]]:
@@ -45,7 +46,7 @@ def test_differences_are_paired_and_against_the_reference(
     assert float(rows[1]["difference to reference"]) == pytest.approx(gap)
     low, high = (float(rows[1][f"difference to reference, {end}"]) for end in ("low", "high"))
     assert low < gap < high < 0, "the made-up difference of 25 points is clear"
-    assert rows[1]["clear"] == "clear"
+    assert rows[1]["significance"] == "significant"
 
 
 def test_shared_base_model_stands_once(two: list[dict[str, Any]]) -> None:
@@ -58,22 +59,17 @@ def test_shared_base_model_stands_once(two: list[dict[str, Any]]) -> None:
 
 
 def test_differences_are_drawn_as_a_forest(two: list[dict[str, Any]], tmp_path: Path) -> None:
-    section = ablation.build(read({"runs": two, "reference": "s1k"}, [], None, None))
-    assert section is not None
-    (forest,) = section.charts()
-    assert forest.key == "differences_puzzles_hard"
-    names = [gap.name for gap in forest.gaps]
-    assert all(name.startswith("random_1k: ") for name in names)
-    assert any(name.endswith("natural") for name in names)
-    (table,) = section.tables()
-    shown = {row[1]: row[5] for row in table.rows if row[6]}
-    for gap in forest.gaps:
-        cell = shown[gap.name.rpartition(": ")[2]]
-        assert (gap.value, gap.low, gap.high) == (cell.value, cell.low, cell.high)
-        assert gap.clear == (gap.high < 0 or gap.low > 0)
-    png, svg = plot.save([forest], tmp_path)
+    report.run({"runs": two, "reference": "s1k"}, [], None, None, tmp_path)
+    png, svg = (tmp_path / "figures" / f"differences_puzzles_hard.{end}" for end in ("png", "svg"))
     assert png.read_bytes()[:4] == b"\x89PNG"
-    assert "difference to s1k" in svg.read_text()
+    drawn = svg.read_text()
+    assert "difference to s1k" in drawn
+    with (tmp_path / "tables" / "ablation.csv").open() as lines:
+        rows = [r for r in csv.DictReader(lines) if r["significance"]]
+    natural = next(r for r in rows if r["setting"] == "natural")
+    gap = float(natural["difference to reference"])
+    assert f"random_1k: natural · {gap:+.1f} (" in drawn
+    assert natural["significance"] == "significant"
 
 
 def test_policies_are_compared_at_the_best_of_each(tmp_path: Path) -> None:
@@ -84,10 +80,10 @@ def test_policies_are_compared_at_the_best_of_each(tmp_path: Path) -> None:
         )
         runs.append({"label": policy, "evaluations": [folder]})
     inputs = read({"runs": runs}, [], None, None)
-    section = ablation.build(inputs)
+    section = compare.build(inputs)
     assert section is not None
     (table,) = section.tables()
-    assert [row[1] for row in table.rows] == [s.best.setting for s in inputs.series]
+    assert [row["setting"] for row in table.rows] == [s.best.setting for s in inputs.series]
 
 
 def test_pool_and_chosen_sets_are_drawn_together(two: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -101,18 +97,17 @@ def test_pool_and_chosen_sets_are_drawn_together(two: list[dict[str, Any]], tmp_
     assert section is not None
     charts = {chart.key: chart for chart in section.charts()}
     assert "chosen_source" not in charts, "these pools name no source"
-    domains = charts["chosen_domain"]
-    assert domains.bars == ("coins", "sums")
-    shares = {part.name: part.values for part in domains.parts}
-    assert shares["pool"] == pytest.approx((100 * 50 / 60, 100 * 10 / 60))
-    assert (shares["s1k"], shares["random_1k"]) == ((100, 0), (0, 100))
-    lengths = {line.name: line.marks for line in charts["chosen_trace_tokens"].lines}
-    assert {
-        name: round(sum(m.y for m in marks)) for name, marks in lengths.items()
-    } == dict.fromkeys(("pool", "s1k", "random_1k"), 100)
-    assert (
-        max(m.x for m in lengths["s1k"] if m.y) < 12 < min(m.x for m in lengths["random_1k"] if m.y)
-    )
+    bars = _tips(charts["chosen_domain"])
+    assert {"coins: pool · 83.3", "sums: pool · 16.7", "coins: s1k · 100.0"} <= bars
+    assert {"coins: random_1k · 0.0", "sums: random_1k · 100.0"} <= bars
+    lengths = _tips(charts["chosen_trace_tokens"])
+    assert "s1k: 8 to 11 tokens · 30.0%" in lengths
+    assert "random_1k: 45 to 64 tokens · 100.0%" in lengths
+
+
+def _tips(chart: Chart) -> set[str]:
+    """What a pointer is told of the marks of a chart."""
+    return set(re.findall(r'aria-label="([^"]* · [^"]*)"', chart.svg()))
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -151,7 +146,7 @@ def test_a_curve_measured_job_by_job_is_one_curve(tmp_path: Path) -> None:
     assert curve.curve.num_problems == 30
 
 
-def test_jobs_that_differ_in_more_than_the_dials_stay_apart(tmp_path: Path) -> None:
+def test_jobs_that_differ_in_more_than_the_swept_settings_stay_apart(tmp_path: Path) -> None:
     jobs = _jobs(tmp_path / "a", [("Wait x 2", None, 2)], settings={"wait_string": "Wait"})
     jobs += _jobs(tmp_path / "b", [("Hmm x 2", None, 2)], settings={"wait_string": "Hmm"})
     jobs[1]["label"] = "job b"

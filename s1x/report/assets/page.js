@@ -1,5 +1,31 @@
 "use strict";
-// Starts the page: charts as they come into view, files to save, math in the ten traces, the viewer.
+// Starts the page: tooltips of charts, files to save, math in the ten traces, the viewer.
+// Charts are SVG in the page already; a mark's words are its aria-label.
+function html(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+function tooltips(figure) {
+  const tip = html("div", {class: "tip", role: "status"});
+  figure.append(tip);
+  const show = event => {
+    const mark = event.target.closest("[role=graphics-symbol][aria-label*=' · ']");
+    tip.style.opacity = mark ? 1 : 0;
+    if (!mark) return;
+    const [title, ...lines] = mark.getAttribute("aria-label").split(" · ");
+    tip.replaceChildren(html("b", {}, title), ...lines.flatMap(line => [line, html("br")]));
+    const box = figure.getBoundingClientRect();
+    const x = event.clientX - box.left, y = event.clientY - box.top;
+    tip.style.left = `${Math.min(Math.max(0, x + 14), Math.max(0, box.width - tip.offsetWidth))}px`;
+    tip.style.top = `${y + (y > 150 ? -tip.offsetHeight - 12 : 18)}px`;
+  };
+  for (const name of ["pointermove", "pointerdown"]) figure.addEventListener(name, show);
+  figure.addEventListener("pointerleave", () => { tip.style.opacity = 0; });
+}
+
 function save(name, type, text) {
   const link = html("a", {download: name, href: URL.createObjectURL(new Blob([text], {type}))});
   link.click();
@@ -18,33 +44,15 @@ function tableText(figure) {
 }
 
 function pictureText(figure) {
-  const image = figure.querySelector("svg").cloneNode(true);
   const look = getComputedStyle(document.documentElement);
-  const plain = text => text.replace(/var\((--[\w]+)\)/g, (_, name) => look.getPropertyValue(name).trim());
-  for (const node of image.querySelectorAll("[style]")) node.setAttribute("style", plain(node.getAttribute("style")));
-  for (const node of image.querySelectorAll("text")) node.setAttribute("fill", plain("var(--ink)"));
-  image.setAttribute("xmlns", SVG);
-  image.setAttribute("font-family", "sans-serif");
-  image.setAttribute("font-size", "12");
-  return new XMLSerializer().serializeToString(image);
+  const text = new XMLSerializer().serializeToString(figure.querySelector("svg"));
+  return text.replace(/var\((--\w+)\)/g, (_, name) => look.getPropertyValue(name).trim());
 }
 
 function start() {
-  const charts = JSON.parse(document.getElementById("charts").textContent);
-  const waiting = new Map();
-  const seen = new IntersectionObserver(entries => {
-    for (const entry of entries.filter(e => e.isIntersecting)) {
-      seen.unobserve(entry.target);
-      waiting.get(entry.target)();
-    }
-  }, {rootMargin: "600px"});
   for (const figure of document.querySelectorAll("figure.chart")) {
-    const spec = charts[figure.dataset.chart];
-    waiting.set(figure, () => {
-      if (spec.kind === "frames") drawFrames(figure, spec); else new Chart(figure, spec).draw();
-      tools(figure, "SVG", () => save(`${spec.key}.svg`, "image/svg+xml", pictureText(figure)));
-    });
-    seen.observe(figure);
+    tooltips(figure);
+    tools(figure, "SVG", () => save("chart.svg", "image/svg+xml", pictureText(figure)));
   }
   for (const figure of document.querySelectorAll("figure.table")) {
     tools(figure, "CSV", () => save(`${figure.dataset.key}.csv`, "text/csv", tableText(figure)));

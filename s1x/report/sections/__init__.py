@@ -1,1 +1,1 @@
-"""One module a section of the report; each builds its part from `Inputs`, or None without data."""
+"""The sections of a report, each made from `s1x.report.inputs.Inputs`."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from s1x.costs import COSTS, REMOTE
-from s1x.errors import UserError
 from s1x.report import paper
-from s1x.report.charts import Bars, Part
-from s1x.report.inputs import Inputs
-from s1x.report.parts import Section
-from s1x.report.tables import Table
+from s1x.report.charts import Chart, Part, bars
+from s1x.report.inputs import Inputs, read_json
+from s1x.report.parts import Section, Table
 
 LEAD = (
     "Everything that was computed, reused artifacts with what they cost when they were made. "
@@ -21,10 +17,7 @@ LEAD = (
     "evaluating belong to the result as well. Traces that were found in the store count where they "
     "were written. A dash is a value that was not measured, not a zero."
 )
-UNITS = (
-    *("model_calls", "prompt_tokens", "generated_tokens", "trained_tokens"),
-    *("wall_seconds", "gpu_hours", "energy_kwh", "usd"),
-)
+#: unit → its words
 WORDS = {
     "model_calls": "model calls",
     "prompt_tokens": "prompt tokens",
@@ -35,8 +28,13 @@ WORDS = {
     "energy_kwh": "kWh",
     "usd": "US dollars",
 }
+ALWAYS = ("wall_seconds", "gpu_hours", "usd")
+TOKENS = ("prompt_tokens", "generated_tokens", "trained_tokens")
+PROCESSED = "processed_tokens"
 DIGITS = {"seconds": 1, "GPU-hours": 2, "kWh": 3, "US dollars": 2}
 SFT_STAGE = "train"
+HUES = ("purple", "green", "ochre", "cyan", "pink", "olive", "slate")
+Entry = dict[str, Any]
 
 
 def build(inputs: Inputs) -> Section | None:
@@ -44,46 +42,37 @@ def build(inputs: Inputs) -> Section | None:
     entries = ledger(inputs)
     if not entries:
         return None
-    tables = (_by_stage(entries), _by_item(entries))
-    return Section(
-        "costs", "What it cost", LEAD, (_chart(entries), *_words(inputs, entries), *tables), "Costs"
-    )
+    units = [u for u in WORDS if u in ALWAYS or total(entries, u) is not None]
+    tables = (_by_stage(entries, units), _by_item(entries, units))
+    words = _words(inputs, entries)
+    items: tuple[Chart | Table | str, ...] = (_chart(entries), *words, *tables)
+    return Section("costs", "What it cost", LEAD, items, "Costs")
 
 
-def ledger(inputs: Inputs) -> list[dict[str, Any]]:
+def ledger(inputs: Inputs) -> list[Entry]:
     """All entries of the folders' costs.json, money added at the stated prices where it is null."""
     prices = inputs.context.get("prices") or {}
-    return [_priced(entry, prices) for folder in inputs.cost_folders for entry in _read(folder)]
+    found = [read_json(folder, COSTS) or [] for folder in inputs.cost_folders]
+    lists = [entries if isinstance(entries, list) else [entries] for entries in found]
+    return [_priced(dict(entry), prices) for entries in lists for entry in entries]
 
 
-def _read(folder: Path) -> list[dict[str, Any]]:
-    file = folder / COSTS
-    if not file.is_file():
-        return []
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON ({error}); redo its stage with force=[...]") from None
-    entries = found if isinstance(found, list) else [found]
-    return [dict(entry) for entry in entries]
-
-
-def _priced(entry: dict[str, Any], prices: Mapping[str, Any]) -> dict[str, Any]:
+def _priced(entry: Entry, prices: Mapping[str, Any]) -> Entry:
+    """The entry with money and the sum of its tokens, where they can be told."""
+    tokens = [entry[kind] for kind in TOKENS if entry.get(kind) is not None]
+    entry[PROCESSED] = sum(tokens) if tokens else None
+    hours, per_hour = entry.get("gpu_hours"), prices.get("usd_per_gpu_hour")
     if entry.get("usd") is not None:
         return entry
-    per_hour = prices.get("usd_per_gpu_hour")
-    if entry.get("gpu_hours") and per_hour is not None:
-        return {**entry, "usd": entry["gpu_hours"] * per_hour}
+    if hours and per_hour is not None:
+        return {**entry, "usd": hours * per_hour}
     if entry.get("device") in REMOTE:  # a server's tokens, at its price
-        parts = [
-            (entry.get(f"{kind}_tokens"), prices.get(f"usd_per_million_{kind}_tokens"))
-            for kind in ("prompt", "generated")
-        ]
-        known = [
-            count * price / 1e6 for count, price in parts if not (count is None or price is None)
-        ]
-        if len(known) == len(parts):
-            return {**entry, "usd": sum(known)}
+        kinds = ("prompt", "generated")
+        counts = [entry.get(f"{kind}_tokens") for kind in kinds]
+        rates = [prices.get(f"usd_per_million_{kind}_tokens") for kind in kinds]
+        if None not in (*counts, *rates):
+            sums = (float(c) * float(r) / 1e6 for c, r in zip(counts, rates, strict=True))  # type: ignore[arg-type]
+            return {**entry, "usd": sum(sums)}
     return entry
 
 
@@ -93,96 +82,73 @@ def total(entries: Iterable[Mapping[str, Any]], unit: str) -> float | None:
     return sum(known) if known else None
 
 
-def sft_share_percent(entries: list[dict[str, Any]]) -> dict[str, float | None]:
+def sft_share_percent(entries: list[Entry]) -> dict[str, float | None]:
     """Share of the training stage in the whole, by unit; None where it is not known."""
     shares: dict[str, float | None] = {}
-    for unit in (*UNITS, "processed_tokens"):
-        whole = total(map(_with_processed, entries), unit)
-        sft = [e for e in entries if e.get("stage") == SFT_STAGE]
-        part = total(map(_with_processed, sft), unit)
-        shares[unit] = 100.0 * (part or 0.0) / whole if whole and sft else None
+    sft = by_stage(entries).get(SFT_STAGE, [])
+    for unit in (*WORDS, PROCESSED):
+        whole = total(entries, unit)
+        shares[unit] = 100.0 * (total(sft, unit) or 0.0) / whole if whole and sft else None
     return shares
 
 
-def _with_processed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = ("prompt_tokens", "generated_tokens", "trained_tokens")
-    known = [entry[k] for k in kinds if entry.get(k) is not None]
-    return {**entry, "processed_tokens": sum(known) if known else None}
+def by_stage(entries: list[Entry]) -> dict[str, list[Entry]]:
+    """Stage → its entries, in order of appearance."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(str(entry.get("stage")), []).append(entry)
+    return found
 
 
-def _by_stage(entries: list[dict[str, Any]]) -> Table:
-    stages = list(dict.fromkeys(str(e.get("stage")) for e in entries))
-    units = _used(entries)
-    rows = []
-    for stage in stages:
-        mine = [e for e in entries if str(e.get("stage")) == stage]
-        rows.append((_stage_words(stage), *(total(mine, unit) for unit in units)))
-    rows.append(("whole", *(total(entries, unit) for unit in units)))
+def _by_stage(entries: list[Entry], units: list[str]) -> Table:
     shares = sft_share_percent(entries)
-    rows.append(("share of SFT, %", *(_rounded(shares[unit]) for unit in units)))
-    columns = ("stage", *(WORDS[unit] for unit in units))
+    rows = [
+        {"stage": _named(stage), **{WORDS[u]: total(mine, u) for u in units}}
+        for stage, mine in by_stage(entries).items()
+    ]
+    rows.append({"stage": "whole", **{WORDS[u]: total(entries, u) for u in units}})
+    share = {WORDS[u]: None if (s := shares[u]) is None else round(s, 1) for u in units}
+    rows.append({"stage": "share of SFT, %", **share})
     strong = frozenset({len(rows) - 1, len(rows) - 2})
-    return Table("costs_by_stage", "By stage", columns, tuple(rows), DIGITS, strong)
+    return Table("costs_by_stage", "By stage", rows, DIGITS, strong, folded=False)
 
 
-def _rounded(share: float | None) -> float | None:
-    return None if share is None else round(share, 1)
+def _by_item(entries: list[Entry], units: list[str]) -> Table:
+    rows = [
+        {
+            "stage": str(entry.get("stage")),
+            "item": str(entry.get("item") or ""),
+            **{WORDS[unit]: entry.get(unit) for unit in units},
+            "device": entry.get("device") or "",
+            "devices": entry.get("num_devices"),
+        }
+        for entry in entries
+    ]
+    return Table("costs", "Every item", rows, DIGITS)
 
 
-def _by_item(entries: list[dict[str, Any]]) -> Table:
-    units = _used(entries)
-    columns = ("stage", "item", *(WORDS[unit] for unit in units), "device", "devices")
-    rows = tuple(
-        (
-            *(str(e.get("stage")), str(e.get("item") or "")),
-            *(e.get(unit) for unit in units),
-            *(e.get("device") or "", e.get("num_devices")),
-        )
-        for e in entries
-    )
-    return Table("costs", "Every item", columns, rows, DIGITS)
-
-
-def _used(entries: list[dict[str, Any]]) -> list[str]:
-    """Units that someone measured; seconds, GPU-hours and money always."""
-    always = ("wall_seconds", "gpu_hours", "usd")
-    return [u for u in UNITS if u in always or total(entries, u) is not None]
-
-
-def _stage_words(stage: str) -> str:
+def _named(stage: str) -> str:
     return "train (SFT)" if stage == SFT_STAGE else stage
 
 
-def _chart(entries: list[dict[str, Any]]) -> Bars:
-    stages = list(dict.fromkeys(str(e.get("stage")) for e in entries))
-    units = ["wall_seconds", "processed_tokens", "gpu_hours", "usd"]
-    wide = [_with_processed(e) for e in entries]
-    units = [unit for unit in units if total(wide, unit)]
+def _chart(entries: list[Entry]) -> Chart:
+    units = [u for u in ("wall_seconds", PROCESSED, "gpu_hours", "usd") if total(entries, u)]
     parts = []
-    for index, stage in enumerate(stages):
-        mine = [e for e in wide if str(e.get("stage")) == stage]
-        values = tuple(100.0 * (total(mine, u) or 0.0) / (total(wide, u) or 1.0) for u in units)
-        tone = "fine_tuned" if stage == SFT_STAGE else f"c{(index + 1) % 8}"
-        parts.append(Part(_stage_words(stage), tone, values))
-    names = {**WORDS, "processed_tokens": "tokens read, written, trained"}
-    bars = tuple(names[unit] for unit in units)
-    return Bars(
-        *("costs", "Share of each stage", "% of the whole", bars, tuple(parts)),
-        stacked=True,
-        x_max=100.0,
-    )
+    for index, (stage, mine) in enumerate(by_stage(entries).items()):
+        shares = ((total(mine, u) or 0.0) / (total(entries, u) or 1.0) for u in units)
+        hue = "orange" if stage == SFT_STAGE else HUES[index % len(HUES)]
+        parts.append(Part(_named(stage), hue, tuple(100.0 * share for share in shares)))
+    names = {**WORDS, PROCESSED: "tokens read, written, trained"}
+    bars_ = [names[unit] for unit in units]
+    title = "Share of each stage"
+    return bars("costs", title, "% of the whole", bars_, parts, stacked=True, x_max=100.0)
 
 
-def _words(inputs: Inputs, entries: list[dict[str, Any]]) -> list[str]:
+def _words(inputs: Inputs, entries: list[Entry]) -> list[str]:
     shares = sft_share_percent(entries)
-    names = {"wall_seconds": "time", "gpu_hours": "GPU-hours", "processed_tokens": "tokens"}
-    names["usd"] = "money"
-    known = [
-        f"{shares[u]:.1f}% of the {name}" for u, name in names.items() if shares.get(u) is not None
-    ]
-    said = []
-    if known:
-        said.append("Fine-tuning is " + ", ".join(known) + ".")
+    names = {"wall_seconds": "time", "gpu_hours": "GPU-hours", PROCESSED: "tokens", "usd": "money"}
+    known = [f"{s:.1f}% of the {n}" for u, n in names.items() if (s := shares[u]) is not None]
+    said = ["Fine-tuning is " + ", ".join(known) + "."] if known else []
     stated = {k: v for k, v in (inputs.context.get("prices") or {}).items() if v is not None}
     if stated:
         words = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in stated.items())

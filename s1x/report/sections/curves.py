@@ -2,116 +2,119 @@
 
 from __future__ import annotations
 
+import re
+
 from s1x.curve import Point
 from s1x.report import paper
-from s1x.report.charts import Level, Line, Lines, Mark
-from s1x.report.inputs import Inputs, Series
-from s1x.report.parts import Section
-from s1x.report.tables import Interval, Table
+from s1x.report.charts import WIDE, WIDTH, Chart
+from s1x.report.inputs import Inputs
+from s1x.report.lines import Line, Mark, lines
+from s1x.report.parts import Section, Table, accuracy
+from s1x.report.sections.seeds import groups_of_seeds, mean_line
 
 LEAD = (
-    "Accuracy against mean thinking tokens, one point a budget; forced tokens count. Bands and "
-    "bars are 95% intervals (Wilson's, with problems as the unit). All points of a curve answer "
-    "the same problems from the same traces, so they move together: a step between neighbours "
-    "is known better than the bands suggest."
+    "Accuracy against mean thinking tokens, one point per budget; forced tokens count. Bands are "
+    "95% intervals (Wilson's, with problems as the unit). All points of a curve answer the same "
+    "problems from the same traces, so a step between neighbours is known better than the bands "
+    "suggest."
 )
 
 
 def build(inputs: Inputs) -> Section:
-    """The curves of every benchmark."""
-    items: list[Lines | Table | str] = []
-    ordered = ordered_benchmarks(inputs)
-    items += [chart(inputs, benchmark) for benchmark in ordered]
-    for benchmark in ordered:
-        warnings = sorted({w for s in inputs.on(benchmark) for w in s.curve.warnings})
-        items += [f"{benchmark}: {words}." for words in warnings]
-    items += [points_table(inputs, benchmark) for benchmark in ordered]
-    return Section("curves", "Test-time scaling", LEAD, tuple(items), "Curves")
+    """The curves of every benchmark; the first chart opens the report."""
+    charts = [chart(inputs, b, i == 0) for i, b in enumerate(inputs.benchmarks)]
+    tables = [points_table(inputs, benchmark) for benchmark in inputs.benchmarks]
+    items: tuple[Chart | Table | str, ...] = (*charts, *_warnings(inputs), *tables)
+    return Section("curves", "Test-time scaling", LEAD, items, "Curves")
 
 
-def ordered_benchmarks(inputs: Inputs) -> list[str]:
-    """The main benchmark first."""
-    main = inputs.main.benchmark if inputs.main else None
-    return sorted(inputs.benchmarks, key=lambda name: name != main)
+def _warnings(inputs: Inputs) -> list[str]:
+    """What a reader of the numbers must know; words that differ in their numbers are said once."""
+    said: dict[str, list[str]] = {}
+    for series in inputs.series:
+        for words in [*series.curve.warnings, *(series.info.get("warnings") or [])]:
+            sentence = f"{series.benchmark}, {inputs.name(series)}: {words}."
+            said.setdefault(re.sub(r"\d+", "N", words), []).append(sentence)
+    found = []
+    for sentences in said.values():
+        others = len(dict.fromkeys(sentences)) - 1
+        curves = f"{others} other curve{'s' if others > 1 else ''}"
+        found.append(sentences[0] + (f" The same is true of {curves}." if others else ""))
+    return found
 
 
-def colour(inputs: Inputs, series: Series) -> str:
-    """One colour a role in a single run, one a run where there are several."""
-    if series.role == "base":
-        return "base"
-    tuned = [(s.run, s.policy) for s in inputs.series if s.role != "base"]
-    order = list(dict.fromkeys(tuned))
-    return "fine_tuned" if len(order) == 1 else f"c{order.index((series.run, series.policy)) % 8}"
+def chart(inputs: Inputs, benchmark: str, opens: bool = False) -> Chart:
+    """All curves on a benchmark, answers without thinking as levels, the paper's points in grey.
 
-
-def chart(inputs: Inputs, benchmark: str) -> Lines:
-    """All curves on a benchmark, answers without thinking as levels, the paper's points in grey."""
-    lines, levels = [], []
-    for series in inputs.on(benchmark):
-        name, tone = inputs.name(series), colour(inputs, series)
-        for point in series.curve.points:
-            if point.mean_thinking_tokens <= 0 and point.accuracy_percent is not None:
-                low, high = point.interval_low_percent, point.interval_high_percent
-                levels.append(Level(name, tone, point.accuracy_percent, low, high))
-        marks = tuple(mark(p) for p in series.curve.points if p.mean_thinking_tokens > 0)
-        if marks:
+    Runs that differ only in their seed are one line, their mean.
+    """
+    groups = groups_of_seeds(inputs, benchmark)
+    shown = [mean_line(inputs, name, group) for name, group in groups]
+    averaged = [series for _, group in groups for series in group]
+    for series in (s for s in inputs.on(benchmark) if s not in averaged):
+        name, hue = inputs.name(series), inputs.hue(series)
+        points = [p for p in series.curve.points if p.accuracy_percent is not None]
+        thinking = tuple(mark(p) for p in points if p.mean_thinking_tokens > 0)
+        if thinking:
             labelled = series is inputs.main or (series.role != "base" and len(inputs.runs) == 1)
-            lines.append(Line(name, tone, marks, series.role == "base", labelled))
+            shown.append(Line(name, hue, thinking, series.role == "base", labelled))
+        for point in (p for p in points if p.mean_thinking_tokens <= 0):
+            shown.append(Line(name, hue, (mark(point),), level=True))
     if reference := paper.curve(benchmark):
         marks = tuple(Mark(x, y, label="published") for x, y in reference)
-        lines.append(Line("s1-32B (paper)", "grey", marks, dashed=True))
-    return Lines(
+        shown.append(Line("s1-32B (paper)", "grey", marks, dashed=True))
+    return lines(
         f"curve_{benchmark}",
         benchmark,
         "mean thinking tokens (log scale)",
         "accuracy (%)",
-        tuple(lines),
-        tuple(levels),
+        shown,
+        WIDE if opens else WIDTH,
     )
 
 
 def mark(point: Point) -> Mark:
     """A curve's point with the words of its tooltip."""
+    cut = point.answers_cut_percent
     details = (
-        f"{point.num_correct} of {point.num_graded} correct "
-        f"({point.num_problems} problems x {point.samples_per_problem})",
+        f"{point.num_correct} of {point.num_problems * point.samples_per_problem} correct",
         f"{point.mean_thinking_tokens:,.1f} thinking tokens",
         f"{point.mean_answer_tokens:,.1f} answer tokens",
-        f"cut {point.cut_percent:.0f}%, truncated {point.truncated_percent:.0f}%, "
+        f"thinking cut {point.cut_percent:.0f}%, truncated {point.truncated_percent:.0f}%",
         f"unanswered {point.unanswered_percent:.0f}%, ungraded {point.ungraded_percent:.0f}%",
+        *([f"answers cut {cut:.0f}%"] if cut else []),
     )
-    return Mark(
-        point.mean_thinking_tokens,
-        point.accuracy_percent,
-        point.interval_low_percent,
-        point.interval_high_percent,
-        point.setting,
-        details,
-    )
+    low, high = point.interval_low_percent, point.interval_high_percent
+    value = point.accuracy_percent
+    return Mark(point.mean_thinking_tokens, value, low, high, point.setting, details)
 
 
 def points_table(inputs: Inputs, benchmark: str) -> Table:
     """Every point of every curve on a benchmark."""
-    rows = []
-    for series in inputs.on(benchmark):
-        for p in series.curve.points:
-            accuracy = Interval(p.accuracy_percent, p.interval_low_percent, p.interval_high_percent)
-            rows.append(
-                (
-                    *(inputs.name(series), p.setting, accuracy),
-                    *(p.mean_thinking_tokens, p.mean_answer_tokens, p.mean_forced_tokens),
-                    *(p.cut_percent, p.truncated_percent, p.unanswered_percent),
-                    *(p.ungraded_percent, p.accuracy_graded_percent, p.answers_cut_percent),
-                    *(p.num_problems, p.samples_per_problem),
-                )
-            )
-    columns = (
-        *("model", "setting", "accuracy %", "thinking tokens", "answer tokens", "forced tokens"),
-        *("cut %", "truncated %", "unanswered %", "ungraded %"),
-        *("accuracy of graded %", "answers cut %", "n", "samples"),
+    rows = [
+        {
+            "model": inputs.name(series),
+            "setting": p.setting,
+            **accuracy("accuracy %", p),
+            "accuracy of graded %": p.accuracy_graded_percent,
+            "thinking tokens": p.mean_thinking_tokens,
+            "answer tokens": p.mean_answer_tokens,
+            "forced tokens": p.mean_forced_tokens,
+            "cut %": p.cut_percent,
+            "truncated %": p.truncated_percent,
+            "answers cut %": p.answers_cut_percent,
+            "unanswered %": p.unanswered_percent,
+            "ungraded %": p.ungraded_percent,
+            "n": p.num_problems,
+            "samples": p.samples_per_problem,
+        }
+        for series in inputs.on(benchmark)
+        for p in series.curve.points
+    ]
+    whole = ("model", "setting", "n", "samples", "accuracy %")
+    digits = {name: 1 for name in rows[0] if name not in whole}
+    note = (
+        "“cut”: the budget ended thinking; “truncated”: the context was full; “answers cut”: the "
+        "answer came to budget.max_answer_tokens. Ungraded answers count as not right."
     )
-    digits = {"thinking tokens": 1, "answer tokens": 1, "forced tokens": 1}
-    digits |= {"cut %": 1, "truncated %": 1, "unanswered %": 1, "ungraded %": 1}
-    digits |= {"accuracy of graded %": 1, "answers cut %": 1}
-    title, folded = f"All points on {benchmark}", benchmark != ordered_benchmarks(inputs)[0]
-    return Table(f"points_{benchmark}", title, columns, tuple(rows), digits, folded=folded)
+    return Table(f"points_{benchmark}", f"All points on {benchmark}", rows, digits, note=note)

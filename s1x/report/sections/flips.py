@@ -3,76 +3,79 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
-from s1x.curve import Cell, Flips, flips, flips_between
-from s1x.report.charts import Bars, Part
+from s1x.curve import Flips, flips_between
+from s1x.curve import flips as flips_within
+from s1x.report.charts import Chart, Part, bars
 from s1x.report.inputs import Inputs, Series
-from s1x.report.parts import Section
-from s1x.report.sections.curves import ordered_benchmarks
-from s1x.report.tables import Table
+from s1x.report.parts import Section, Table, estimate
 
 LEAD = (
     "The same traces before and after more forced thinking. A Wait helps on balance when it mends "
-    "more answers than it spoils; later work found that it can also swing right answers to wrong "
+    "more answers than it spoils; later work found that it can also turn right answers wrong "
     "(arXiv 2507.14419, 2506.04210), so both directions are counted."
 )
-KINDS = ("stayed_right", "wrong_to_right", "right_to_wrong", "stayed_wrong")
-COLUMNS = (
-    *("benchmark", "model", "step", "wrong → right", "right → wrong", "net"),
-    *("stayed right", "stayed wrong", "answer changed", "samples"),
-)
+KINDS = {
+    "stayed_right": "green",
+    "wrong_to_right": "mint",
+    "right_to_wrong": "rose",
+    "stayed_wrong": "silver",
+}
 
 
 def build(inputs: Inputs) -> Section | None:
     """Flips between neighbouring points whose number of waits grows, of every thinking curve."""
     rows, charts = [], []
-    for benchmark in ordered_benchmarks(inputs):
-        for series in (s for s in inputs.on(benchmark) if not s.direct):
-            steps = wait_steps(series)
-            rows += [(benchmark, inputs.name(series), *_row(name, f)) for name, f in steps]
-            if steps and series.role != "base":
-                charts.append(_chart(inputs, series, steps))
+    for series in inputs.thinking:
+        steps = wait_steps(series)
+        rows += [_row(inputs, series, name, found) for name, found in steps]
+        if steps and series in inputs.tuned:
+            charts.append(_chart(inputs, series, steps))
     if not rows:
         return None
-    table = Table("flips", "Answer flips", COLUMNS, tuple(rows))
+    table = Table("flips", "Answer flips", rows, signed=("net points",))
     return Section("flips", "Answer flips at each Wait", LEAD, (*charts, table), "Flips")
 
 
 def wait_steps(series: Series) -> list[tuple[str, Flips]]:
     """Named flips: between points where waits were added, else between answers asked on the way."""
-    cells = [series.natural, *(c for c in series.cells if num_waits(series, c) > 0)]
+    cells = [series.natural, *(c for c in series.cells if series.num_waits(c) > 0)]
     cells = list({id(c): c for c in cells}.values())
     if len(cells) > 1:
         pairs = itertools.pairwise(cells)
         return [(f"{a.setting} → {b.setting}", flips_between(a, b)) for a, b in pairs]
-    found = flips(series.cells[-1])
-    return [(f"answer {f.step} → {f.step + 1}", f) for f in found]
+    return [(f"answer {f.step} → {f.step + 1}", f) for f in flips_within(series.cells[-1])]
 
 
-def num_waits(series: Series, cell: Cell) -> int:
-    """Waits that a point's setting asks for."""
-    return int(series.settings(cell.point).get("num_waits") or 0)
+def _row(inputs: Inputs, series: Series, name: str, f: Flips) -> dict[str, Any]:
+    return {
+        "benchmark": series.benchmark,
+        "model": inputs.name(series),
+        "step": name,
+        "wrong → right": f.wrong_to_right,
+        "right → wrong": f.right_to_wrong,
+        **estimate("net points", f.net_points),
+        "stayed right": f.stayed_right,
+        "stayed wrong": f.stayed_wrong,
+        "answer changed": f.changed,
+        "samples": f.wrong_to_right + f.right_to_wrong + f.stayed_right + f.stayed_wrong,
+    }
 
 
-def _row(name: str, f: Flips) -> tuple[object, ...]:
-    total = f.wrong_to_right + f.right_to_wrong + f.stayed_right + f.stayed_wrong
-    net = f.wrong_to_right - f.right_to_wrong
-    counts = (f.wrong_to_right, f.right_to_wrong, net, f.stayed_right, f.stayed_wrong)
-    return (name, *counts, f.changed, total)
-
-
-def _chart(inputs: Inputs, series: Series, steps: list[tuple[str, Flips]]) -> Bars:
-    parts = tuple(
-        Part(kind.replace("_", " "), kind, tuple(float(getattr(f, kind)) for _, f in steps))
-        for kind in KINDS
-    )
-    where = f"_{series.run}" if len(inputs.runs) > 1 else ""
-    return Bars(
-        f"flips_{series.benchmark}{where}",
+def _chart(inputs: Inputs, series: Series, steps: list[tuple[str, Flips]]) -> Chart:
+    counted = [vars(found) for _, found in steps]
+    parts = [
+        Part(kind.replace("_", " "), hue, tuple(float(counts[kind]) for counts in counted))
+        for kind, hue in KINDS.items()
+    ]
+    return bars(
+        f"flips_{series.benchmark}{inputs.suffix(series)}",
         f"{series.benchmark}, {inputs.name(series)}: answers before and after",
         "samples",
-        tuple(name for name, _ in steps),
+        [name for name, _ in steps],
         parts,
         stacked=True,
-        notes=tuple(f"+{f.wrong_to_right} −{f.right_to_wrong}" for _, f in steps),
+        aside=series.benchmark != inputs.benchmarks[0],
+        notes=[f"+{f.wrong_to_right} −{f.right_to_wrong}" for _, f in steps],
     )

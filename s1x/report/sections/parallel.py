@@ -1,48 +1,46 @@
-"""Sequential and parallel scaling on one axis: total tokens of a question."""
+"""Sequential and parallel scaling on one axis: total tokens per question."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from s1x.curve import SampleCount, sample_counts
 from s1x.report import paper
-from s1x.report.charts import Line, Lines, Mark
+from s1x.report.charts import Chart
 from s1x.report.inputs import Inputs, Series
-from s1x.report.parts import Section
-from s1x.report.sections.curves import ordered_benchmarks
-from s1x.report.tables import Interval, Table
+from s1x.report.lines import Line, Mark, lines
+from s1x.report.parts import Section, Table, estimate
 
 LEAD = (
     "Thinking longer (sequential: more budget in one trace) against thinking again (parallel: k "
-    "samples of the natural setting and a vote), by all tokens that a question costs, answers "
-    "included. Every k comes from one set of samples."
+    "samples of the natural setting and a vote), by all tokens per question, answers included. "
+    "Every k comes from one set of samples."
 )
-KINDS = (
-    ("majority", "majority of k", "c1"),
-    ("shortest_majority", "shortest-majority of k", "c4"),
-    ("pass", "pass@k (any of k is right)", "c2"),
-)
-COLUMNS = (
-    *("benchmark", "model", "k", "total tokens", "average %"),
-    *("majority %", "shortest-majority %", "pass@k %", "n"),
-)
+KINDS = {
+    "majority_percent": ("majority of k", "purple"),
+    "shortest_majority_percent": ("shortest-majority of k", "cyan"),
+    "pass_percent": ("pass@k (any of k is right)", "green"),
+}
+COLUMNS = {"average %": "average_percent", "majority %": "majority_percent"}
+COLUMNS |= {"shortest-majority %": "shortest_majority_percent", "pass@k %": "pass_percent"}
 
 
 def build(inputs: Inputs) -> Section | None:
-    """Charts and a table for every curve with several samples a problem."""
+    """Charts and a table for every curve with several samples per problem."""
     rows, charts = [], []
-    for benchmark in ordered_benchmarks(inputs):
-        for series in _most_samples(inputs.on(benchmark)):
-            counts = sample_counts(series.natural)
-            rows += [_row(inputs, series, count) for count in counts]
-            if series.role != "base":
-                charts.append(_chart(inputs, series, counts))
+    for series in _most_samples(inputs.thinking):
+        counts = sample_counts(series.natural)
+        rows += [_row(inputs, series, count) for count in counts]
+        if series in inputs.tuned and counts:
+            charts.append(_chart(inputs, series, counts))
     if not rows:
         return None
-    table = Table("samples", "At every k", COLUMNS, tuple(rows), {"total tokens": 1})
+    table = Table("samples", "At every k", rows, {"total tokens": 1})
     return Section("parallel", "Sequential and parallel", LEAD, (*charts, table), "Parallel")
 
 
-def _most_samples(found: list[Series]) -> list[Series]:
-    """Thinking curves with several samples; of those of one model the one with the most.
+def _most_samples(found: tuple[Series, ...]) -> list[Series]:
+    """Curves with several samples; of those of one model the one with the most.
 
     Fewer samples of a problem are the first of the more, so a smaller job shows nothing new.
     """
@@ -50,14 +48,12 @@ def _most_samples(found: list[Series]) -> list[Series]:
     for series in found:
         key = (*series.cells[0].key, series.info.get("model_fingerprint"), series.info.get("seed"))
         count = series.natural.samples_per_problem
-        if series.direct or count < 2:
-            continue
-        if key not in most or count > most[key].natural.samples_per_problem:
+        if count > max(1, most[key].natural.samples_per_problem if key in most else 1):
             most[key] = series
     return list(most.values())
 
 
-def _chart(inputs: Inputs, series: Series, counts: list[SampleCount]) -> Lines:
+def _chart(inputs: Inputs, series: Series, counts: list[SampleCount]) -> Chart:
     sequential = tuple(
         Mark(
             p.mean_total_tokens,
@@ -68,29 +64,28 @@ def _chart(inputs: Inputs, series: Series, counts: list[SampleCount]) -> Lines:
         )
         for p in series.curve.points
     )
-    lines = [Line("sequential", "fine_tuned", sequential, labelled=True)]
-    for kind, name, tone in KINDS:
-        estimates = [(c, getattr(c, f"{kind}_percent")) for c in counts]
+    shown = [Line("sequential", "orange", sequential, labelled=True)]
+    for column, (name, hue) in KINDS.items():
+        found = [(c, vars(c)[column]) for c in counts]
         marks = tuple(
-            Mark(c.mean_total_tokens, e.value, e.low, e.high, f"k = {c.k}") for c, e in estimates
+            Mark(c.mean_total_tokens, e.value, e.low, e.high, f"k = {c.k}") for c, e in found
         )
-        lines.append(Line(name, tone, marks, dashed=kind == "pass"))
+        shown.append(Line(name, hue, marks, dashed=column == "pass_percent"))
     if paper.benchmark_key(series.benchmark) == "gpqa_diamond":
         marks = tuple(Mark(x, y, label="published") for x, y in paper.MAJORITY_GPQA)
-        lines.append(Line("majority, Qwen2.5-32B-Instruct (paper)", "grey", marks, dashed=True))
-    where = f"_{series.run}" if len(inputs.runs) > 1 else ""
-    return Lines(
-        f"parallel_{series.benchmark}{where}",
+        shown.append(Line("majority, Qwen2.5-32B-Instruct (paper)", "grey", marks, dashed=True))
+    return lines(
+        f"parallel_{series.benchmark}{inputs.suffix(series)}",
         f"{series.benchmark}, {inputs.name(series)}",
-        "total tokens a question (log scale)",
+        "total tokens per question (log scale)",
         "accuracy (%)",
-        tuple(lines),
+        shown,
     )
 
 
-def _row(inputs: Inputs, series: Series, count: SampleCount) -> tuple[object, ...]:
-    kinds = ("average", "majority", "shortest_majority", "pass")
-    estimates = [getattr(count, f"{kind}_percent") for kind in kinds]
-    values = [Interval(e.value, e.low, e.high) for e in estimates]
-    name = inputs.name(series)
-    return (series.benchmark, name, count.k, count.mean_total_tokens, *values, count.num_problems)
+def _row(inputs: Inputs, series: Series, count: SampleCount) -> dict[str, Any]:
+    row = {"benchmark": series.benchmark, "model": inputs.name(series), "k": count.k}
+    row["total tokens"] = count.mean_total_tokens
+    for name, column in COLUMNS.items():
+        row |= estimate(name, vars(count)[column])
+    return {**row, "n": count.num_problems}
