@@ -11,7 +11,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-import deepspeed
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
@@ -92,6 +91,8 @@ class Zero3(Placement):
         The type of the weights is the configuration's (`bf16`): given by hand, DeepSpeed takes
         bfloat16 for float32 on machines without float16.
         """
+        import deepspeed  # an optional package
+
         remote = "cpu" if self.settings.offloaded else None
         with (
             deepspeed.zero.Init(config_dict_or_path=self.config(), remote_device=remote),
@@ -109,6 +110,8 @@ class Zero3(Placement):
         return model
 
     def gathered(self, parameter: Any) -> torch.Tensor | None:
+        import deepspeed
+
         with deepspeed.zero.GatheredParameters([parameter]):
             if torch.distributed.get_rank() != 0:
                 return None
