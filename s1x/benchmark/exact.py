@@ -11,6 +11,7 @@ from s1x.benchmark.extraction import (
     Extraction,
     candidates,
     closing_sentences,
+    closing_words,
 )
 from s1x.benchmark.forms import clean, last_number, normal_form, number_value, only_number
 from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded, written
@@ -58,8 +59,10 @@ class Exact(Grader):
         is_numeric = number_value(normal_form(reference)) is not None
         first = None
         for found in candidates(answer_text, self.rules):
-            if found.rest and equal(found.rest, reference):
+            if found.rest and len(found.rest) < 1000 and equal(found.rest, reference):
                 return Extraction(clean(found.rest), found.rule)
+            if not is_numeric and found.rest and (said := closing_words(found.rest, reference)):
+                return Extraction(said, found.rule)
             text = _number(found) if is_numeric else _letter(found.text, reference)
             if text is not None:
                 return Extraction(text, found.rule)

@@ -24,7 +24,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from s1x.benchmark.forms import clean, last_number
+from s1x.benchmark.forms import bold_number, clean, last_number, only_number
+from s1x.benchmark.latex import words
 
 BOXED, ANSWER_IS, WHOLE_TEXT, LAST_NUMBER = "boxed", "answer_is", "whole_text", "last_number"
 #: a longer line is prose
@@ -171,8 +172,8 @@ def first_sentence(text: str) -> str:
 
 def is_prose(text: str) -> bool:
     """Whether it is words with, at most, formulas between them, or announces what follows."""
-    words = _WORD.findall(_FORMULA.sub(" ", text))
-    return len(words) >= WORDS_OF_PROSE or text.endswith(":")
+    found = _WORD.findall(_FORMULA.sub(" ", text[:1000]))
+    return len(found) >= WORDS_OF_PROSE or text.endswith(":")
 
 
 def last_boxed(text: str) -> tuple[int, str | None]:
@@ -216,3 +217,19 @@ def closing_sentences(text: str) -> Iterator[str]:
         sentences.append(sentence)
         rest = rest[len(sentence) :].lstrip(" \t\n.。")
     return reversed(sentences)
+
+
+def closing_number(text: str, only_bold: bool = False) -> str | None:
+    """The one number, or the one in bold, of the last sentence of a solution that has any."""
+    for sentence in closing_sentences(text):
+        if any(character.isdigit() for character in sentence):
+            return bold_number(sentence) if only_bold else only_number(sentence)
+    return None
+
+
+def closing_words(text: str, reference: str) -> str | None:
+    """The reference's words where a text ends in them, or in "... is <reference>"."""
+    last = clean(next(closing_sentences(text), ""))
+    stated = re.split(r"\b(?:is|are|was|were)\s", last)[-1]
+    expected = words(reference)
+    return next((said for said in (last, stated) if expected and words(said) == expected), None)

@@ -160,22 +160,30 @@ def number_value(normal: str) -> Fraction | None:
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+"
 #: a number that stands for itself: no part of a fraction, a power, a command, a time or a word
 _LONE_NUMBER = re.compile(
-    rf"(?<![\w.,^/\\{{}}*+-])(?<!\d:)(?:{_NUMBER})(?![A-Za-z0-9_^{{}}*+-]|/\s?\d|[.,:]\d)"
+    rf"(?<![\w.,^/\\{{}}*+-])(?<!\d:)(?:{_NUMBER})(?![A-Za-z0-9_^{{}}*+-]|/\s?\d|[.,:]\d|\s?\\[a-z])"
 )
 _LAST_NUMBER = re.compile(rf"(?<![\w.])(?:{_NUMBER})(?!\w)")
 _EMPHASIS = re.compile(r"\*\*([^*\n]{1,200})\*\*|\\(?:textbf|mathbf|boxed)\{([^{}]{1,200})\}")
 _ORDINAL = re.compile(r"(?<=\d)(?:\^?\{?\s?\\?(?:text|mathrm)?\{?)(?:st|nd|rd|th)(?![a-z])\}{0,2}")
+_CALCULATION = re.compile(r"\d\s?(?:\\(?:times|cdot|div)|[×÷*+/])\s?\d|\\[dt]?frac|\\sqrt")
 _SPACED_GROUPS = re.compile(r"(?<=\d)(?:\\,|\u202f|\u2009)(?=\d{3}(?!\d))")
 
 
 def only_number(text: str) -> str | None:
     """The one number of a short sentence ("x = 42 apples"), after its last "=", or in bold."""
+    return _lone_number(text) or bold_number(text)
+
+
+def bold_number(text: str) -> str | None:
+    """The one number in what a sentence emphasizes last."""
     emphasized = [a or b for a, b in _EMPHASIS.findall(text)]
-    for part in (text, *emphasized[-1:]):
-        numbers = _LONE_NUMBER.findall(_readable(part).rpartition("=")[2])
-        if len(numbers) == 1:
-            return str(numbers[0])
-    return None
+    return _lone_number(emphasized[-1]) if emphasized else None
+
+
+def _lone_number(text: str) -> str | None:
+    last = _readable(text).rpartition("=")[2]
+    numbers = _LONE_NUMBER.findall(last)
+    return str(numbers[0]) if len(numbers) == 1 and not _CALCULATION.search(last) else None
 
 
 def last_number(text: str) -> str | None:

@@ -107,7 +107,7 @@ def one_spelling(text: str) -> str:
 
 def typed(text: str) -> str:
     """A text to search, its Unicode operators as they are typed."""
-    text = _UPRIGHT.sub(r"\1", _once_escaped(text))
+    text = _UPRIGHT.sub(r"\1", _once_escaped(text)).replace("\\$", "")
     return text if text.isascii() else plain(text.translate(_TYPED))
 
 

@@ -13,9 +13,11 @@ from s1x.benchmark.extraction import (
     LONGEST_SEARCHED,
     Extraction,
     candidates,
+    closing_number,
+    closing_words,
     is_prose,
 )
-from s1x.benchmark.forms import clean, is_integer, normal_form
+from s1x.benchmark.forms import clean, is_integer, normal_form, number_value, only_number
 from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, ungraded, written
 from s1x.benchmark.latex import one_spelling, words
 from s1x.benchmark.problem import Problem
@@ -28,7 +30,8 @@ LAST_EXPRESSION = "last_expression"
 #: stands in an extraction's `rest`: the engine is to search the text
 SEARCHED = "searched"
 #: what a formula or number has and words have not
-_FORMULA = re.compile(r"[\d\\$^=<>½-⅞²³¹π√∞∅]")
+_FORMULA = re.compile(r"[\d\\$^=<>½⅓⅔¼¾²³¹π√∞∅]")
+_WORDS = re.compile(r"\*\*|(?<![\\A-Za-z])[A-Za-z]{3,}")
 
 
 @option("grader", "math")
@@ -68,22 +71,29 @@ class Math(Grader):
         """By the rules that need no engine, else the end of the text under `last_expression`."""
         reference = reference_text(problem.answer)
         is_formula = words(one_spelling(reference)) is None
+        is_number = number_value(normal_form(reference)) is not None
         first = None
         for found in candidates(answer_text, self.rules):
             if found.rest and _same(found.rest, reference):
                 return Extraction(clean(found.rest), found.rule)
-            prose = is_prose(found.text) or not _FORMULA.search(found.text)
-            if is_formula and found.rest and prose:
+            if not is_formula and found.rest and (said := closing_words(found.rest, reference)):
+                return Extraction(said, found.rule)
+            if not is_formula or not found.rest:
+                return found
+            if is_prose(found.text) or not _FORMULA.search(found.text):
                 if not _FORMULA.search(found.rest):
                     first = first or found
                     continue  # this marker's text holds no answer: on to the next rule
-                return Extraction(found.rest[-LONGEST_SEARCHED:], found.rule, SEARCHED)
+                return _searched(found.rest[-LONGEST_SEARCHED:], found.rule, is_number)
+            in_words = number_value(normal_form(found.text)) is None and _WORDS.search(found.text)
+            if is_number and in_words and (number := only_number(found.text)):
+                return Extraction(number, found.rule)
             return found
-        if first is None and not is_formula and (said := _said_last(answer_text, reference)):
-            return Extraction(said, LAST_EXPRESSION)
         if first is None and LAST_EXPRESSION in self.rules and answer_text.strip():
+            if not is_formula and (said := closing_words(answer_text, reference)):
+                return Extraction(said, LAST_EXPRESSION)
             tail = answer_text[-self.longest_answer_characters :]
-            return Extraction(tail, LAST_EXPRESSION, SEARCHED)
+            return _searched(tail, LAST_EXPRESSION, is_number)
         return first
 
     def reference(self, problem: Problem) -> str:
@@ -157,14 +167,15 @@ class Math(Grader):
         }
 
 
-def _said_last(text: str, reference: str) -> str | None:
-    """The last words of a text that ends in "... is <reference>"."""
-    expected = words(one_spelling(reference))
-    last = re.findall(r"\b(?:is|are|was|were)\s+(?:an?\s|the\s)?([^.\n]{1,80})\.?\s*\Z", text)
-    return last[0] if expected and last and words(last[0]) == expected else None
+def _searched(text: str, rule: str, is_number: bool) -> Extraction:
+    """The number that a solution's last sentence states, else the text for the engine."""
+    number = closing_number(text, rule == LAST_EXPRESSION) if is_number else None
+    return Extraction(number, rule) if number else Extraction(text, rule, SEARCHED)
 
 
 def _same(answer: str, reference: str) -> bool:
+    if len(answer) > 4 * len(reference) + 200:
+        return False
     return normal_form(answer).casefold() == normal_form(reference).casefold()
 
 
