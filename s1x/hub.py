@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 
@@ -14,10 +17,6 @@ def hub_answers(timeout_seconds: float = 5.0) -> bool:
 
 def answers(url: str, timeout_seconds: float, method: str = "GET") -> bool:
     """Whether something answers at an address, whatever it says."""
-    import http.client
-    import urllib.error
-    import urllib.request
-
     try:
         request = urllib.request.Request(url, method=method)
         urllib.request.urlopen(request, timeout=timeout_seconds).close()

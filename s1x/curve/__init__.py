@@ -6,7 +6,7 @@ for found in curve.curves(curve.read([folder])):
 """
 
 from s1x.curve.cells import Cell, cells, read
-from s1x.curve.compare import difference, differences, flips, flips_between, told_apart
+from s1x.curve.compare import difference, flips, flips_between, told_apart
 from s1x.curve.curves import by_domain, curve, curves
 from s1x.curve.results import Curve, Difference, DomainAccuracy, Estimate, Flips, Point, SampleCount
 from s1x.curve.samples import pass_at_k, sample_counts
@@ -27,7 +27,6 @@ __all__ = [
     "curve",
     "curves",
     "difference",
-    "differences",
     "flips",
     "flips_between",
     "pass_at_k",

@@ -7,7 +7,7 @@ million rows with long traces stay small.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,10 @@ Floats = NDArray[np.float64]
 
 #: what a curve is named by
 CURVE_KEY = ("benchmark", "model", "model_role", "prompt_format", "policy")
+COUNTS = ("thinking_tokens", "answer_tokens", "forced_tokens")
 #: columns of rows.parquet that are read
 COLUMNS = (
     *(*CURVE_KEY, "problem_id", "domain", "point", "setting", "sample"),
-    *("thinking_tokens", "answer_tokens", "forced_tokens", "num_tries"),
     *("end_reason", "extracted_answer", "verdict", "interim_answers", "interim_verdicts"),
 )
 LIMITS = ("limit_min_tokens", "limit_max_tokens")
@@ -38,7 +38,11 @@ CONTENT = ("question", "reference_answer")
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """The rows of one point of one curve, sorted by problem and sample."""
+    """The rows of one point of one curve, sorted by problem and sample.
+
+    `key` in them is what tells a problem from others in any run: its content, and its id where two
+    problems of the cell have the same.
+    """
 
     benchmark: str
     model: str
@@ -63,50 +67,32 @@ class Cell:
         return f"{model}, {self.policy} {self.setting}"
 
     @cached_property
-    def _problems(self) -> pl.DataFrame:
-        return self.rows.group_by("problem_id", maintain_order=True).agg(
-            pl.first("content"), num_samples=pl.len()
+    def problems(self) -> pl.DataFrame:
+        """One row per problem: means over its samples.
+
+        `accuracy` counts an ungraded answer as not right, and is null throughout where nothing at
+        all was graded: a grader that failed says nothing. `graded` leaves ungraded answers out.
+        """
+        correct, judged = pl.col("verdict") == CORRECT, pl.col("verdict") != UNGRADED
+        judged = judged.fill_null(False)
+        accuracy = correct.fill_null(False).mean()
+        return self.rows.group_by("key", maintain_order=True).agg(
+            pl.first("domain"),
+            pl.col(*COUNTS, "num_tries").mean(),
+            num_samples=pl.len(),
+            accuracy=accuracy if self.num_graded else pl.lit(None, pl.Float64),
+            graded=correct.filter(judged).mean(),
         )
 
     @cached_property
-    def problem_ids(self) -> tuple[str, ...]:
-        """Ids of its problems, sorted."""
-        return tuple(self._problems["problem_id"])
-
-    @cached_property
-    def problem_keys(self) -> tuple[str, ...]:
-        """What tells a problem from others in any run: its content, and its id where two agree."""
-        twice = pl.col("content").is_duplicated()
-        key = pl.col("content").cast(pl.String)
-        key = pl.when(twice).then(pl.concat_str(key, "problem_id", separator="/")).otherwise(key)
-        return tuple(self._problems.select(key).to_series())
-
-    @cached_property
-    def problem(self) -> NDArray[np.int64]:
-        """Index into `problem_ids` of each row."""
-        return np.repeat(np.arange(len(self.problem_ids)), self._problems["num_samples"].to_numpy())
+    def num_graded(self) -> int:
+        """Samples with a verdict."""
+        return int((self.rows["verdict"] != UNGRADED).sum())
 
     @cached_property
     def samples_per_problem(self) -> int:
         """The largest number of samples that a problem has."""
-        return int(self._problems["num_samples"].to_numpy().max())
-
-    @cached_property
-    def is_correct(self) -> Floats:
-        """1 correct, 0 wrong or unanswered, NaN ungraded; one entry per row."""
-        verdict = pl.col("verdict").fill_null(UNGRADED)
-        value = pl.when(verdict != UNGRADED).then((verdict == CORRECT).cast(pl.Float64))
-        return self.rows.select(value.fill_null(float("nan"))).to_series().to_numpy()
-
-    @cached_property
-    def accuracy(self) -> Floats:
-        """Share of each problem's samples that are right, an ungraded one counting as not right.
-
-        NaN throughout where nothing at all was graded: a grader that failed says nothing.
-        """
-        graded = np.isfinite(self.is_correct)
-        values = np.where(graded, self.is_correct, 0.0 if graded.any() else np.nan)
-        return self.by_problem(values)
+        return int(self.problems["num_samples"].to_numpy().max())
 
     @property
     def thinking_tokens(self) -> NDArray[np.int64]:
@@ -118,27 +104,15 @@ class Cell:
         """How the thinking of each row ended."""
         return self.rows["end_reason"].to_list()
 
-    @property
-    def domain(self) -> list[str | None]:
-        """Domain of each row's problem."""
-        return self.rows["domain"].to_list()
+    def share_percent(self, column: str, value: object) -> float | None:
+        """Percent of the rows whose column has the value; None where it is not known."""
+        known = self.rows[column].drop_nulls()
+        return float(100 * (known == value).sum() / len(known)) if len(known) else None
 
-    def by_problem(self, values: NDArray[Any]) -> Floats:
-        """Means over each problem's rows; NaN rows are left out, NaN where none is left."""
-        here = np.isfinite(values)
-        size = len(self.problem_ids)
-        count = np.bincount(self.problem[here], minlength=size)
-        total = np.bincount(self.problem[here], weights=values[here], minlength=size)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(total / count)
-
-    def mean(self, column: str) -> float:
-        """Mean over problems of their means of a column of numbers."""
-        return float(self.by_problem(self.rows[column].to_numpy()).mean())
-
-    def share_percent(self, column: str, value: object) -> float:
-        """Percent of the rows whose column has the value."""
-        return float(100 * (self.rows[column] == value).sum() / self.rows.height)
+    def aligned(self, column: str, keys: pl.DataFrame) -> Floats:
+        """A column of `problems` in the order of `keys`, NaN for a problem that the cell lacks."""
+        found = keys.join(self.problems, on="key", how="left", maintain_order="left")
+        return found[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
 def read(sources: Iterable[Path]) -> pl.DataFrame:
@@ -165,10 +139,10 @@ def _read_one(source: Path, index: int) -> pl.DataFrame:
     try:
         scan = pl.scan_parquet(file, glob=False)
         names = scan.collect_schema().names()
-        missing = [name for name in (*COLUMNS, *CONTENT) if name not in names]
+        missing = [n for n in (*COLUMNS, *COUNTS, "num_tries", *CONTENT) if n not in names]
         if missing:
             raise UserError(f"{file} is not an evaluation's rows: it lacks {', '.join(missing)}")
-        rows = prepared(scan, names).with_columns(source=pl.lit(index)).collect()
+        rows = _needed(scan, names).with_columns(source=pl.lit(index)).collect()
     except (PolarsError, OSError) as error:
         raise UserError(
             f"{file} cannot be read ({str(error).splitlines()[0]}); redo it with force=[evaluate]"
@@ -178,22 +152,16 @@ def _read_one(source: Path, index: int) -> pl.DataFrame:
     return with_limits(rows, {entry["point"]: thinking_limits(entry) for entry in points})
 
 
-def prepared(rows: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
-    """The columns that cells need, from rows as `s1x.rows` has them.
-
-    Args:
-        rows: evaluation rows.
-        names: their columns; `answer_cut` is not in old ones.
-    """
+def _needed(rows: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
+    """The columns that cells need, from rows as `s1x.rows` has them; old ones lack `answer_cut`."""
     cut = pl.col("answer_cut") if "answer_cut" in names else pl.lit(None, pl.Boolean)
-    counts = pl.col("thinking_tokens", "answer_tokens", "forced_tokens").fill_null(0)
     return rows.select(
-        *(name for name in COLUMNS if not name.endswith("_tokens") and name != "num_tries"),
+        *COLUMNS,
         *(name for name in LIMITS if name in names),
-        counts.cast(pl.Int64),
+        pl.col(COUNTS).fill_null(0).cast(pl.Int64),
         pl.col("num_tries").fill_null(1).cast(pl.Int64),
         cut.alias("answer_cut"),
-        pl.struct(CONTENT).hash().alias("content"),
+        pl.struct(CONTENT).hash().cast(pl.String).alias("content"),
     )
 
 
@@ -201,16 +169,9 @@ def with_limits(
     rows: pl.DataFrame, limits: Mapping[int, tuple[int | None, int | None]]
 ) -> pl.DataFrame:
     """Adds the columns `limit_min_tokens` and `limit_max_tokens`: point → (least, most)."""
-    columns = [
-        pl.col("point")
-        .replace_strict({p: pair[i] for p, pair in limits.items()}, default=None)
-        .cast(pl.Int64)
-        .alias(name)
-        if limits
-        else pl.lit(None, pl.Int64).alias(name)
-        for i, name in enumerate(LIMITS)
-    ]
-    return rows.with_columns(columns)
+    known = [(point, *pair) for point, pair in limits.items()]
+    table = pl.DataFrame(known, dict.fromkeys(("point", *LIMITS), pl.Int64), orient="row")
+    return rows.join(table, on="point", how="left", maintain_order="left")
 
 
 def thinking_limits(entry: Mapping[str, Any]) -> tuple[int | None, int | None]:
@@ -232,13 +193,16 @@ def cells(rows: pl.DataFrame) -> list[Cell]:
         rows: from `read`, or any frame with the columns of `s1x.rows`.
     """
     if "content" not in rows.columns:
-        rows = prepared(rows.lazy(), rows.columns).collect()
-    key = [*(["source"] if "source" in rows.columns else []), *CURVE_KEY]
+        rows = _needed(rows.lazy(), rows.columns).collect()
+    curve = [*(["source"] if "source" in rows.columns else []), *CURVE_KEY]
+    alone = pl.col("problem_id").n_unique().over("content") == 1
+    whole = pl.concat_str("content", "problem_id", separator="/")
+    key = pl.when(alone).then("content").otherwise(whole).alias("key")
     found = []
-    for group in rows.partition_by(key, maintain_order=True):
+    for group in rows.partition_by(curve, maintain_order=True):
         for part in group.sort("point", "problem_id", "sample").partition_by("point"):
             first: dict[str, Any] = part.row(0, named=True)
             values = {name: first[name] for name in (*CURVE_KEY, "point", "setting")}
             values |= {name: first.get(name) for name in LIMITS}
-            found.append(Cell(rows=part, **values))
+            found.append(Cell(rows=part.with_columns(key), **values))
     return found

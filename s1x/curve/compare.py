@@ -11,12 +11,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from s1x.curve.cells import Cell, cells
-from s1x.curve.curves import aligned, few_problems
+from s1x.curve.cells import Cell
+from s1x.curve.curves import few_problems
 from s1x.curve.interval import contrast_interval
 from s1x.curve.results import Difference, Estimate, Flips
 from s1x.errors import UserError
@@ -34,19 +32,26 @@ def difference(left: Cell, right: Cell) -> Difference:
             f"{left.name} is on {left.benchmark}, {right.name} on {right.benchmark}: "
             "only runs on the same benchmark can be compared"
         )
-    theirs = set(right.problem_keys)
-    keys = [key for key in left.problem_keys if key in theirs]
-    if not keys:
+    both = left.problems.join(right.problems, on="key", maintain_order="left")
+    if not both.height:
         raise UserError(
             f"{left.name} and {right.name} are on two benchmarks that are both called "
             f"{left.benchmark}: no question with its reference answer is in both"
         )
-    accuracy = np.stack([aligned(c, c.accuracy, keys) for c in (left, right)], axis=1)
-    if not np.isfinite(accuracy).all():
+    if not (left.num_graded and right.num_graded):
         raise UserError(f"{left.name} and {right.name} have no graded problem in common")
     most = max(left.samples_per_problem, right.samples_per_problem)
+    accuracy = both.select("accuracy", "accuracy_right").to_numpy()
     low, high = (100 * float(end) for end in contrast_interval(accuracy, (1, -1), most))
     means = 100 * accuracy.mean(axis=0)
+    warnings = []
+    if few := few_problems(both.height, min(left.samples_per_problem, right.samples_per_problem)):
+        warnings.append(few)
+    if dropped := left.problems.height + right.problems.height - 2 * both.height:
+        warnings.append(
+            f"{dropped} problems are not in both (by question and reference answer) and were left "
+            "out"
+        )
     return Difference(
         left=left.name,
         right=right.name,
@@ -56,22 +61,12 @@ def difference(left: Cell, right: Cell) -> Difference:
         difference_points=float(means[0] - means[1]),
         low_points=low,
         high_points=high,
-        num_problems=len(keys),
+        num_problems=both.height,
         left_samples_per_problem=left.samples_per_problem,
         right_samples_per_problem=right.samples_per_problem,
         clear=low > 0 or high < 0,
-        warnings=_warnings(left, right, len(keys)),
+        warnings=warnings,
     )
-
-
-def differences(rows: pl.DataFrame | Sequence[Cell], baseline: Cell) -> list[Difference]:
-    """Every other cell of the baseline's benchmark against the baseline, as ablation tables do."""
-    found = cells(rows) if isinstance(rows, pl.DataFrame) else rows
-    return [
-        difference(cell, baseline)
-        for cell in found
-        if cell.benchmark == baseline.benchmark and cell is not baseline
-    ]
 
 
 def told_apart(curves: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
@@ -82,35 +77,17 @@ def told_apart(curves: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
     """
     known: dict[str, list[set[str]]] = {}
     found = []
-    for cells_ in curves:
-        name = cells_[0].benchmark
-        keys = {key for cell in cells_ for key in cell.problem_keys}
+    for cells in curves:
+        name = cells[0].benchmark
+        keys = {key for cell in cells for key in cell.problems["key"]}
         groups = known.setdefault(name, [])
         place = next((i for i, group in enumerate(groups) if group & keys), len(groups))
-        groups[place:place] = [set()] if place == len(groups) else []
+        groups[place:] = groups[place:] or [set()]
         groups[place] |= keys
         number = f" {place}" if place > 1 else ""
         named = f"{name} (other questions{number})" if place else name
-        found.append([dataclasses.replace(cell, benchmark=named) for cell in cells_])
+        found.append([dataclasses.replace(cell, benchmark=named) for cell in cells])
     return found
-
-
-def _warnings(left: Cell, right: Cell, num_problems: int) -> list[str]:
-    found = []
-    few = few_problems(num_problems, min(left.samples_per_problem, right.samples_per_problem))
-    if few:
-        found.append(few)
-    dropped = len(set(left.problem_keys) | set(right.problem_keys)) - num_problems
-    if dropped:
-        found.append(
-            f"{dropped} problems are not in both (by question and reference answer) and were left "
-            "out"
-        )
-    return found
-
-
-Pair = tuple[int, str | None, str | None, str | None, str | None]
-"""Index of the problem, verdicts before and after, answers before and after."""
 
 
 def flips(cell: Cell) -> list[Flips]:
@@ -118,55 +95,51 @@ def flips(cell: Cell) -> list[Flips]:
 
     The answers are those of `interim_verdicts`, the final one last. Empty without any.
     """
-    pairs: dict[int, list[Pair]] = {}
-    columns = cell.rows.select("interim_verdicts", "interim_answers").iter_rows()
-    for problem, (verdicts, answers) in zip(cell.problem.tolist(), columns, strict=True):
-        texts = answers or [None] * len(verdicts or ())
-        for step in range(1, len(verdicts or ())):
-            pair = (problem, *verdicts[step - 1 : step + 1], *texts[step - 1 : step + 1])
-            pairs.setdefault(step, []).append(pair)
-    return [_count(step, pairs[step], cell.samples_per_problem) for step in sorted(pairs)]
+    asked = cell.rows["interim_verdicts"].list.len().max()
+    found = []
+    for step in range(1, asked if isinstance(asked, int) else 0):
+        at = {"before": step - 1, "after": step}
+        columns = {
+            f"{kind}_{when}": pl.col(f"interim_{kind}s").list.get(index, null_on_oob=True)
+            for when, index in at.items()
+            for kind in ("verdict", "answer")
+        }
+        found.append(_count(step, cell.rows.select("key", **columns), cell.samples_per_problem))
+    return found
 
 
 def flips_between(before: Cell, after: Cell) -> Flips:
     """Flips from one point to another of the same samples ("natural" to "Wait x 1")."""
-    told = {(key, sample): texts for key, sample, *texts in _answers(before)}
-    number = {key: i for i, key in enumerate(after.problem_keys)}
-    pairs: list[Pair] = []
-    for key, sample, verdict, answer in _answers(after):
-        if (key, sample) in told:
-            first_verdict, first_answer = told[key, sample]
-            pairs.append((number[key], first_verdict, verdict, first_answer, answer))
+
+    def told(cell: Cell, when: str) -> pl.DataFrame:
+        names = {"verdict": f"verdict_{when}", "extracted_answer": f"answer_{when}"}
+        return cell.rows.select("key", "sample", *names).rename(names)
+
+    pairs = told(after, "after").join(told(before, "before"), on=["key", "sample"])
     return _count(1, pairs, after.samples_per_problem)
 
 
-def _answers(cell: Cell) -> list[tuple[str, int, str | None, str | None]]:
-    rows = cell.rows.select("sample", "verdict", "extracted_answer").iter_rows()
-    return [
-        (cell.problem_keys[p], *row) for p, row in zip(cell.problem.tolist(), rows, strict=True)
-    ]
-
-
-def _count(step: int, pairs: Sequence[Pair], most: int) -> Flips:
-    graded = [p for p in pairs if not {p[1], p[2]} & {UNGRADED, None}]
-    right = np.array([(p[1] == CORRECT, p[2] == CORRECT) for p in graded], bool).reshape(-1, 2)
-    before, after = right[:, 0], right[:, 1]
+def _count(step: int, pairs: pl.DataFrame, most: int) -> Flips:
+    """Counts of a frame with key, verdict_before, verdict_after, answer_before, answer_after."""
+    verdicts = pl.col("verdict_before", "verdict_after")
+    graded = pairs.filter(pl.all_horizontal(verdicts != UNGRADED)).with_columns(
+        before=pl.col("verdict_before") == CORRECT, after=pl.col("verdict_after") == CORRECT
+    )
+    kinds = graded.select("before", "after").rows()
+    changed = pl.col("answer_before").ne_missing(pl.col("answer_after"))
+    net = Estimate(None)
+    if graded.height:
+        shares = graded.group_by("key").agg(pl.col("before", "after").mean())
+        values = shares.select("before", "after").to_numpy()
+        low, high = contrast_interval(values, (-1, 1), most)
+        mean = float(100 * (values[:, 1] - values[:, 0]).mean())
+        net = Estimate(mean, 100 * float(low), 100 * float(high))
     return Flips(
         step=step,
-        wrong_to_right=int((~before & after).sum()),
-        right_to_wrong=int((before & ~after).sum()),
-        stayed_right=int((before & after).sum()),
-        stayed_wrong=int((~before & ~after).sum()),
-        changed=sum(p[3] != p[4] for p in graded),
-        net_points=_net(np.array([p[0] for p in graded], np.int64), right, most),
+        wrong_to_right=kinds.count((False, True)),
+        right_to_wrong=kinds.count((True, False)),
+        stayed_right=kinds.count((True, True)),
+        stayed_wrong=kinds.count((False, False)),
+        changed=int(graded.select(changed.sum()).item()),
+        net_points=net,
     )
-
-
-def _net(problem: NDArray[np.int64], right: NDArray[np.bool_], most: int) -> Estimate:
-    if not len(problem):
-        return Estimate(None)
-    index, count = np.unique(problem, return_inverse=True, return_counts=True)[1:]
-    shares = np.stack([np.bincount(index, weights=right[:, i]) / count for i in (0, 1)], axis=1)
-    low, high = contrast_interval(shares, (-1, 1), most)
-    net = float((shares[:, 1] - shares[:, 0]).mean())
-    return Estimate(100 * net, 100 * float(low), 100 * float(high))

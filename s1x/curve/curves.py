@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from s1x.curve.cells import CURVE_KEY, Cell, Floats, cells
+from s1x.curve.cells import CURVE_KEY, Cell, cells
 from s1x.curve.interval import Z95, share_interval
 from s1x.curve.results import Curve, DomainAccuracy, Estimate, Point
 from s1x.curve.scaling import Measured, control_estimate, performance_estimate, slope_estimate
-from s1x.rows import CUT, NATURAL, TRUNCATED, UNANSWERED, UNGRADED
+from s1x.rows import CORRECT, CUT, NATURAL, TRUNCATED, UNANSWERED, UNGRADED
 
 #: below so many problems a single answer moves accuracy by more than a point
 FEW_PROBLEMS = 100
@@ -35,11 +35,13 @@ def curve(points: Sequence[Cell]) -> Curve:
     """The curve through cells of one benchmark, model and policy."""
     assert points
     assert len({cell.key for cell in points}) == 1
-    keys = sorted({key for cell in points for key in cell.problem_keys})
+    keys = pl.concat([cell.problems.select("key") for cell in points]).unique().sort("key")
     most = max(cell.samples_per_problem for cell in points)
-    tokens = [aligned(c, c.by_problem(c.thinking_tokens), keys) for c in points]
-    accuracy = [aligned(c, c.accuracy, keys) for c in points]
-    measured = Measured(np.stack(tokens, axis=1), np.stack(accuracy, axis=1), most)
+    tokens, accuracy = (
+        np.stack([cell.aligned(column, keys) for cell in points], axis=1)
+        for column in ("thinking_tokens", "accuracy")
+    )
+    measured = Measured(tokens, accuracy, most)
     made = [_point(cell) for cell in points]
     limits = [(cell.limit_min_tokens, cell.limit_max_tokens) for cell in points]
     return Curve(
@@ -49,82 +51,77 @@ def curve(points: Sequence[Cell]) -> Curve:
         scaling_per_thousand_tokens=slope_estimate(measured, per_doubling=False),
         scaling_per_doubling=slope_estimate(measured, per_doubling=True),
         performance_percent=performance_estimate(measured),
-        num_problems=len(keys),
+        num_problems=keys.height,
         samples_per_problem=most,
-        warnings=_warnings(points, made, len(keys)),
+        warnings=_warnings(points, made, keys.height),
     )
 
 
 def by_domain(cell: Cell) -> list[DomainAccuracy]:
     """Accuracy of a point in each domain, by name."""
-    domains = np.array([domain or "" for domain in cell.domain])
-    found = []
-    for domain in sorted(set(domains) - {""}):
-        mine = domains == domain
-        values = cell.accuracy[np.unique(cell.problem[mine])]
-        tokens = float(cell.thinking_tokens[mine].mean())
-        estimate = share_estimate(values, cell.samples_per_problem)
-        found.append(DomainAccuracy(str(domain), estimate, tokens, len(values)))
-    return found
+    named = cell.problems.filter(pl.col("domain").fill_null("") != "")
+    return [
+        DomainAccuracy(
+            part["domain"][0],
+            share_estimate(part["accuracy"], cell.samples_per_problem),
+            _mean(part["thinking_tokens"]),
+            part.height,
+        )
+        for part in named.sort("domain").partition_by("domain")
+    ]
 
 
-def aligned(cell: Cell, by_problem: Floats, keys: Sequence[str]) -> Floats:
-    """Values by problem in the order of `keys`, NaN for a problem that the cell lacks."""
-    where = dict(zip(cell.problem_keys, by_problem.tolist(), strict=True))
-    return np.array([where.get(key, np.nan) for key in keys], np.float64)
-
-
-def share_estimate(values: Floats, most: float) -> Estimate:
-    """The mean of shares by problem in percent, with its interval; NaN are left out."""
-    values = values[np.isfinite(values)]
+def share_estimate(shares: pl.Series, most: float) -> Estimate:
+    """The mean of shares by problem in percent, with its interval; what is null is left out."""
+    values = shares.drop_nulls().to_numpy()
     if not len(values):
         return Estimate(None)
     low, high = share_interval(values, most)
     return Estimate(float(100 * values.mean()), float(100 * low), float(100 * high))
 
 
+def _mean(series: pl.Series) -> float:
+    return float(series.to_numpy().mean())
+
+
 def _point(cell: Cell) -> Point:
-    accuracy = share_estimate(cell.accuracy, cell.samples_per_problem)
-    graded = cell.by_problem(cell.is_correct)
-    graded = graded[np.isfinite(graded)]
-    thinking, answer = cell.mean("thinking_tokens"), cell.mean("answer_tokens")
-    known = cell.rows["answer_cut"].drop_nulls()
+    problems = cell.problems
+    accuracy = share_estimate(problems["accuracy"], cell.samples_per_problem)
+    graded = share_estimate(problems["graded"], cell.samples_per_problem)
+    thinking, answer = _mean(problems["thinking_tokens"]), _mean(problems["answer_tokens"])
+    inside = pl.col("thinking_tokens").is_between(
+        cell.limit_min_tokens or 0,
+        float("inf") if cell.limit_max_tokens is None else cell.limit_max_tokens,
+    )
+    unlimited = cell.limit_min_tokens is None and cell.limit_max_tokens is None
+    kept = None if unlimited else 100 * _mean(cell.rows.select(inside).to_series())
+    ends = {end: cell.share_percent("end_reason", end) or 0.0 for end in (NATURAL, CUT, TRUNCATED)}
     return Point(
         point=cell.point,
         setting=cell.setting,
         mean_thinking_tokens=thinking,
         mean_answer_tokens=answer,
         mean_total_tokens=thinking + answer,
-        mean_forced_tokens=cell.mean("forced_tokens"),
-        mean_num_tries=cell.mean("num_tries"),
+        mean_forced_tokens=_mean(problems["forced_tokens"]),
+        mean_num_tries=_mean(problems["num_tries"]),
         accuracy_percent=accuracy.value,
         interval_low_percent=accuracy.low,
         interval_high_percent=accuracy.high,
-        accuracy_graded_percent=float(100 * graded.mean()) if len(graded) else None,
-        num_problems=len(cell.problem_ids),
+        accuracy_graded_percent=graded.value,
+        num_problems=problems.height,
         samples_per_problem=cell.samples_per_problem,
-        num_correct=int(np.nansum(cell.is_correct)),
-        num_graded=int(np.isfinite(cell.is_correct).sum()),
-        natural_percent=cell.share_percent("end_reason", NATURAL),
-        cut_percent=cell.share_percent("end_reason", CUT),
-        truncated_percent=cell.share_percent("end_reason", TRUNCATED),
-        unanswered_percent=cell.share_percent("verdict", UNANSWERED),
-        ungraded_percent=cell.share_percent("verdict", UNGRADED),
-        answers_cut_percent=float(100 * known.sum() / len(known)) if len(known) else None,
+        num_correct=int((cell.rows["verdict"] == CORRECT).sum()),
+        num_graded=cell.num_graded,
+        natural_percent=ends[NATURAL],
+        cut_percent=ends[CUT],
+        truncated_percent=ends[TRUNCATED],
+        unanswered_percent=cell.share_percent("verdict", UNANSWERED) or 0.0,
+        ungraded_percent=cell.share_percent("verdict", UNGRADED) or 0.0,
+        answers_cut_percent=cell.share_percent("answer_cut", True),
         limit_min_tokens=cell.limit_min_tokens,
         limit_max_tokens=cell.limit_max_tokens,
-        within_limits_percent=_within_limits(cell),
+        within_limits_percent=kept,
     )
-
-
-def _within_limits(cell: Cell) -> float | None:
-    low, high = cell.limit_min_tokens, cell.limit_max_tokens
-    if low is None and high is None:
-        return None
-    inside = cell.thinking_tokens >= (low or 0)
-    if high is not None:
-        inside &= cell.thinking_tokens <= high
-    return float(100 * inside.mean())
 
 
 def _warnings(points: Sequence[Cell], made: Sequence[Point], num_problems: int) -> list[str]:
@@ -132,9 +129,9 @@ def _warnings(points: Sequence[Cell], made: Sequence[Point], num_problems: int) 
     few = few_problems(num_problems, max(cell.samples_per_problem for cell in points))
     if few:
         found.append(few)
-    if len({cell.problem_keys for cell in points}) > 1:
+    if len({tuple(cell.problems["key"]) for cell in points}) > 1:
         found.append("the points were measured on different problems")
-    if any(c.rows.height != len(c.problem_ids) * c.samples_per_problem for c in points):
+    if any(c.rows.height != c.problems.height * c.samples_per_problem for c in points):
         found.append("some problems have fewer samples than others")
     ungraded = max(p.ungraded_percent for p in made)
     if ungraded > 0:

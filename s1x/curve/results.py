@@ -39,10 +39,8 @@ class Point(Result):
     """One budget of a curve, averaged over its problems and samples.
 
     Attributes:
-        point: its index on the curve, in the order of the swept setting.
-        setting: its label ("max 512", "natural", "Wait x 2").
+        point, setting: its index on the curve and its label ("max 512", "natural", "Wait x 2").
         mean_thinking_tokens: forced tokens included.
-        mean_total_tokens: thinking and answer, of one sample.
         accuracy_percent: mean over problems of the share of samples that are correct; an
             unanswered and an ungraded sample count as not correct. None where nothing was graded.
         accuracy_graded_percent: the same over graded samples only.
@@ -128,11 +126,8 @@ class DomainAccuracy(Result):
 class Difference(Result):
     """Accuracy of `left` minus accuracy of `right` on the problems that both have, in points.
 
-    Attributes:
-        difference_points: left minus right.
-        low_points, high_points: 95% interval, paired by problem.
-        num_problems: problems in both.
-        clear: the interval excludes 0: the difference is significant.
+    `low_points` and `high_points` are the 95% interval, paired by problem; `clear` says that it
+    excludes 0: the difference is significant.
     """
 
     left: str

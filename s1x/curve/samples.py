@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from s1x.benchmark.forms import normal_form
 from s1x.curve.cells import Cell, Floats
 from s1x.curve.curves import share_estimate
 from s1x.curve.results import SampleCount
+from s1x.rows import CORRECT
 
 Ints = NDArray[np.int64]
 
@@ -33,7 +35,7 @@ def sample_counts(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) ->
     """
     table = _by_problem(cell)
     n = table.right.shape[1]
-    if not len(table.right) or not np.isfinite(cell.accuracy).any():
+    if not len(table.right) or not cell.num_graded:
         return []
     made = []
     for k in ks or sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n}):
@@ -46,7 +48,7 @@ def sample_counts(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) ->
         )
         # a problem's n samples count for at most n averages, but n / k groups of k
         most = (n / k, float(n), n / k, n / k)
-        estimates = [share_estimate(v, m) for v, m in zip(values, most, strict=True)]
+        estimates = [share_estimate(pl.Series(v), m) for v, m in zip(values, most, strict=True)]
         tokens = k * float(table.tokens.mean())
         made.append(SampleCount(k, len(table.right), n, tokens, *estimates))
     return made
@@ -76,23 +78,17 @@ class _Samples:
 
 def _by_problem(cell: Cell) -> _Samples:
     n = cell.samples_per_problem
-    full = np.bincount(cell.problem, minlength=len(cell.problem_ids)) == n
-    rows = np.flatnonzero(full[cell.problem])
-    texts = cell.rows["extracted_answer"].to_list()
-    groups = np.full(len(texts), -1, np.int64)
-    seen: dict[int, dict[str, int]] = {}
-    for row in rows.tolist():
-        if texts[row] is not None:
-            of_problem = seen.setdefault(int(cell.problem[row]), {})
-            groups[row] = of_problem.setdefault(normal_form(texts[row]), len(of_problem))
-    thinking = cell.thinking_tokens
-    total = thinking + cell.rows["answer_tokens"].to_numpy()
-    return _Samples(
-        np.nan_to_num(cell.is_correct)[rows].reshape(-1, n),
-        total[rows].reshape(-1, n),
-        thinking[rows].reshape(-1, n),
-        groups[rows].reshape(-1, n),
-    )
+    rows = cell.rows.filter(pl.len().over("key") == n)
+    seen: dict[str, dict[str, int]] = {}
+    groups = []
+    for problem, text in rows.select("key", "extracted_answer").iter_rows():
+        known = seen.setdefault(problem, {})
+        groups.append(-1 if text is None else known.setdefault(normal_form(text), len(known)))
+    right = (rows["verdict"] == CORRECT).fill_null(False).cast(pl.Float64)
+    columns = (rows["thinking_tokens"] + rows["answer_tokens"], rows["thinking_tokens"])
+    total, thinking = (column.to_numpy().reshape(-1, n) for column in columns)
+    shaped = np.array(groups, np.int64).reshape(-1, n)
+    return _Samples(right.to_numpy().reshape(-1, n), total, thinking, shaped)
 
 
 def _subsets(n: int, k: int, seed: int) -> Ints:

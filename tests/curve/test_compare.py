@@ -123,17 +123,6 @@ def test_different_benchmarks_are_refused() -> None:
         metrics.difference(cell([True]), ungraded)
 
 
-def test_everything_against_a_baseline() -> None:
-    rows = [
-        *answered([True] * 10, model="a"),
-        *answered([False] * 10, model="b"),
-        *answered([True] * 10, model="c", benchmark="other"),
-    ]
-    cells = metrics.cells(table_of(rows))
-    (found,) = metrics.differences(cells, baseline=cells[0])
-    assert found.difference_points == -100
-
-
 def test_benchmarks_that_share_a_name_and_no_question_get_two_names() -> None:
     first = asked(["1+1?", "1+2?"], [True, True])
     edited = asked(["1+1?", "1+5?"], [True, True])
