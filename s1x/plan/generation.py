@@ -79,7 +79,7 @@ class Deployment:
 
     @classmethod
     def of(cls, engine: Engine) -> Deployment | None:
-        """How an engine is deployed; None: on devices of others, or without a model."""
+        """How an engine is deployed; None: on devices of others, on processors, without a model."""
         if isinstance(engine, Vllm):
             return cls(
                 engine.tensor_parallel_size,
@@ -87,7 +87,7 @@ class Deployment:
                 engine.max_num_seqs,
                 engine.gpu_memory_utilization,
             )
-        if isinstance(engine, Transformers):
+        if isinstance(engine, Transformers) and engine.device != "cpu":
             return cls(1, 1, engine.batch_size, 0.9, engine.cache_gib * GIB)
         return None
 
