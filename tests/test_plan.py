@@ -319,7 +319,7 @@ def test_a_grader_that_cannot_grade_is_known_before_training(
     (tmp_path / "my_bare_grader.py").write_text("class Bare:\n    pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     found = problems_of(Machine.here(), "benchmark.puzzles_easy.grader=my_bare_grader.Bare")
-    assert "puzzles_easy: its grader my_bare_grader.Bare has no grade_all" in found
+    assert "puzzles_easy: grader my_bare_grader.Bare must have grade(" in found
     unknown = problems_of(Machine.here(), "benchmark.puzzles_easy.grader=nothing_like_it")
     assert "grader nothing_like_it is unknown" in unknown
 

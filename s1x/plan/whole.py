@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.hub import Hub as HubBenchmark
@@ -111,19 +111,10 @@ def _engine_problems(config: Config, machine: Machine) -> list[str]:
 def _grader_problems(config: Config) -> list[str]:
     found = []
     for name, benchmark in config.benchmarks.items():
-        if not isinstance(benchmark, Benchmark):
-            continue
         try:
-            grader = benchmark.make_grader()
+            benchmark.make_grader().close()
         except UserError as error:
             found.append(f"benchmark {name}: {error}")
-            continue
-        if not callable(getattr(grader, "grade_all", None)):
-            found.append(
-                f"benchmark {name}: its grader {benchmark.grader} has no grade_all(pairs); derive "
-                "it from s1x.benchmark.grader.Grader and write grade(problem, answer_text) "
-                "(docs/grading.md)"
-            )
     return found
 
 
@@ -169,7 +160,7 @@ def _cached(model: Model) -> Path | None:
     return folder if all(file.is_file() for file in here) else None
 
 
-def _evaluation(config: Config, name: str, benchmark: Any) -> Evaluation:
+def _evaluation(config: Config, name: str, benchmark: Benchmark) -> Evaluation:
     """What a benchmark asks for; traces are as long as the samples that are trained on."""
     root = config.root
     chosen = points(config.budget, config.curve)
