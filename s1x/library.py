@@ -242,28 +242,22 @@ class _NoReference(Grader):
 
 def plot(curves: Curve | Sequence[Curve], width: int = 480) -> alt.LayerChart | alt.FacetChart:
     """The curves over thinking tokens (log scale) with their 95% intervals, as an altair chart."""
-    import altair as alt
+    from s1x.report.charts import RUN_HUES
+    from s1x.report.lines import Line, lines
+    from s1x.report.sections.curves import mark
 
     found = [curves] if isinstance(curves, Curve) else curves
-    rows = [
-        {
-            "curve": f"{curve.model}, {curve.benchmark}",
-            "tokens": point.mean_thinking_tokens,
-            "accuracy": point.accuracy_percent,
-            "low": point.interval_low_percent,
-            "high": point.interval_high_percent,
-            "setting": point.setting,
-        }
-        for curve in found
-        for point in curve.points
-        if point.mean_thinking_tokens > 0
+    shown = [
+        Line(
+            f"{curve.model}, {curve.benchmark}",
+            RUN_HUES[i % len(RUN_HUES)],
+            tuple(mark(point) for point in curve.points if point.mean_thinking_tokens > 0),
+            labelled=len(found) == 1,
+        )
+        for i, curve in enumerate(found)
     ]
-    x = alt.X("tokens:Q", title="mean thinking tokens (log scale)").scale(type="log", base=2)
-    y = alt.Y("accuracy:Q", title="accuracy (%)")
-    base = alt.Chart(pl.DataFrame(rows), width=width).encode(x=x, color="curve:N")
-    band = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title="accuracy (%)"), y2="high:Q")
-    names = ("setting:N", "accuracy:Q", "low:Q", "high:Q", "tokens:Q")
-    return alt.layer(band, base.mark_line(point=True).encode(y=y, tooltip=list(names)))
+    x_title, y_title = "mean thinking tokens (log scale)", "accuracy (%)"
+    return lines("curve", "", x_title, y_title, shown).draw(width)
 
 
 def _model(name: str) -> Model:

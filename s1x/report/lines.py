@@ -123,15 +123,16 @@ def _draw(x_title: str, y_title: str, shown: Sequence[Line], width: int) -> Pict
     curves = data([row for row in rows if "x" in row]).encode(x=x, color=colour)
     levels = data([row for row in rows if "x" not in row]).encode(color=colour)
     faint = 0.06 if len(named) > 4 else 0.13
-    labels = [dict(zip("xyt", (*area.values(*c), t), strict=True)) for t, c in _labels(area, shown)]
-    text = data(labels).mark_text(fontSize=LABEL_SIZE, color=LIGHT["ink"])
+    texts = [dict(zip("xyt", (*area.values(*c), t), strict=True)) for t, c in labels(area, shown)]
+    text = data(texts).mark_text(fontSize=LABEL_SIZE, color=LIGHT["ink"])
+    told = {"description": "tip:N", "tooltip": "tip:N"}
     layers = [
         levels.mark_rect(opacity=0.08).encode(**band),
         curves.mark_area(opacity=faint).encode(**band),
         curves.mark_rule(opacity=0.45).encode(**band),
-        levels.mark_rule(strokeWidth=1.5).encode(y=y, strokeDash=dash, description="tip:N"),
+        levels.mark_rule(strokeWidth=1.5).encode(y=y, strokeDash=dash, **told),
         curves.mark_line(strokeWidth=2.2).encode(y=y, strokeDash=dash),
-        curves.mark_circle(size=46, opacity=1).encode(y=y, description="tip:N"),
+        curves.mark_circle(size=46, opacity=1).encode(y=y, **told),
         text.encode(x=x, y=y, text="t:N"),
     ]
     return alt.layer(*layers).properties(width=area.width, height=area.height)
@@ -151,7 +152,7 @@ def _rows(shown: Sequence[Line]) -> Iterator[dict[str, Any]]:
 Box = tuple[float, float, float, float]
 
 
-def _labels(area: Area, shown: Sequence[Line]) -> list[tuple[str, tuple[float, float]]]:
+def labels(area: Area, shown: Sequence[Line]) -> list[tuple[str, tuple[float, float]]]:
     """Labels and their centres in pixels, none over a point, a line or another label.
 
     The first of a curve, its natural length and its last point are placed before the others; what
@@ -186,10 +187,10 @@ def _labels(area: Area, shown: Sequence[Line]) -> list[tuple[str, tuple[float, f
 
 
 def _places(x: float, y: float, half: float, tall: float) -> Iterator[tuple[float, float]]:
-    """Centres to try around a point: above left first, farther away later."""
-    for far in (1.0, 2.2, 3.6):
+    """Centres to try around a point: above first, farther away later."""
+    for far in (1.0, 2.0):
         across, along = half + 4, tall + 5 * far
-        yield from ((x - across, y - along), (x, y - along - 2), (x + across, y + along))
+        yield from ((x, y - along - 2), (x - across, y - along), (x + across, y + along))
         yield from ((x, y + along + 2), (x + across, y - along), (x - across, y + along))
         yield from ((x + across + 4 * far, y), (x - across - 4 * far, y))
 
