@@ -44,7 +44,7 @@ def run(
     benchmarks: Mapping[str, Sequence[Problem]],
     seed: int,
     folder: Path,
-    tokenizer_source: str | Model | TokenCounter | None = None,
+    tokenizer_source: Model | TokenCounter | None = None,
 ) -> dict[str, Any]:
     """Chooses rows of a pool and writes them down with the funnel and the card.
 
@@ -55,8 +55,8 @@ def run(
         seed: of every draw. Same seed, same pool, same rows, on any machine.
         folder: gets chosen.parquet, s1k.parquet, dropped.parquet, funnel.json, README.md and
             costs.json.
-        tokenizer_source: model, model folder or hub id whose tokenizer counts the traces that have
-            no count; or a function from texts to counts.
+        tokenizer_source: model whose tokenizer counts the traces that have no count; or a function
+            from texts to counts.
 
     Returns:
         What funnel.json holds.

@@ -39,7 +39,7 @@ class Context:
     size: int | None
     """`selection.size`: rows to choose; None keeps all that are left."""
     benchmarks: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
-    tokenizer_source: str | Model | TokenCounter | None = None
+    tokenizer_source: Model | TokenCounter | None = None
     notes: list[str] = field(default_factory=list)
     """Sentences for the dataset card: what a step had to decide."""
 

@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 
 import polars as pl
+from tokenizers import Tokenizer
 
 from s1x.console import progress
 from s1x.errors import UserError
+from s1x.model.chat import encode_data
+from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.selection.step import Rows, TokenCounter
 
@@ -43,33 +46,31 @@ def trace_tokens(rows: Rows) -> pl.Series:
     return rows.frame(["trace_tokens"])["trace_tokens"]
 
 
-def token_counter(source: str | Model | TokenCounter | None) -> TokenCounter:
+def token_counter(source: Model | TokenCounter | None) -> TokenCounter:
     """A function from texts to token counts; text of a trace counts as text, not as markup.
 
     Args:
-        source: a model, a model folder or a hub id whose tokenizer counts, or such a function.
+        source: a model whose tokenizer counts, or such a function.
 
     Raises:
         UserError: none is given, or it cannot be loaded.
     """
-    if callable(source):
-        return source
     if source is None:
         raise UserError(
             "the pool has no trace_tokens and no tokenizer is given to count them; "
             "map it by +pool.columns.trace_tokens=..., or choose a model"
         )
-    if isinstance(source, Model):
-        if source.gguf_file:
-            return _slow_counter(source)
-        source = source.source()
-    path = Path(source) / "tokenizer.json"
-    return _fast_counter(path) if path.is_file() else _slow_counter(source)
+    if not isinstance(source, Model):
+        return source
+    path = Path(source.source()) / "tokenizer.json"
+    if path.is_file() and not source.gguf_file:
+        return _fast_counter(path)
+    tokenizer = load_tokenizer(source)
+    return lambda texts: [len(encode_data(tokenizer, text)) for text in texts]
 
 
 def _fast_counter(path: Path) -> TokenCounter:
-    from tokenizers import Tokenizer
-
+    """On all cores, and without transformers."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
@@ -80,26 +81,3 @@ def _fast_counter(path: Path) -> TokenCounter:
         return [len(e) for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     return count
-
-
-def _slow_counter(source: str | Model) -> TokenCounter:
-    """By transformers: of a hub id, or of what a GGUF file holds."""
-    from transformers import AutoTokenizer
-
-    from s1x.model.chat import encode_data
-    from s1x.model.load import load_tokenizer
-
-    try:
-        if isinstance(source, Model):
-            tokenizer = load_tokenizer(source)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(source)
-    except UserError:
-        raise
-    except Exception as error:
-        name = source.name if isinstance(source, Model) else source
-        raise UserError(
-            f"the tokenizer of {name} cannot be loaded ({str(error).splitlines()[0]}), and the "
-            "pool has no counts; map it by +pool.columns.trace_tokens=... or choose another model"
-        ) from None
-    return lambda texts: [len(encode_data(tokenizer, text)) for text in texts]
