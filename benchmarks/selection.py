@@ -145,7 +145,8 @@ Parquet(path=sys.argv[1]).write(Path(sys.argv[2]))
 SELECT = """
 import sys, yaml; from pathlib import Path
 sys.path.insert(0, sys.argv[4])
-from s1x.selection import Recipe, run
+from s1x.selection.recipe import Recipe
+from s1x.selection.stage import run
 from selection import benchmarks
 values = yaml.safe_load(Path(sys.argv[3]).read_text(encoding="utf-8")); del values["defaults"]
 summary = run(Path(sys.argv[1]), Recipe(**values), benchmarks(), 0, Path(sys.argv[2]))

@@ -200,7 +200,7 @@ class Run:
 
     def select(self) -> None:
         """The chosen rows, from the pool by the recipe."""
-        from s1x.selection import run as run_selection
+        from s1x.selection.stage import run as run_selection
 
         config = self.config
         self.pool()

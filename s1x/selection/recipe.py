@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x.classes import nearest
 from s1x.errors import SettingError
 from s1x.option import Option, option, option_class, result_settings, setting
-from s1x.selection.step import Step
+
+if TYPE_CHECKING:
+    from s1x.selection.step import Step
 
 
 @option("selection", "recipe")
@@ -68,6 +70,8 @@ class Recipe(Option):
         more = self.override.get(name, {})
         if not isinstance(more, Mapping):
             raise SettingError(f"override.{name}", "a mapping of options", more)
+        from s1x.selection.step import Step  # brings polars, which `--help` does not need
+
         cls = option_class("selection_step", name, f"{where}.step")
         if not issubclass(cls, Step):
             raise SettingError(f"{where}.step", "a step (s1x.selection.step)", name)

@@ -10,7 +10,7 @@ import pytest
 from small_pools import write_pool
 
 from s1x.benchmark.problem import Problem
-from s1x.selection import Recipe
+from s1x.selection.recipe import Recipe
 from s1x.selection.stage import Choice, choose
 from s1x.selection.step import Context
 from s1x.selection.table import PoolTable

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from s1x.benchmark.problem import Problem
-from s1x.selection import Recipe
+from s1x.selection.recipe import Recipe
 from s1x.selection.stage import Choice
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "selection"

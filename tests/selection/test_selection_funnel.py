@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_pools import problems, shipped, write_pool
 
-from s1x.selection import run
+from s1x.selection.stage import run
 
 #: s1's notebook: 58,986 -> 54,116 -> 51,607 -> 24,517 -> 393 seeds -> 1,000
 POOL, WITH_FEATURES, WELL_FORMED, HARD, SEEDS = 58_986, 54_116, 51_607, 24_517, 393

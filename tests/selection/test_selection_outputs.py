@@ -15,7 +15,8 @@ import pytest
 from small_pools import shipped, write_pool
 
 from s1x.errors import SettingError
-from s1x.selection import Recipe, run
+from s1x.selection.recipe import Recipe
+from s1x.selection.stage import run
 
 NUM_ROWS = 400
 
@@ -133,7 +134,7 @@ def test_other_processes_choose_the_same(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[3]); from pathlib import Path\n"
         "from small_pools import shipped\n"
-        "from s1x.selection import run\n"
+        "from s1x.selection.stage import run\n"
         "from test_selection_outputs import count\n"
         "run(Path(sys.argv[1]), shipped('s1k', size=50), {}, 0, Path(sys.argv[2]), count)"
     )

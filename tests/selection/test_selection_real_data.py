@@ -13,8 +13,8 @@ from small_pools import shipped
 
 from s1x.benchmark.problem import Problem
 from s1x.pool.jsonl import Jsonl
-from s1x.selection import Recipe, run
-from s1x.selection.stage import choose
+from s1x.selection.recipe import Recipe
+from s1x.selection.stage import choose, run
 from s1x.selection.step import Context
 from s1x.selection.table import PoolTable
 
