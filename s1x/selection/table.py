@@ -70,32 +70,35 @@ class PoolTable:
 
     def lazy(self, columns: Sequence[str], rows: pl.Series | None = None) -> pl.LazyFrame:
         """`row` and these columns of some rows (sorted numbers; None: all), to be scanned."""
-        self.need(columns)
         frame = pl.scan_parquet(self.files, row_index_name="row")
         if rows is not None and len(rows) < self.num_rows:
             frame = frame.filter(pl.col("row").is_in(rows.implode()))
-        if "trace_tokens" in columns and not self._counted.is_empty():
-            known = [pl.col("trace_tokens")] if "trace_tokens" in self.schema.names else []
-            frame = frame.join(
-                self._counted.lazy(), on="row", how="left", maintain_order="left"
-            ).with_columns(trace_tokens=pl.coalesce("counted", *known))
-        return frame.select("row", *columns)
+        return self._select(frame, columns)
 
     def batches(
         self, columns: Sequence[str], rows: pl.Series | None = None, batch_rows: int = BATCH_ROWS
     ) -> Iterator[pl.DataFrame]:
         """The same, in pieces that fit into memory; where no row is wanted nothing is read."""
-        self.need(columns)
         first = 0
         for path, size in zip(self.files, self._sizes, strict=True):
-            part = pl.scan_parquet(path).select(columns)
             for start in range(0, size, batch_rows):
                 number = min(batch_rows, size - start)
                 wanted = None if rows is None else _between(rows, first + start, number)
                 if wanted is None or len(wanted):
-                    batch = part.slice(start, number).collect().with_row_index("row", first + start)
+                    part = pl.scan_parquet(path).slice(start, number)
+                    part = part.with_row_index("row", first + start)
+                    batch = self._select(part, columns).collect()
                     yield batch if wanted is None else batch[wanted - (first + start)]
             first += size
+
+    def _select(self, frame: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
+        self.need(columns)
+        if "trace_tokens" in columns and not self._counted.is_empty():
+            known = [pl.col("trace_tokens")] if "trace_tokens" in self.schema.names else []
+            counted = self._counted.lazy()
+            frame = frame.join(counted, on="row", how="left", maintain_order="left")
+            frame = frame.with_columns(trace_tokens=pl.coalesce("counted", *known))
+        return frame.select("row", *columns)
 
     def scan(
         self, columns: Sequence[str], batch_rows: int = BATCH_ROWS

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from s1x.errors import UserError
 from s1x.hub import hub_answers
@@ -13,45 +16,75 @@ from s1x.selection.table import PoolTable
 WRITTEN_FILES = ("README.md", "chosen.parquet", "s1k.parquet", "dropped.parquet", "funnel.json")
 ROWS_PER_GROUP = 1024
 
-ROW = pl.col("row").cast(pl.Int64)
+TEXT = pa.string()
+#: s1K's columns → ours, where they differ
+PUBLISHED = {
+    "solution": "solution",
+    "question": "question",
+    "cot_type": "domain",
+    "source_type": "source",
+    "metadata": "metadata",
+    "cot": "cot",
+    "thinking_trajectories": "reasoning_trace",
+    "attempt": "attempt",
+}
 
 
 def chosen(table: PoolTable, rows: pl.Series, path: Path) -> None:
     """The chosen rows with all the pool's columns, and `row`, their number in the pool."""
-    _write(table.lazy(table.names, rows).with_columns(ROW), path)
+    fields = [pa.field("row", pa.int64()), *table.schema]
+    if "trace_tokens" not in table.schema.names and "trace_tokens" in table.names:
+        fields.append(pa.field("trace_tokens", pa.int64()))
+    _write(table.batches(table.names, rows), pa.schema(fields), path)
 
 
 def published(table: PoolTable, rows: pl.Series, path: Path) -> None:
     """The chosen rows in the columns of s1K, which others' training scripts read."""
-    ours = {
-        "cot_type": "domain",
-        "source_type": "source",
-        "thinking_trajectories": "reasoning_trace",
+    there = table.schema.names
+    own = {name: name if name in there else ours for name, ours in PUBLISHED.items()}
+    columns = {
+        name: (pl.col(ours) if ours in there else pl.lit(None)).cast(pl.String)
+        for name, ours in own.items()
     }
-    columns = {}
-    for name in ("solution", "question", "cot_type", "source_type", "metadata", "cot"):
-        own = name if name in table.schema.names else ours.get(name, name)
-        columns[name] = (pl.col(own) if own in table.schema.names else pl.lit(None)).cast(pl.String)
-    trace = pl.col("reasoning_trace") if "reasoning_trace" in table.schema.names else pl.lit(None)
-    lists = pl.when(trace.is_not_null()).then(pl.concat_list(trace.cast(pl.String)))
-    attempt = pl.col("attempt") if "attempt" in table.schema.names else pl.lit(None)
-    wanted = table.lazy(table.schema.names, rows).select(
-        **columns, thinking_trajectories=lists, attempt=attempt.cast(pl.String)
+    trace = columns["thinking_trajectories"]
+    columns["thinking_trajectories"] = pl.when(trace.is_not_null()).then(pl.concat_list(trace))
+    schema = pa.schema(
+        [(n, pa.list_(TEXT) if n == "thinking_trajectories" else TEXT) for n in columns]
     )
-    _write(wanted, path)
+    read = [ours for ours in dict.fromkeys(own.values()) if ours in there]
+    _write((batch.select(**columns) for batch in table.batches(read, rows)), schema, path)
 
 
 def dropped(table: PoolTable, frame: pl.DataFrame, path: Path) -> None:
     """Every row that was not chosen: its number and question, the step, the reason, what was
     found."""
     small = [n for n in ("source", "domain", "trace_tokens") if n in table.names]
-    pool = table.lazy(["question", *small])
-    told = pool.join(frame.lazy(), on="row", how="inner", maintain_order="left")
-    _write(told.select(ROW, "step", "reason", "detail", "question", *small), path)
+    told = ("step", "reason", "detail", "question")
+    types = {"row": pa.int64(), **dict.fromkeys((*told, *small), TEXT)}
+    if "trace_tokens" in small:
+        types["trace_tokens"] = pa.int64()
+    frame = frame.sort("row")
+    _write(_told(table.batches(["question", *small], frame["row"]), frame), pa.schema(types), path)
 
 
-def _write(frame: pl.LazyFrame, path: Path) -> None:
-    frame.sink_parquet(path, row_group_size=ROWS_PER_GROUP, maintain_order=True)
+def _told(batches: Iterable[pl.DataFrame], frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Batches of the pool beside what the steps said of the same rows."""
+    first = 0
+    for batch in batches:
+        yield pl.concat([frame.slice(first, batch.height), batch.drop("row")], how="horizontal")
+        first += batch.height
+
+
+def _write(frames: Iterable[pl.DataFrame], schema: pa.Schema, path: Path) -> None:
+    """One Parquet file from frames; Arrow copies what is kept, so that no batch stays in memory."""
+    with pq.ParquetWriter(path, schema) as file:
+        waiting: list[pa.Table] = []
+        for frame in frames:
+            waiting.append(frame.select(schema.names).to_arrow().cast(schema))
+            if sum(table.num_rows for table in waiting) >= ROWS_PER_GROUP:
+                file.write_table(pa.concat_tables(waiting), ROWS_PER_GROUP)
+                waiting = []
+        file.write_table(pa.concat_tables([schema.empty_table(), *waiting]), ROWS_PER_GROUP)
 
 
 def push(folder: Path, repository: str, private: bool) -> str:
