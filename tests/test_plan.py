@@ -340,7 +340,7 @@ def test_gpus_are_looked_for_by_whoever_needs_them() -> None:
         stages=("evaluate",),
     )
     assert "the engine needs 16 H100 GPUs and this machine has 8" in more
-    processors = ("scale=h100x8", "engine=transformers", "engine.device=cpu")
+    processors = ("gpu=H100", "engine.device=cpu")
     assert problems_of(Machine(**bare), *processors, stages=("evaluate",)) == ""  # type: ignore[arg-type]
     small = Machine(**dict(NODE, gpu_memory_bytes=(24 * GIB,) * 8))  # type: ignore[arg-type]
     assert "a GPU of this machine 24" in problems_of(small, "scale=h100x8", stages=("evaluate",))
