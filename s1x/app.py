@@ -6,6 +6,7 @@ sweep, 2 the user's mistake (a line or two, no trace), 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
@@ -37,6 +38,8 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+#: in the folder of a sweep's job that has not ended well
+FAILED_FILE = "failed.txt"
 #: strings that Hydra would read as something else
 _WORDS = {"true", "false", "null", "nan", "inf"}
 #: set by the sweep's callback, which runs inside Hydra's own call
@@ -148,13 +151,13 @@ register_resolvers()  # at import: a job that a launcher starts elsewhere import
 
 def _job(cfg: DictConfig) -> None:
     """One run, or one job of a sweep; a sweep's other jobs go on when one fails."""
-    from s1x.run import run
+    from s1x.stages import run
 
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     multirun = hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN"
     overrides = list(hydra_cfg.overrides.task)
-    failed = folder / "failed.txt"
+    failed = folder / FAILED_FILE
     try:
         if multirun:
             failed.write_text("it never ended: killed, or out of time\n", encoding="utf-8")
@@ -188,16 +191,29 @@ class SweepReport(Callback):
 
 
 def _report_sweep(config: DictConfig) -> int:
-    """The sweep's report and its exit status; Hydra would turn what is raised into a warning."""
-    from s1x.sweep import report_sweep
+    """The report over a sweep's jobs, once all have ended, and the exit status: 1 if one failed.
 
+    Hydra would turn what is raised into a warning.
+    """
+    from s1x.report.runs import RUN_FILE, natural, report_on
+
+    folder = Path(config.hydra.sweep.dir)
+    failed = sorted(folder.glob(f"*/{FAILED_FILE}"), key=lambda path: natural(path.parent))
+    for path in failed:
+        say(f"Job {path.parent.name} failed: {path.read_text(encoding='utf-8').strip()}")
     try:
-        return report_sweep(config, Path(config.hydra.sweep.dir))
+        if list(folder.glob(f"*/{RUN_FILE}")):
+            pattern = str(Path(glob.escape(str(folder))) / "*")
+            report_on([pattern], Path(config.output), config.report.title, config.force, own=True)
     except UserError as error:
         say("Error: " + explain(error))
+        return 1
     except Exception:
         traceback.print_exc()
-    return 1
+        return 1
+    if failed:
+        say(f"{len(failed)} of the sweep's jobs failed; the same command runs only what is missing")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -375,7 +375,7 @@ def test_models_here_or_downloaded_need_no_hub(
 
 
 def test_a_plan_with_problems_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from s1x.run import run
+    from s1x.stages import run
 
     bare = Machine(**dict(NODE, gpu_memory_bytes=(), hub_reachable=False))  # type: ignore[arg-type]
     monkeypatch.setattr(Machine, "here", lambda *_, **__: bare)

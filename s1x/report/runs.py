@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from s1x.artifact import Artifacts
+from s1x.artifact import Artifacts, faults, read_json
 from s1x.console import say
 from s1x.errors import UserError
-from s1x.latest import finish_report
+from s1x.report import run as run_report
+from s1x.report.latest import finish_report
 from s1x.report.others import own_context, place
-from s1x.run import RUN_FILE, VERSIONS
 
-FAILED_FILE = "failed.txt"
-
-
-def report_sweep(config: DictConfig, folder: Path) -> int:
-    """The report over the jobs of a sweep, once all have ended.
-
-    Returns:
-        The exit status: 0, or 1 if a job failed (each failed job is named with its reason).
-    """
-    failed = sorted(folder.glob(f"*/{FAILED_FILE}"), key=lambda path: _natural(path.parent))
-    for path in failed:
-        say(f"Job {path.parent.name} failed: {path.read_text(encoding='utf-8').strip()}")
-    if list(folder.glob(f"*/{RUN_FILE}")):
-        pattern = str(Path(glob.escape(str(folder))) / "*")
-        report_on([pattern], Path(config.output), config.report.title, config.force, own=True)
-    if failed:
-        say(f"{len(failed)} of the sweep's jobs failed; the same command runs only what is missing")
-    return 1 if failed else 0
+RUN_FILE = "run.json"
+VERSION = 2  # one drawer for page and files
 
 
 def report_on(
@@ -45,7 +26,7 @@ def report_on(
     force: Sequence[str] = (),
     own: bool = False,
 ) -> dict[str, Any]:
-    """Writes one report over every run folder that matches a glob.
+    """Writes one report over every run folder that matches a glob; returns its summary.
 
     Args:
         patterns: globs of run folders.
@@ -55,24 +36,12 @@ def report_on(
         own: the runs are this command's own jobs; others' are read with distrust.
 
     Raises:
-        UserError: no run folder matches, or one names artifacts that are gone.
+        UserError: no run folder matches, or one names artifacts that are gone or damaged.
     """
-    from s1x.report import run as run_report
-
-    folders: list[Path] = []
-    for pattern in patterns:
-        matched = sorted(map(Path, glob.glob(os.path.expanduser(pattern))), key=_natural)
-        found = [path for path in matched if (path / RUN_FILE).exists()]
-        if not found:
-            raise UserError(
-                f"report.runs={pattern} matches no folder with a {RUN_FILE}; "
-                "give a glob of run folders, such as outputs/runs/*, or a list of them"
-            )
-        folders += [path for path in found if path not in folders]
-    runs = [read_run(path, own) for path in folders]
+    runs = [read_run(path, own) for path in run_folders(patterns)]
     artifacts = Artifacts(output, force, say)
     inputs = {
-        "version": VERSIONS["report"],
+        "version": VERSION,
         "title": title,
         "runs": [
             [label, *(p.name for p in run["evaluations"])]
@@ -85,6 +54,25 @@ def report_on(
     )
     stages = [stage for run in runs for stage in run["context"]["stages"]]
     return finish_report(artifacts, artifact, stages)
+
+
+def run_folders(patterns: Sequence[str]) -> list[Path]:
+    """The run folders that globs match, each once.
+
+    Raises:
+        UserError: a glob that matches none.
+    """
+    folders: list[Path] = []
+    for pattern in patterns:
+        matched = sorted(map(Path, glob.glob(os.path.expanduser(pattern))), key=natural)
+        found = [path for path in matched if (path / RUN_FILE).exists()]
+        if not found:
+            raise UserError(
+                f"report.runs={pattern} matches no folder with a {RUN_FILE}; "
+                "give a glob of run folders, such as outputs/runs/*, or a list of them"
+            )
+        folders += [path for path in found if path not in folders]
+    return folders
 
 
 def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]:
@@ -141,16 +129,30 @@ def _labels(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def read_run(folder: Path, own: bool = False) -> dict[str, Any]:
-    """A run's `run.json` with its artifacts' places as paths; see `s1x.report.others`."""
-    text = (folder / RUN_FILE).read_text(encoding="utf-8")
-    run: dict[str, Any] = json.loads(text) | {"folder": folder}
-    if not own:
-        run["context"] = own_context(folder, run["context"])
-    for key in ("selection", "training"):
-        run[key] = place(folder, run[key], own) if run[key] else None
-    run["evaluations"] = [place(folder, item, own) for item in run["evaluations"]]
+    """A run's `run.json` with its artifacts' places as paths; see `s1x.report.others`.
+
+    Raises:
+        UserError: it cannot be read, or names artifacts that are gone, damaged or elsewhere.
+    """
+    run = read_json(folder / RUN_FILE) | {"folder": folder}
+    try:
+        if not own:
+            run["context"] = own_context(folder, run["context"])
+        for key in ("selection", "training"):
+            run[key] = _whole(folder, run[key], own) if run[key] else None
+        run["evaluations"] = [_whole(folder, item, own) for item in run["evaluations"]]
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{folder / RUN_FILE} is damaged; run it again") from None
     return run
 
 
-def _natural(path: Path) -> tuple[int, str]:
+def _whole(run: Path, relative: str, own: bool) -> Path:
+    found = place(run, relative, own)
+    if wrong := faults(found):
+        raise UserError(f"{found} is damaged ({'; '.join(wrong)}); run {run} again")
+    return found
+
+
+def natural(path: Path) -> tuple[int, str]:
+    """Sorts numbered folders by number."""
     return (int(path.name) if path.name.isdigit() else -1, path.name)

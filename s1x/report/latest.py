@@ -9,6 +9,7 @@ from typing import Any
 
 from s1x.artifact import Artifact, Artifacts, read_json
 from s1x.console import say
+from s1x.report.console import console_table
 
 
 def finish_report(
@@ -18,8 +19,6 @@ def finish_report(
 
     A sweep's jobs print their own points only: the sweep's report says the rest once.
     """
-    from s1x.report import console_table
-
     summary = read_json(report.folder / "summary.json") | {"stages": list(done)}
     artifacts.rewrite(report, "summary.json", summary)
     point_latest(artifacts.root / "latest", report.folder)

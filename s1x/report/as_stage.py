@@ -1,0 +1,71 @@
+"""`stages=[report]`: the report over this run's artifacts, or over other runs (`report.runs`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from s1x.artifact import Artifact
+from s1x.errors import UserError
+from s1x.report import run as run_report
+from s1x.report.latest import finish_report
+from s1x.report.runs import VERSION, report_on
+from s1x.stages import Run, Stage
+
+
+class ReportStage(Stage):
+    """One run's report and summary; `latest` points to it."""
+
+    name = "report"
+    version = VERSION
+
+    @classmethod
+    def check(cls, run: Run) -> None:
+        """`report.runs` stands alone: nothing of this run would be in that report."""
+        if run.config.report.patterns() and run.stages != ["report"]:
+            raise UserError(
+                "report.runs reports on other runs and nothing else; "
+                f"set stages=[report], got [{','.join(run.stages)}]"
+            )
+
+    @classmethod
+    def execute(cls, run: Run) -> None:
+        """This run's report, or the one over `report.runs`."""
+        settings = run.config.report
+        if patterns := settings.patterns():
+            run.summary = report_on(patterns, run.output, settings.title, run.config.root.force)
+        else:
+            super().execute(run)
+
+    @classmethod
+    def of(cls, run: Run) -> Iterator[Stage]:
+        """This run's report, over what it or an earlier one with its settings made."""
+        run.all("evaluate")
+        if "fine_tuned" in run.config.evaluate.models and "pool" not in run.made:
+            pool = run.maybe("pool")
+            run.made["pool"] = [pool] if pool else []
+        yield cls(run)
+
+    def _used(self) -> list[Artifact]:
+        return [a for name in ("evaluate", "select", "train") for a in self.run.made.get(name, [])]
+
+    def inputs(self) -> dict[str, Any]:
+        """The artifacts, and what the page says of the run."""
+        context = self.run.context()
+        told = {key: context[key] for key in ("name", "title", "scale", "seed", "config")}
+        return {"artifacts": [a.folder.name for a in self._used()], "context": told}
+
+    def build(self, folder: Path) -> None:
+        """Writes page, figures, tables and summary."""
+        made = self.run.made
+        evaluations = [artifact.folder for artifact in made["evaluate"]]
+        selection, training = (
+            made[name][0].folder if made.get(name) else None for name in ("select", "train")
+        )
+        run_report(self.run.context(), evaluations, selection, training, folder)
+
+    def finish(self, artifact: Artifact) -> None:
+        """The table on the console; the summary says what this run did."""
+        run = self.run
+        run.summary = finish_report(run.artifacts, artifact, run.told, bool(run.sweep))

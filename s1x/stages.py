@@ -1,0 +1,357 @@
+"""The loop over the stages of a run, each an artifact found by its fingerprint or built.
+
+    (pool ──► annotate) ──► select ──► train ──► evaluate ──► report
+
+A stage is a small class in its own package: its name, what its result depends on, how it is built.
+`run.json` in the run's folder names the artifacts that it used, so that a report over many runs
+(`report.runs=<glob>`, sweeps) reads rows and never file names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from s1x.artifact import Artifact, Artifacts, write_json
+from s1x.benchmark.benchmark import Benchmark, load_problems
+from s1x.benchmark.problem import Problem
+from s1x.classes import load_class
+from s1x.config import STAGES, Config, benchmarks_named, load
+from s1x.console import duration, say, say_once
+from s1x.costs import note_energy
+from s1x.energy import Meter
+from s1x.errors import UserError
+
+RUN_FILE = "run.json"
+#: stage → its class, imported when a run needs it; `plan` is the check before all of them
+CLASSES = {
+    "store": "s1x.traces.as_stage.StoreStage",
+    "pretrain": "s1x.train.as_stage.PretrainStage",
+    "pool": "s1x.pool.as_stage.PoolStage",
+    "annotate": "s1x.annotate.as_stage.AnnotateStage",
+    "select": "s1x.selection.as_stage.SelectStage",
+    "train": "s1x.train.as_stage.TrainStage",
+    "evaluate": "s1x.evaluate.as_stage.EvaluateStage",
+    "report": "s1x.report.as_stage.ReportStage",
+}
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """One artifact of a run: what it depends on and how it is built.
+
+    `version` is raised when the output changes its meaning, so that old artifacts are not taken for
+    new. `makes_first` names stages that a run makes on the way, without being asked for.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    makes_first: ClassVar[tuple[str, ...]] = ()
+
+    run: Run
+
+    @classmethod
+    def check(cls, run: Run) -> None:
+        """Refuses what cannot work, before anything expensive starts."""
+
+    @classmethod
+    def of(cls, run: Run) -> Iterator[Stage]:
+        """The stage's artifacts in this run, one after another."""
+        yield cls(run)
+
+    @classmethod
+    def execute(cls, run: Run) -> None:
+        """Makes the stage's artifacts."""
+        for stage in cls.of(run):
+            run.make(stage)
+
+    @property
+    def label(self) -> str:
+        """What the console calls it."""
+        return self.name
+
+    @property
+    def measured(self) -> bool:
+        """Whether the energy used on this machine is all that it took."""
+        return True
+
+    @abstractmethod
+    def inputs(self) -> dict[str, Any]:
+        """Everything that the result depends on, as plain values."""
+
+    @abstractmethod
+    def build(self, folder: Path) -> object:
+        """Fills the folder; finds there what a killed run left."""
+
+    def finish(self, artifact: Artifact) -> None:
+        """What follows each time, built or reused."""
+
+
+def stage_class(name: str) -> type[Stage]:
+    """The class of a stage."""
+    cls = load_class(CLASSES[name], "stages")
+    assert issubclass(cls, Stage)
+    return cls
+
+
+def run(
+    cfg: DictConfig, folder: Path, overrides: Sequence[str], label: str = "", sweep: str = ""
+) -> dict[str, Any] | None:
+    """Runs the stages that `cfg.stages` names; returns the report's summary if one was written.
+
+    Args:
+        cfg: the composed configuration.
+        folder: this run's own folder (Hydra's output folder).
+        overrides: the command line's overrides, to tell how the run was started.
+        label: the run's name among others (a sweep's job).
+        sweep: the sweep that the run is a job of; trackers group by it.
+
+    Raises:
+        UserError: anything that the user can mend; nothing half-written is left behind.
+    """
+    return Run(load(cfg), cfg, folder, list(overrides), label, sweep).execute()
+
+
+@dataclass
+class Run:
+    """The state of one run: what is configured, and which artifacts have been found or built."""
+
+    config: Config
+    cfg: DictConfig
+    folder: Path
+    overrides: list[str]
+    label: str = ""
+    sweep: str = ""
+    made: dict[str, list[Artifact]] = field(default_factory=dict)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    """Each artifact as the summary and `run.json` tell it."""
+    summary: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        root = self.config.root
+        self.output = Path(root.output).expanduser()
+        self.artifacts = Artifacts(self.output, root.force, self.say)
+        self.stages = [stage for stage in STAGES if stage in root.stages]
+
+    def say(self, text: str) -> None:
+        """One line on the console; what a sweep's jobs share is said once."""
+        (say_once if self.sweep else say)(text)
+
+    def execute(self) -> dict[str, Any] | None:
+        """Every stage in turn."""
+        root = self.config.root
+        start = time.perf_counter()
+        if self.stages != ["plan"]:
+            stages = " → ".join(self.stages)
+            self.say(f"s1x {root.name}: scale {root.scale_name}, seed {root.seed}, {stages}")
+        self.check()
+        tracker = self.config.tracker
+        tracker.start(self.context())
+        failed = True
+        try:
+            for name in self.stages:
+                if name != "plan":
+                    self.execute_stage(name)
+            failed = False
+        finally:
+            tracker.finish(self.summary, self._folders(), failed)
+        if self.stages != ["plan"]:
+            say(f"Done in {duration(time.perf_counter() - start)}.")
+        return self.summary
+
+    def execute_stage(self, name: str) -> None:
+        """One stage, after those that it makes on the way."""
+        cls = stage_class(name)
+        for first in cls.makes_first:
+            if first not in self.made:
+                self.execute_stage(first)
+        cls.execute(self)
+
+    def check(self) -> None:
+        """Plans the run and refuses what cannot work on this machine, before anything starts.
+
+        Raises:
+            UserError: the obstacles, each with its remedy.
+        """
+        from s1x.plan import plan_run
+
+        running = set(self.stages)
+        if self.config.report.patterns():  # reads other runs: nothing of this one's is used
+            stage_class("report").check(self)
+            return
+        if running & {"select", "train", "evaluate"}:
+            self.config.model.source()
+        plan = plan_run(self.config, self.stages)
+        if "plan" in running:
+            print("\n".join(plan.table()))
+        if self.stages == ["plan"] and plan.problems:
+            raise UserError(f"the run cannot work here: {len(plan.problems)} problem(s), see above")
+        plan.refuse()
+        for name in self.stages:
+            if name != "plan":
+                stage_class(name).check(self)
+
+    # -- artifacts --------------------------------------------------------------------------------
+
+    def make(self, stage: Stage) -> Artifact:
+        """The stage's artifact, built where it is not yet."""
+
+        def measured(folder: Path) -> None:
+            with Meter() as meter:
+                stage.build(folder)
+            if stage.measured:
+                note_energy(folder, meter.kwh)
+
+        start = time.perf_counter()
+        artifact = self.artifacts.get(stage.name, _inputs(stage), measured, stage.label)
+        seconds = time.perf_counter() - start
+        self._tell(stage, artifact, stage.label, seconds)
+        if not artifact.reused:
+            say(f"{stage.label}: {duration(seconds)}, {artifact.folder}")
+        if stage.name != "report":
+            self.write_run_file()
+        stage.finish(artifact)
+        return artifact
+
+    def existing(self, stage: Stage) -> Artifact | None:
+        """What the same settings have made before, if they have."""
+        return self.artifacts.existing(stage.name, _inputs(stage))
+
+    def all(self, name: str) -> list[Artifact]:
+        """A stage's artifacts, made by this run or by an earlier one with these settings.
+
+        Raises:
+            UserError: one does not exist.
+        """
+        if name not in self.made:
+            for stage in list(stage_class(name).of(self)):
+                found = self.existing(stage)
+                if found is None:
+                    raise UserError(
+                        f"stages=[{','.join(self.stages)}] needs what {name} makes, which does "
+                        f"not exist for these settings; put {name} into stages"
+                    )
+                self._tell(stage, found, name, 0.0)
+        return self.made[name]
+
+    def one(self, name: str) -> Artifact:
+        """The artifact of a stage that makes one."""
+        return self.all(name)[0]
+
+    def maybe(self, name: str) -> Artifact | None:
+        """The artifact of a stage that makes one, or None where it was never made."""
+        if name not in self.made:
+            return self.existing(next(stage_class(name).of(self)))
+        return self.made[name][0] if self.made[name] else None
+
+    def _tell(self, stage: Stage, artifact: Artifact, label: str, seconds: float) -> None:
+        self.made.setdefault(stage.name, []).append(artifact)
+        self.told.append(
+            {
+                "stage": stage.name,
+                "label": label,
+                "fingerprint": artifact.fingerprint,
+                "wall_seconds": round(seconds, 3),
+                "reused": artifact.reused,
+            }
+        )
+
+    # -- what several stages read -----------------------------------------------------------------
+
+    @cached_property
+    def problems(self) -> dict[str, list[Problem]]:
+        """The problems of every benchmark that is evaluated, read once and before anything else."""
+        most = self.config.root.max_problems
+        return {n: load_problems(n, b, most) for n, b in self.config.benchmarks.items()}
+
+    @cached_property
+    def not_trained_on(self) -> dict[str, list[Problem]]:
+        """The benchmarks whose questions may not be trained on, whatever is evaluated.
+
+        Questions of the run's own (`benchmark=jsonl`) are always among them, unless none are.
+        """
+        names = self.config.root.decontaminate
+        against: dict[str, Benchmark] = {}
+        if names and "_target_" in self.cfg.benchmark:
+            against.update(self.config.benchmarks)
+            names = [n for n in names if n not in (*against, self.choice("benchmark"))]
+        against.update(benchmarks_named(names))
+        return {name: load_problems(name, benchmark) for name, benchmark in against.items()}
+
+    def choice(self, group: str) -> str:
+        """The option chosen for a group, as the command line names it."""
+        if HydraConfig.initialized():
+            return str(HydraConfig.get().runtime.choices.get(group, group))
+        return group
+
+    # -- what is told -----------------------------------------------------------------------------
+
+    def context(self) -> dict[str, Any]:
+        """What the report and the tracker say of this run, besides its rows."""
+        root = self.config.root
+        model, training = self.config.model, self.made.get("train")
+        bought = [a for name in ("pool", "annotate") for a in self.made.get(name, [])]
+        return {
+            "name": root.name,
+            "label": self.label or root.name,
+            "title": self.config.report.title,
+            "scale": root.scale_name,
+            "seed": root.seed,
+            "command": "python run.py " + shlex.join(self.overrides),
+            "overrides": self.overrides,
+            "choices": {
+                group: self.choice(group)
+                for group in ("pool", "selection", "model", "train", "engine", "budget")
+            },
+            "config": OmegaConf.to_container(self.cfg, resolve=True),
+            "prices": dataclasses.asdict(self.config.prices),
+            "sweep": self.sweep or None,
+            "job": self.label or None,
+            "run_folder": str(self.folder),
+            "tokenizers": {
+                model.name: str(training[0].folder / "model") if training else model.source()
+            },
+            "cost_folders": [str(artifact.folder.resolve()) for artifact in bought],
+            "fingerprints": {item["label"]: item["fingerprint"] for item in self.told},
+            "stages": list(self.told),
+        }
+
+    def write_run_file(self) -> None:
+        """`run.json`: the artifacts of this run, relative to its folder."""
+
+        def places(name: str) -> list[str]:
+            return [os.path.relpath(a.folder, self.folder) for a in self.made.get(name, [])]
+
+        if not set(self.made) & {"select", "train", "evaluate"}:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "context": self.context(),
+            "selection": next(iter(places("select")), None),
+            "training": next(iter(places("train")), None),
+            "evaluations": places("evaluate"),
+        }
+        write_json(self.folder / RUN_FILE, content)
+
+    def _folders(self) -> dict[str, Path | list[Path] | None]:
+        folders = {name: [a.folder for a in made] for name, made in self.made.items()}
+        return {
+            "select": next(iter(folders.get("select", [])), None),
+            "train": next(iter(folders.get("train", [])), None),
+            "evaluate": folders.get("evaluate", []),
+        }
+
+
+def _inputs(stage: Stage) -> Mapping[str, Any]:
+    return {"version": stage.version, **stage.inputs()}
