@@ -8,7 +8,7 @@ calls for. Other files in the folder are not the model's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import ERROR
@@ -143,7 +143,7 @@ def load_causal_lm(source: Source) -> PreTrainedModel:
     return loaded
 
 
-def empty_causal_lm(source: Source) -> Any:
+def empty_causal_lm(source: Source) -> PreTrainedModel:
     """The causal LM without its weights: whatever the surrounding context makes of parameters.
 
     Raises:
@@ -154,9 +154,10 @@ def empty_causal_lm(source: Source) -> Any:
     if source.gguf_file:
         raise UserError("sharded training reads safetensors, not GGUF; use train=single_device")
     factory: Any = AutoModelForCausalLM
-    return factory.from_config(
+    made: PreTrainedModel = factory.from_config(
         load_config(source), dtype=source.dtype, attn_implementation=source.attention
     )
+    return made
 
 
 def refuse_other_weights(model: Model) -> None:
@@ -212,7 +213,7 @@ def _fetched(source: Source, patterns: list[str]) -> Path:
 
 
 def stored_tensors(
-    source: Source, causal_lm: PreTrainedModel, shapes: dict[str, Sequence[int]]
+    source: Source, causal_lm: PreTrainedModel, shapes: Mapping[str, Sequence[int]]
 ) -> Iterator[tuple[str, Any, Any]]:
     """(name, parameter, open safetensors file) of each parameter, adapters left out.
 

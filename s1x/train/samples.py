@@ -117,7 +117,7 @@ class _Stored(Sequence[Sample]):
 COLUMNS = ["question", "reasoning_trace", "attempt"]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
     """Question, trace and attempt of the chosen rows.
 
     Raises:
@@ -129,7 +129,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} has no column {missing[0]}; training needs {', '.join(COLUMNS)}")
     if not file.metadata.num_rows:
         raise UserError(f"{path} has no rows to train on; loosen the selection")
-    rows: list[dict[str, Any]] = file.read(COLUMNS).to_pylist()
+    rows: list[dict[str, str]] = file.read(COLUMNS).to_pylist()
     for index, row in enumerate(rows):
         empty = [name for name in COLUMNS if not (row[name] or "").strip()]
         if empty:
@@ -215,7 +215,7 @@ def in_format(
 def build_samples(
     tokenizer: PreTrainedTokenizerBase,
     model: Model,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[dict[str, str]],
     format_name: str = "plain",
     max_sequence_tokens: int = 32_768,
     overflow: str = "error",

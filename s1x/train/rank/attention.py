@@ -12,7 +12,6 @@ Shapes: B = 1 batch, H heads, K key-value heads, T tokens of all samples, D head
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -30,13 +29,13 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, _no_mask)
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
+def _no_mask(*_: object, **__: object) -> None:
     return None
 
 
 def packing_arguments(
     lengths: Sequence[int], attention: str, device: torch.device
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Keyword arguments that tell the attention in use where samples begin.
 
     Args:
@@ -63,7 +62,7 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     sample_lengths: tuple[int, ...] | None = None,
-    **_: Any,
+    **_: object,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within each sample; [1, H, T, D], [1, K, T, D] twice → [1, T, H, D]."""
     assert sample_lengths is not None, "packed attention needs the samples' lengths"

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from transformers import PreTrainedModel
 
 from s1x.model.load import Source, empty_causal_lm, plain_name, stored_tensors
 from s1x.train.rank.placement import Placement
@@ -43,18 +44,21 @@ class Fsdp2(Placement):
     def strategy(self) -> Strategy:
         return Fsdp2Strategy(self.devices)
 
-    def load(self, source: Source) -> Any:
+    def load(self, source: Source) -> PreTrainedModel:
         """The causal LM on torch's `meta` device: shapes without memory."""
         with torch.device("meta"):
             model = empty_causal_lm(source)
         model.tie_weights()
         return model
 
-    def shard(self, net: Any, plain_lm: Any, source: Source, mesh: Any) -> None:
+    def shard(
+        self, net: torch.nn.Module, plain_lm: PreTrainedModel, source: Source, mesh: Any
+    ) -> None:
         """Shards every decoder layer and the rest, then reads this rank's rows."""
         ranks = mesh["data_parallel"]
         policy = MixedPrecisionPolicy(param_dtype=self.low, reduce_dtype=torch.float32)
-        for layer in plain_lm.base_model.layers:
+        layers: Any = plain_lm.base_model.layers
+        for layer in layers:
             fully_shard(layer, mesh=ranks, mp_policy=policy)
         fully_shard(net, mesh=ranks, mp_policy=policy)
         on_gpu = self.kind == "cuda"

@@ -115,7 +115,7 @@ class LossModel(torch.nn.Module):
         position_ids: torch.Tensor,
         targets: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        packing: dict[str, Any],
+        packing: dict[str, object],
     ) -> torch.Tensor:
         """Summed loss of a pass.
 

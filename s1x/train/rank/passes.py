@@ -16,6 +16,9 @@ from s1x.train.rank.loss import IGNORED
 from s1x.train.samples import Sample
 
 Pass = dict[str, Any]
+Grid = list[list[int]]
+#: token ids, positions, targets, and a mask where there is padding
+Rows = tuple[Grid, Grid, Grid, Grid | None]
 
 
 class Passes:
@@ -69,13 +72,13 @@ class Passes:
             "positions": sum(map(len, ids)),
         }
 
-    def _packed(self, chosen: Sequence[Sample]) -> tuple[Any, Any, Any, None]:
+    def _packed(self, chosen: Sequence[Sample]) -> Rows:
         ids = [[token for sample in chosen for token in sample.token_ids]]
         positions = [[p for sample in chosen for p in range(len(sample.token_ids))]]
         targets = [[target for sample in chosen for target in _targets(sample)]]
         return ids, positions, targets, None
 
-    def _padded(self, chosen: Sequence[Sample]) -> tuple[Any, Any, Any, Any]:
+    def _padded(self, chosen: Sequence[Sample]) -> Rows:
         longest = max(len(sample.token_ids) for sample in chosen)
         gaps = [longest - len(sample.token_ids) for sample in chosen]
         both = list(zip(chosen, gaps, strict=True))

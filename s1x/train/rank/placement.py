@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
+from transformers import PreTrainedModel
 from transformers.utils import import_utils
 
-from s1x.classes import load_named
+from s1x.classes import load_class
 from s1x.model.load import Source, load_causal_lm
 from s1x.model.model import Model
 from s1x.train.rank import attention
@@ -36,10 +37,9 @@ class Placement:
     @classmethod
     def of(cls, settings: TrainSettings, ranks_per_node: int) -> Placement:
         """The placement that the settings name."""
-        made: Any = load_named(settings.placement, "train.placement")
-        placement = made(settings, ranks_per_node)
-        assert isinstance(placement, Placement)
-        return placement
+        found = load_class(settings.placement, "train.placement")
+        assert issubclass(found, Placement)
+        return found(settings, ranks_per_node)
 
     @property
     def load_dtype(self) -> str:
@@ -68,11 +68,13 @@ class Placement:
         """Lightning's strategy for this rank's node."""
         return SingleDeviceStrategy(device=self.devices[0])
 
-    def load(self, source: Source) -> Any:
+    def load(self, source: Source) -> PreTrainedModel:
         """The causal LM with its weights, placed as the strategy needs them."""
         return load_causal_lm(source)
 
-    def shard(self, net: Any, plain_lm: Any, source: Source, mesh: Any) -> None:
+    def shard(
+        self, net: torch.nn.Module, plain_lm: PreTrainedModel, source: Source, mesh: Any
+    ) -> None:
         """Splits the module over ranks, where that is not the strategy's own work.
 
         Args:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strategy
+from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from s1x.model.load import Source, empty_causal_lm, stored_tensors
@@ -24,7 +25,7 @@ from s1x.train.rank.placement import Placement
 class Zero3Strategy(DeepSpeedStrategy):
     """Lightning's DeepSpeed strategy, allowed on CPU ranks too."""
 
-    def __init__(self, config: dict[str, Any], devices: list[torch.device]) -> None:
+    def __init__(self, config: dict[str, object], devices: list[torch.device]) -> None:
         backend = "gloo" if devices[0].type == "cpu" else "nccl"
         super().__init__(config=config, parallel_devices=devices, process_group_backend=backend)
         self._cpu_devices = devices
@@ -54,12 +55,12 @@ class Zero3(Placement):
         """Weights lie in the type that they work in."""
         return self.settings.precision
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, object]:
         """DeepSpeed's configuration."""
         settings = self.settings
         assert isinstance(settings, DeepspeedZero3)
         bucket = settings.bucket_parameters
-        zero: dict[str, Any] = {
+        zero: dict[str, object] = {
             "stage": 3,
             "contiguous_gradients": True,
             "overlap_comm": True,
@@ -85,7 +86,7 @@ class Zero3(Placement):
     def strategy(self) -> Strategy:
         return Zero3Strategy(self.config(), self.devices)
 
-    def load(self, source: Source) -> Any:
+    def load(self, source: Source) -> PreTrainedModel:
         """The causal LM, of which this rank holds its part of every parameter.
 
         The type of the weights is the configuration's (`bf16`): given by hand, DeepSpeed takes
@@ -98,7 +99,7 @@ class Zero3(Placement):
             deepspeed.zero.Init(config_dict_or_path=self.config(), remote_device=remote),
             no_init_weights(),
         ):
-            model = empty_causal_lm(source)
+            model: Any = empty_causal_lm(source)
         model.tie_weights()
         rank = torch.distributed.get_rank()
         shapes = {n: p.ds_shape for n, p in model.named_parameters(remove_duplicate=False)}
@@ -107,7 +108,8 @@ class Zero3(Placement):
             size = part.numel()
             piece = tensors.get_tensor(name).reshape(-1)[rank * size : (rank + 1) * size]
             part.data.view(-1)[: piece.numel()].copy_(piece)
-        return model
+        filled: PreTrainedModel = model
+        return filled
 
     def gathered(self, parameter: Any) -> torch.Tensor | None:
         import deepspeed
