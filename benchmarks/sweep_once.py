@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import workload
 
 from s1x.budget.budget_forcing import BudgetForcing
-from s1x.budget.chat import Chat
 from s1x.console import say
 from s1x.engine.engine import LiveEngine
+from s1x.model.chat_format import Chat
 from s1x.model.model import Model
 
 LIMITS = tuple(range(64, 513, 64))

@@ -21,11 +21,10 @@ from typing import Any
 import workload
 
 from s1x.budget.budget_forcing import BudgetForcing
-from s1x.budget.chat import Chat
-from s1x.budget.policy import TokenIds
 from s1x.console import say
 from s1x.engine.engine import LiveEngine, Request
 from s1x.engine.live import run_in_loop
+from s1x.model.chat_format import Chat, TokenIds
 from s1x.model.model import Model
 
 NUM_WAITS, ANSWER_TOKENS = 4, 16
@@ -83,7 +82,9 @@ def through_our_engine(live: LiveEngine) -> Batch:
             return True
 
         stop = tuple((token,) for token in stops)
-        await live.generate(Request(prefix, count, stop, may_go_on=False), keep)
+        await live.generate(
+            Request(prefix_ids=prefix, max_tokens=count, stop=stop, may_go_on=False), keep
+        )
         return got
 
     async def all_of(

@@ -18,18 +18,18 @@ from pathlib import Path
 
 from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
-from s1x.budget.chat import Chat, ChatFormat
 from s1x.budget.policy import ANSWER, PARTS, THINKING, Policy
 from s1x.budget.rollout import Trace
 from s1x.engine.engine import Engine, LiveEngine, Sampling
 from s1x.engine.live import close_engine, live_engine, run_in_loop
-from s1x.engine.streams import Streams
 from s1x.engine.transformers import Transformers
 from s1x.engine.vllm import Vllm
 from s1x.evaluate.schedule import answer_all
+from s1x.model.chat_format import Chat, ChatFormat
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.traces.store import TraceStore
+from s1x.traces.streams import Streams
 
 SMOLLM2 = Model(
     name="smollm2-135m",

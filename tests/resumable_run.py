@@ -18,13 +18,13 @@ from policy_bench import chat_format
 
 from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
-from s1x.budget.chat import Chat
 from s1x.budget.points import points
 from s1x.engine.engine import OnTokens, Request, Sampling
 from s1x.engine.scripted import ScriptedEngine, random_tokens
-from s1x.engine.streams import Streams
 from s1x.evaluate.schedule import answer_all
+from s1x.model.chat_format import Chat
 from s1x.traces.store import TraceStore
+from s1x.traces.streams import Streams
 
 CURVE = {"max_thinking_tokens": [8, 32, 128, None], "num_waits": [0, 1, 3]}
 NUM_PROBLEMS = 60
@@ -92,7 +92,6 @@ def evaluate_model(folder: Path, model_folder: Path, num_problems: int = 900) ->
         seed=0,
         store_folder=folder,
         folder=out,
-        benchmark=SimpleNamespace(grader="exact"),
     )
     columns = [name for name in schema().names if name != "wall_seconds"]
     return {

@@ -72,7 +72,6 @@ def run(model: Model, folder: Path, **changes: Any) -> tuple[dict[str, Any], lis
         "sampling": GREEDY,
         "seed": 0,
         "store_folder": folder / "traces",
-        "benchmark": SimpleNamespace(grader="exact"),
     }
     out = folder / "out"
     out.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from s1x.engine.live import live_engine
 from s1x.model.chat import prompt_ids, thinking_start_ids
 
 if TYPE_CHECKING:
-    from s1x.budget.chat import ChatFormat
+    from s1x.model.chat_format import ChatFormat
     from s1x.model.model import Model
 
 
@@ -74,7 +74,12 @@ class EngineModel:
                 ids.append(token)
             return not ends_with_stop(ids, stops)
 
-        await live.generate(Request(prompt, room, stops, drawn, may_go_on=False), on_tokens)
+        await live.generate(
+            Request(
+                prefix_ids=prompt, max_tokens=room, stop=stops, sampling=drawn, may_go_on=False
+            ),
+            on_tokens,
+        )
         end = max((len(s) for s in stops if tuple(ids[-len(s) :]) == s), default=0)
         reply = form.decode(ids[: len(ids) - end])
         finish = "stop" if end else "length"
@@ -85,7 +90,7 @@ class EngineModel:
 
     def _load(self) -> tuple[LiveEngine, Any, ChatFormat]:
         if self._loaded is None:
-            from s1x.budget.chat import ChatFormat
+            from s1x.model.chat_format import ChatFormat
             from s1x.model.load import load_tokenizer
 
             tokenizer = load_tokenizer(self.model)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s1x.budget.chat import Chat
-from s1x.budget.policy import ANSWER, Generate, Outcome, Policy, Steps
+from s1x.budget.policy import Outcome, Policy, Steps
+from s1x.model.chat_format import Chat
 from s1x.option import option
 from s1x.rows import NATURAL
 
@@ -17,7 +17,7 @@ class DirectAnswer(Policy):
 
     def run(self, chat: Chat) -> Steps:
         """Answers."""
-        yield Generate(self.max_answer_tokens, chat.answer_stops, part=ANSWER)
+        yield self.answer_request(chat)
         return Outcome(NATURAL)
 
     def label(self) -> str:

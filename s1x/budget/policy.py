@@ -3,8 +3,11 @@
 A policy yields what it wants and receives what the model wrote. It knows nothing of batching,
 engines or files, and says everything in token ids:
 
-    piece = yield Generate(100, stop=chat.thinking_stops)   # the model writes
-    yield Force(chat.encode("Wait"))                        # these tokens are put into the trace
+    piece = yield Request(max_tokens=100, stop=chat.thinking_stops)  # the model writes
+    yield Force(chat.encode("Wait"))                                 # put into the trace
+
+A request that may go on is thinking, one that may not is the answer. What comes back is what the
+model wrote; nothing after a `Force` or a `Restart`.
 
 Most policies need only the moves of `s1x.budget.thinking.Thinking`, and are then a dozen lines.
 """
@@ -13,40 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
+from s1x.model.chat_format import Chat, TokenIds
 from s1x.option import Option, setting
 from s1x.rows import CUT, NATURAL, TRUNCATED
-
-if TYPE_CHECKING:
-    from s1x.budget.chat import Chat
+from s1x.traces.request import ALL, Continuation, Request
 
 #: the parts of an assistant's turn, in their order
 THINKING, DELIMITER, CUE, ANSWER = "thinking", "delimiter", "cue", "answer"
 PARTS = (THINKING, DELIMITER, CUE, ANSWER)
-
-#: how a piece of writing ended: at a stop sequence, or because its tokens were used up
-STOP, LENGTH = "stop", "length"
-
-TokenIds: TypeAlias = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Generate:
-    """The model writes on, up to `max_tokens` or to one of the stop sequences.
-
-    Attributes:
-        max_tokens: tokens at most, those of the stop sequence included; 0 writes nothing, None
-            writes as long as the context holds.
-        stop: token sequences that end the writing; they are not put into the trace.
-        ban_first: ids that may not come first (how a delimiter is suppressed without a string).
-        part: what the tokens are: thinking or answer.
-    """
-
-    max_tokens: int | None
-    stop: tuple[TokenIds, ...] = ()
-    ban_first: TokenIds = ()
-    part: str = THINKING
 
 
 @dataclass(frozen=True)
@@ -64,39 +43,17 @@ class Probe:
     Attributes:
         token_ids: forced between the trace and the answer (delimiters).
         cue_ids: forced after them; they are read as part of the answer.
-        max_tokens: of the answer; None: what the context holds.
-        stop: sequences that end it.
+        answer: what is wanted then.
     """
 
     token_ids: TokenIds
     cue_ids: TokenIds
-    max_tokens: int | None
-    stop: tuple[TokenIds, ...] = ()
+    answer: Request
 
 
 @dataclass(frozen=True)
 class Restart:
     """The trace so far is thrown away and another sample is drawn from the prompt."""
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """What the model wrote; nothing after a `Force` or a `Restart`.
-
-    Attributes:
-        token_ids: without the stop sequence.
-        finish_reason: "stop" or "length".
-        stop_ids: the stop sequence that the model wrote, empty on "length".
-    """
-
-    token_ids: TokenIds = ()
-    finish_reason: str = LENGTH
-    stop_ids: TokenIds = ()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the model wrote a stop sequence."""
-        return self.finish_reason == STOP
 
 
 @dataclass(frozen=True)
@@ -117,7 +74,7 @@ class Outcome:
         assert self.end_reason in (NATURAL, CUT, TRUNCATED), self.end_reason
 
 
-Step: TypeAlias = Generate | Force | Probe | Restart
+Step: TypeAlias = Request | Force | Probe | Restart
 Steps: TypeAlias = Generator[Step, Continuation, Outcome]
 
 
@@ -142,6 +99,11 @@ class Policy(Option):
     answer_reserve_tokens: int = setting(
         100, "tokens of the context kept free for the answer (s1: 100)", at_least=0
     )
+
+    def answer_request(self, chat: Chat) -> Request:
+        """The request for the answer."""
+        most = ALL if self.max_answer_tokens is None else self.max_answer_tokens
+        return Request(max_tokens=most, stop=chat.answer_stops, may_go_on=False)
 
     def user_turn(self, question: str) -> str:
         """The text of the user's turn; policies that tell the budget add it here."""

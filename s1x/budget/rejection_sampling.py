@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s1x.budget.chat import Chat
 from s1x.budget.policy import Policy, Steps
 from s1x.budget.thinking import Thinking
+from s1x.model.chat_format import Chat
 from s1x.option import option, setting
 
 

@@ -8,53 +8,23 @@ the last forced token, so that one policy's continuation is another one's prefix
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 
-from s1x.budget.chat import Chat
 from s1x.budget.policy import (
     ANSWER,
     CUE,
     PARTS,
     THINKING,
-    Continuation,
     Force,
-    Generate,
     Outcome,
     Policy,
     Probe,
     Restart,
     Step,
-    TokenIds,
 )
+from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import CUT, NATURAL, TRUNCATED
-
-
-class Reader(Protocol):
-    """Reads token streams; `s1x.engine.streams.Streams` is the one over store and engine."""
-
-    async def read(
-        self,
-        root_ids: TokenIds,
-        start: int,
-        max_tokens: int,
-        stop: Sequence[TokenIds],
-        ban_first: TokenIds,
-        sample: int,
-        may_go_on: bool = True,
-    ) -> Continuation:
-        """Tokens `start`, `start + 1`, ... of the stream after `root_ids`, to a stop or the limit.
-
-        Args:
-            root_ids: prompt and trace up to the last forced token.
-            start: tokens of the stream that were read before.
-            max_tokens: tokens at most, the stop sequence's included.
-            stop: sequences that end the reading; they begin at `start` or later.
-            ban_first: ids that may not be the stream's first token.
-            sample: which of the prompt's samples this is.
-            may_go_on: whether the sequence may be continued afterwards.
-        """
-        ...
+from s1x.traces.request import Continuation, Reader, Request
 
 
 @dataclass
@@ -138,11 +108,12 @@ class _Driver:
         self.root: TokenIds = chat.prompt_ids
         self.start = 0
         self.stop_ids: TokenIds = ()
+        self.ban_first: TokenIds = ()
         self.overran = False
 
     async def take(self, step: Step) -> Continuation:
         """Does one step."""
-        if isinstance(step, Generate):
+        if isinstance(step, Request):
             return await self._generate(step)
         if isinstance(step, Force):
             self._force(step)
@@ -153,17 +124,17 @@ class _Driver:
             self._restart()
         return Continuation()
 
-    async def _generate(self, step: Generate) -> Continuation:
-        if self.stop_ids or step.ban_first:
+    async def _generate(self, wish: Request) -> Continuation:
+        if self.stop_ids or wish.ban_first:
             self._new_root()
-        most = self._room(step.max_tokens, len(self.root) + self.start)
-        piece = await self._read(
-            self.root, self.start, most, step.stop, step.ban_first, step.part == THINKING
-        )
-        short = step.max_tokens is None or most < step.max_tokens
-        self.overran |= short and not piece.stopped and step.part == THINKING
-        self.trace.add(piece.token_ids, [False] * len(piece.token_ids), step.part)
-        self.trace.answer_cut = step.part == ANSWER and not piece.stopped
+            self.ban_first = wish.ban_first  # of the stream, whatever is read of it later
+        wish = replace(wish, ban_first=self.ban_first)
+        piece = await self._read(wish, self.root, self.start)
+        part = THINKING if wish.may_go_on else ANSWER
+        short = self._room(self.root, self.start) < wish.max_tokens and not piece.stopped
+        self.overran |= short and part == THINKING
+        self.trace.answer_cut = part == ANSWER and not piece.stopped
+        self.trace.add(piece.token_ids, [False] * len(piece.token_ids), part)
         self.start += len(piece.token_ids)
         self.stop_ids = piece.stop_ids
         return piece
@@ -181,10 +152,8 @@ class _Driver:
             self._new_root()
 
     async def _probe(self, step: Probe) -> Continuation:
-        forced = (*step.token_ids, *step.cue_ids)
-        root = (*self.chat.prompt_ids, *self.trace.token_ids, *forced)
-        most = self._room(step.max_tokens, len(root))
-        piece = await self._read(root, 0, most, step.stop, (), False)
+        root = (*self.chat.prompt_ids, *self.trace.token_ids, *step.token_ids, *step.cue_ids)
+        piece = await self._read(step.answer, root, 0)
         answer = (*step.cue_ids, *piece.token_ids)
         self.trace.probes.append((self.trace.part_tokens[THINKING], answer))
         return piece
@@ -196,24 +165,18 @@ class _Driver:
 
     def _new_root(self) -> None:
         self.root = (*self.chat.prompt_ids, *self.trace.token_ids)
-        self.start, self.stop_ids = 0, ()
+        self.start, self.stop_ids, self.ban_first = 0, (), ()
 
-    def _room(self, max_tokens: int | None, used: int) -> int:
-        room = max(0, self.chat.format.context_tokens - used)
-        return room if max_tokens is None else min(max_tokens, room)
+    def _room(self, root: TokenIds, start: int) -> int:
+        return max(0, self.chat.format.context_tokens - len(root) - start)
 
-    async def _read(
-        self,
-        root: TokenIds,
-        start: int,
-        most: int,
-        stop: Sequence[TokenIds],
-        ban: TokenIds,
-        may_go_on: bool,
-    ) -> Continuation:
+    async def _read(self, wish: Request, root: TokenIds, start: int) -> Continuation:
+        most = min(wish.max_tokens, self._room(root, start))
         if most <= 0:
             return Continuation()
-        return await self.reader.read(root, start, most, stop, ban, self.sample, may_go_on)
+        return await self.reader.read(
+            replace(wish, max_tokens=most, prefix_ids=root, start=start, sample=self.sample)
+        )
 
     def corrected(self, outcome: Outcome) -> Outcome:
         """A cut that the end of the context made, whatever the policy called it, is truncated."""

@@ -9,22 +9,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TypeVar
 
-from s1x.budget.chat import Chat
-from s1x.budget.policy import (
-    ANSWER,
-    CUE,
-    DELIMITER,
-    Continuation,
-    Force,
-    Generate,
-    Outcome,
-    Policy,
-    Probe,
-    Restart,
-    Step,
-    TokenIds,
-)
+from s1x.budget.policy import CUE, DELIMITER, Force, Outcome, Policy, Probe, Restart, Step
+from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import CUT, NATURAL, TRUNCATED
+from s1x.traces.request import Continuation, Request
 
 T = TypeVar("T")
 Move = Generator[Step, Continuation, T]
@@ -65,7 +53,7 @@ class Thinking:
         """
         wanted = self.left_tokens if max_tokens is None else min(max_tokens, self.left_tokens)
         stop = self.chat.thinking_stops + also_stop
-        piece = yield Generate(wanted, stop, self._ban_first)
+        piece = yield Request(max_tokens=wanted, stop=stop, ban_first=self._ban_first)
         self._ban_first = ()
         self.ids += piece.token_ids
         return piece.stopped and piece.stop_ids not in also_stop
@@ -102,7 +90,7 @@ class Thinking:
         """The answer the model would give now, which leaves the trace as it is."""
         cue = self.chat.format.cue if as_cut else ()
         ids = self.chat.closing_ids(self.ids, as_cut)
-        piece = yield Probe(ids, cue, self.policy.max_answer_tokens, self.chat.answer_stops)
+        piece = yield Probe(ids, cue, self.policy.answer_request(self.chat))
         return piece.token_ids
 
     def restart(self) -> Move[None]:
@@ -121,7 +109,7 @@ class Thinking:
         yield Force(self.chat.closing_ids(self.ids, not ended), DELIMITER)
         if not ended and self.chat.format.cue:
             yield Force(self.chat.format.cue, CUE)
-        yield Generate(self.policy.max_answer_tokens, self.chat.answer_stops, part=ANSWER)
+        yield self.policy.answer_request(self.chat)
         return Outcome(self._end_reason(ended), self.num_waits, num_tries)
 
     def _end_reason(self, ended: bool) -> str:

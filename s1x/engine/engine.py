@@ -3,64 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from s1x.budget.policy import TokenIds
 from s1x.option import Option
+from s1x.traces.request import OnTokens, Request, Sampling, ends_with_stop
 
 if TYPE_CHECKING:
     from s1x.model.model import Model
 
-#: called with each new piece of tokens; False: nobody wants more
-OnTokens = Callable[[Sequence[int]], bool]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn.
-
-    Attributes:
-        temperature: 0 is greedy.
-        top_p: probability mass kept, in (0, 1].
-        seed: of this stream; unused under greedy.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the likeliest token is taken."""
-        return self.temperature <= 0
-
-
-@dataclass(frozen=True)
-class Request:
-    """A wish for the continuation of a prefix.
-
-    Attributes:
-        prefix_ids: everything before the first token wanted.
-        max_tokens: 1 or more.
-        stop: sequences that end it; they come with the tokens. An engine may leave those of
-            several tokens to `on_tokens`.
-        sampling: how to draw.
-        ban_first: ids that may not come first.
-        may_go_on: whether more of the same sequence may be wanted afterwards (thinking), so that
-            its state is worth keeping; False for answers.
-        may_end_early: whether somebody may have enough before the limit, for other reasons than
-            `stop`; tokens should then come one by one, else an engine may hand on several at once.
-    """
-
-    prefix_ids: TokenIds
-    max_tokens: int
-    stop: tuple[TokenIds, ...] = ()
-    sampling: Sampling = field(default_factory=Sampling)
-    ban_first: TokenIds = ()
-    may_go_on: bool = True
-    may_end_early: bool = False
+__all__ = ["Engine", "LiveEngine", "OnTokens", "Request", "Sampling", "Usage", "ends_with_stop"]
 
 
 class LiveEngine(ABC):
@@ -135,8 +87,3 @@ class Engine(Option):
             UserError: the model or what the engine needs is missing.
         """
         raise NotImplementedError
-
-
-def ends_with_stop(ids: Sequence[int], stop: Sequence[TokenIds]) -> bool:
-    """Whether the last of `ids` are one of the stop sequences."""
-    return any(len(ids) >= len(s) and tuple(ids[-len(s) :]) == s for s in stop)

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from s1x.budget.policy import TokenIds
 from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, ends_with_stop
 from s1x.errors import SettingError, UserError
+from s1x.model.chat_format import TokenIds
 from s1x.option import option, setting
 
 if TYPE_CHECKING:

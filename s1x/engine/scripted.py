@@ -6,14 +6,15 @@ prefix: endless, different for every prefix, and the same on every machine.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from s1x.budget.policy import TokenIds
 from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, ends_with_stop
+from s1x.model.chat_format import ChatFormat, TokenIds
 from s1x.option import option, setting
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ class Scripted(Engine):
 
     def start(self, model: Model) -> LiveEngine:
         """Reads the tokenizer."""
-        from s1x.budget.chat import ChatFormat
         from s1x.model.load import load_tokenizer
 
         form = ChatFormat.of(model, load_tokenizer(model))
@@ -90,8 +90,6 @@ class ScriptedEngine(LiveEngine):
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
         """See `LiveEngine.generate`; other tasks run between any two tokens."""
-        import asyncio
-
         ids = list(request.prefix_ids)
         written = 0
         while written < request.max_tokens:

@@ -17,7 +17,6 @@ import socket
 import sys
 import time
 import zlib
-from array import array
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -355,9 +354,8 @@ class VllmEngine(LiveEngine):
         work.take(ids)
 
     def _rank(self, request: Request) -> int:
-        """The copy of the model that has the prefix, if one has: by the prefix's beginning."""
-        copies = self.settings.data_parallel_size
-        return zlib.crc32(array("i", request.prefix_ids[:256])) % copies if copies > 1 else 0
+        """The copy of the model that takes the request's group, and so has its prefixes."""
+        return zlib.crc32(request.group.encode()) % self.settings.data_parallel_size
 
     def _placed(self, rank: int) -> dict[str, int]:
         return {"data_parallel_rank": rank} if self.settings.data_parallel_size > 1 else {}

@@ -106,8 +106,8 @@ def _is_greedy(origin: dict[str, Any]) -> bool:
 async def _generate(live: LiveEngine, origin: dict[str, Any], num_tokens: int) -> list[int]:
     written: list[int] = []
     request = Request(
-        tuple(origin["prefix_ids"]),
-        num_tokens,
+        prefix_ids=tuple(origin["prefix_ids"]),
+        max_tokens=num_tokens,
         sampling=Sampling(*origin["sampling"]),
         ban_first=tuple(origin["ban_first"]),
     )

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from s1x.benchmark.problem import Problem
-from s1x.budget.chat import Chat
 from s1x.budget.policy import Policy
 from s1x.budget.rollout import Trace, rollout
-from s1x.engine.streams import Streams
+from s1x.model.chat_format import Chat
+from s1x.traces.streams import Streams
 
 T = TypeVar("T")
 

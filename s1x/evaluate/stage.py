@@ -5,31 +5,45 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from s1x import costs
+from s1x.artifact import fingerprint
+from s1x.benchmark.benchmark import Benchmark
+from s1x.benchmark.grader import Grader, make_grader
 from s1x.benchmark.problem import Problem
 from s1x.budget import Policy, points
-from s1x.budget.chat import Chat, ChatFormat
 from s1x.budget.direct_answer import DirectAnswer
 from s1x.console import progress, say_once
 from s1x.engine.engine import Engine, LiveEngine, Sampling
 from s1x.engine.live import live_engine, run_in_loop
-from s1x.engine.streams import StreamCounts, Streams
 from s1x.errors import SettingError
+from s1x.evaluate.findings import findings, share_cut
 from s1x.evaluate.schedule import answer_all
-from s1x.evaluate.table import Grading, Heading, make_rows, write_rows
+from s1x.evaluate.table import Heading, make_rows, write_rows
 from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
+from s1x.model.chat_format import Chat, ChatFormat
+from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
-from s1x.rows import CUT, TRUNCATED, UNGRADED
+from s1x.option import REGISTRY
 from s1x.traces.store import TraceStore
-
-if TYPE_CHECKING:
-    from s1x.benchmark.judge import Spent
+from s1x.traces.streams import Streams
 
 THINKING_FORMAT, DIRECT_FORMAT = "thinking", "direct"
+
+
+class SamplingSettings(Protocol):
+    """How tokens are drawn, and how often (`s1x.config.Sampling`)."""
+
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_p(self) -> float: ...
+    @property
+    def samples_per_problem(self) -> int: ...
 
 
 def run(
@@ -41,12 +55,12 @@ def run(
     benchmark_name: str,
     problems: Sequence[Problem],
     engine: Engine,
-    sampling: Any,
+    sampling: SamplingSettings,
     seed: int,
     store_folder: Path | None,
     folder: Path,
-    benchmark: Any = None,
-    grader: Grading | None = None,
+    benchmark: Benchmark | None = None,
+    grader: Grader | None = None,
     trained_format: str = "plain",
 ) -> dict[str, Any]:
     """Evaluates and writes `rows.parquet`, `evaluation.json` and `costs.json` into `folder`.
@@ -56,16 +70,16 @@ def run(
         model_role: base or fine_tuned.
         prompt_format: "thinking", or "direct": the answer at once, and then one point only.
         policy: the budget policy; its curve is `s1x.budget.points(policy, curve)`.
-        curve: dial → values.
+        curve: setting of the policy → values.
         benchmark_name: name of the benchmark.
         problems: its problems.
         engine: settings of the engine; it is started, or found running with this model.
-        sampling: temperature, top_p and samples_per_problem, as attributes.
+        sampling: how tokens are drawn.
         seed: of the sampling.
         store_folder: the trace store; None keeps nothing.
         folder: where the files go.
-        benchmark: names its grader (`grader`, `grader_settings`) and describes itself.
-        grader: used in place of the benchmark's.
+        benchmark: makes its grader and describes itself; None: graded exactly.
+        grader: used in place of the benchmark's, and not closed.
         trained_format: the `train.format` that the model was trained in.
 
     Returns:
@@ -79,67 +93,132 @@ def run(
         policy, curve = DirectAnswer(max_answer_tokens=policy.max_answer_tokens), None
     chosen = points(policy, curve)
     _check_sampling(chosen, sampling)
-    own_grader = grader is None
-    grader = grader or make_grader_of(benchmark)
+    judge = grader or (benchmark.make_grader() if benchmark else make_grader("exact"))
     prompts = Prompts(model, prompt_format)
     live = live_engine(engine, model)
-    heading = Heading(
-        benchmark_name,
-        model.name,
-        model_role,
-        prompt_format,
-        option_name(policy),
-        tuple(point.label() for point in chosen),
-    )
-    store = TraceStore(
-        store_folder, store_key(model, live), _store_text(model, live), prompts.num_ids
-    )
-    with store:
-        streams = Streams(live, store, Sampling(sampling.temperature, sampling.top_p), seed)
-        total = len(problems) * len(chosen) * sampling.samples_per_problem
-        title = f"{benchmark_name}, {model_role.replace('_', '-')} model"
-        with progress(title, total, "answers") as advance:
-            answered = run_in_loop(
-                answer_all(
-                    problems,
-                    chosen,
-                    sampling.samples_per_problem,
-                    prompts.chat,
-                    streams,
-                    advance,
-                )
-            )
+    labels = tuple(point.label() for point in chosen)
+    name = option_name(policy)
+    heading = Heading(benchmark_name, model.name, model_role, prompt_format, name, labels)
+    work = _Evaluation(heading, chosen, problems, sampling, seed, live, judge, begun)
+    description = _store_text(model, live)
     try:
-        rows = make_rows(answered, heading, prompts.format, grader)
+        with TraceStore(
+            store_folder, store_key(model, live), description, prompts.num_ids
+        ) as store:
+            rows = work.rows(prompts, store)
     finally:
-        if own_grader and hasattr(grader, "close"):
-            grader.close()
+        if grader is None:
+            judge.close()
     write_rows(rows, folder)
-    wall_seconds = time.perf_counter() - begun
-    about = _about(heading, chosen, problems, sampling, live, seed, benchmark)
-    about |= _counted(streams.counts, wall_seconds)
-    about |= {"model_fingerprint": model.fingerprint(), "model_notes": list(model.notes)}
-    about["warnings"] = [
-        *_warnings(rows),
-        *policy_warnings(chosen, option_name(policy), rows, trained_format),
-        *store.notes(),
-    ]
+    about = work.about(rows, benchmark) | {
+        "model_fingerprint": model.fingerprint(),
+        "model_notes": list(model.notes),
+        "warnings": [*findings(chosen, name, rows, trained_format), *store.notes()],
+    }
     for warning in about["warnings"]:
-        say_once(f"{title}: {warning}")
-    about["share_answers_cut"] = _share_cut(rows)
-    _write(folder / "evaluation.json", about)
-    judged = getattr(grader, "spent", None)
-    own_seconds = wall_seconds - (judged.wall_seconds if judged else 0.0)
-    costs.write(folder, _costs(heading, streams.counts, own_seconds, live, judged))
+        say_once(f"{heading.title()}: {warning}")
+    content = json.dumps(about, indent=1, ensure_ascii=False)
+    (folder / "evaluation.json").write_text(content, encoding="utf-8")
+    costs.write(folder, work.costs())
     return about
+
+
+@dataclass
+class _Evaluation:
+    """What is evaluated, and what it took."""
+
+    heading: Heading
+    chosen: Sequence[Policy]
+    problems: Sequence[Problem]
+    sampling: SamplingSettings
+    seed: int
+    live: LiveEngine
+    grader: Grader
+    begun: float
+
+    def rows(self, prompts: Prompts, store: TraceStore) -> list[dict[str, Any]]:
+        """Every point of every problem, answered and graded."""
+        samples = self.sampling.samples_per_problem
+        drawn = Sampling(self.sampling.temperature, self.sampling.top_p)
+        streams = Streams(self.live, store, drawn, self.seed)
+        total = len(self.problems) * len(self.chosen) * samples
+        with progress(self.heading.title(), total, "answers") as advance:
+            everything = answer_all(
+                self.problems, self.chosen, samples, prompts.chat, streams, advance
+            )
+            answered = run_in_loop(everything)
+        rows = make_rows(answered, self.heading, prompts.format, self.grader)
+        self.counts, self.wall_seconds = streams.counts, time.perf_counter() - self.begun
+        return rows
+
+    def about(
+        self, rows: Sequence[Mapping[str, Any]], benchmark: Benchmark | None
+    ) -> dict[str, Any]:
+        """What `evaluation.json` says."""
+        head, first = self.heading, self.chosen[0]
+        domains = sorted({problem.domain for problem in self.problems})
+        described = {"source": None, "in_domain": None, "answer_format": None}
+        return {
+            "benchmark": head.benchmark,
+            "model": head.model,
+            "model_role": head.model_role,
+            "prompt_format": head.prompt_format,
+            "policy": head.policy,
+            "policy_settings": dataclasses.asdict(first),
+            "points": [_point(index, point) for index, point in enumerate(self.chosen)],
+            "num_problems": len(self.problems),
+            "samples_per_problem": self.sampling.samples_per_problem,
+            "sampling": {
+                "temperature": first.temperature(self.sampling.temperature),
+                "top_p": self.sampling.top_p,
+                "samples_survive_cuts": self.live.keeps_samples,
+            },
+            "engine": self.live.identity,
+            "seed": self.seed,
+            "benchmark_info": {"domain_names": domains, **described}
+            | (benchmark.info() if benchmark else {}),
+            "wall_seconds": self.wall_seconds,
+            "generated_tokens": self.counts.generated_tokens,
+            "stored_tokens": self.counts.stored_tokens,
+            "prompt_tokens": self.counts.prompt_tokens,
+            "separate_runs_tokens": self.counts.read_tokens,
+            "share_answers_cut": share_cut(rows),
+        }
+
+    def costs(self) -> list[dict[str, Any]]:
+        """What the model took, and its judge if there was one."""
+        head, counts, judged = self.heading, self.counts, getattr(self.grader, "spent", None)
+        what = f"{head.benchmark}, {head.model} ({head.model_role}, {head.prompt_format})"
+        own = costs.entry(
+            "evaluate",
+            what,
+            self.wall_seconds - (judged.wall_seconds if judged else 0.0),
+            self.live.identity.get("device"),
+            int(self.live.identity.get("num_devices", 1)),
+            model_calls=counts.requests,
+            prompt_tokens=counts.prompt_tokens,
+            generated_tokens=counts.generated_tokens,
+        )
+        if judged is None:
+            return [own]
+        return [own, costs.entry("evaluate", f"judge of {what}", **vars(judged))]
+
+
+def _point(index: int, point: Policy) -> dict[str, Any]:
+    least, most = point.limits()
+    return {
+        "point": index,
+        "label": point.label(),
+        "settings": dataclasses.asdict(point),
+        "limit_min_tokens": least,
+        "limit_max_tokens": most,
+    }
 
 
 class Prompts:
     """Prompts of a model in one format, each text tokenized once."""
 
     def __init__(self, model: Model, prompt_format: str) -> None:
-        from s1x.model.load import load_tokenizer
-
         if prompt_format not in (THINKING_FORMAT, DIRECT_FORMAT):
             raise SettingError("prompt_format", "thinking or direct", prompt_format)
         self.model, self.prompt_format = model, prompt_format
@@ -154,48 +233,23 @@ class Prompts:
         """The prompt of a problem as the policy words it."""
         text = policy.user_turn(problem.question)
         if text not in self._chats:
-            self._chats[text] = Chat(self.format, tuple(self._ids(text)))
+            thinking = self.prompt_format == THINKING_FORMAT
+            ids_of = thinking_prompt_ids if thinking else direct_prompt_ids
+            self._chats[text] = Chat(self.format, tuple(ids_of(self.tokenizer, self.model, text)))
         return self._chats[text]
-
-    def _ids(self, text: str) -> list[int]:
-        if self.prompt_format == THINKING_FORMAT:
-            return thinking_prompt_ids(self.tokenizer, self.model, text)
-        return direct_prompt_ids(self.tokenizer, self.model, text)
-
-
-def make_grader_of(benchmark: Any) -> Grading:
-    """The grader that a benchmark names, with its settings; `exact` where it names none."""
-    from s1x.benchmark.grader import make_grader
-
-    if hasattr(benchmark, "make_grader"):
-        made: Grading = benchmark.make_grader()
-        return made
-    name = getattr(benchmark, "grader", "exact")
-    return make_grader(name, getattr(benchmark, "grader_settings", None))
 
 
 def option_name(policy: Policy) -> str:
     """The name a policy is registered under; a user's own class goes by its class name."""
-    from s1x.option import REGISTRY
-
-    for name, cls in REGISTRY.get("budget", {}).items():
-        if cls is type(policy):
-            return name
-    return type(policy).__name__
+    names = (name for name, cls in REGISTRY.get("budget", {}).items() if cls is type(policy))
+    return next(names, type(policy).__name__)
 
 
 def store_key(model: Model, live: LiveEngine) -> str:
     """The trace store's folder of a model: its weights and all that the numbers depend on."""
-    from s1x.artifact import fingerprint
-
     # delimiters and limits are the reader's affair: the same weights write the same tokens
-    return fingerprint({"weights": weights_mark(model), "engine": live.identity})
-
-
-def weights_mark(model: Model) -> str:
-    """What tells a model's weights from others, whatever chat format it is used with."""
     plain = Model(name="", path=model.path, revision=model.revision, gguf_file=model.gguf_file)
-    return plain.fingerprint()
+    return fingerprint({"weights": plain.fingerprint(), "engine": live.identity})
 
 
 def _store_text(model: Model, live: LiveEngine) -> dict[str, Any]:
@@ -210,7 +264,7 @@ def _store_text(model: Model, live: LiveEngine) -> dict[str, Any]:
     }
 
 
-def _check_sampling(chosen: Sequence[Policy], sampling: Any) -> None:
+def _check_sampling(chosen: Sequence[Policy], sampling: SamplingSettings) -> None:
     greedy = any(point.temperature(sampling.temperature) <= 0 for point in chosen)
     if greedy and sampling.samples_per_problem > 1:
         raise SettingError(
@@ -219,149 +273,3 @@ def _check_sampling(chosen: Sequence[Policy], sampling: Any) -> None:
             sampling.samples_per_problem,
             "set sampling.temperature=1.0",
         )
-
-
-def _about(
-    heading: Heading,
-    chosen: Sequence[Policy],
-    problems: Sequence[Problem],
-    sampling: Any,
-    live: LiveEngine,
-    seed: int,
-    benchmark: Any,
-) -> dict[str, Any]:
-    return {
-        "benchmark": heading.benchmark,
-        "model": heading.model,
-        "model_role": heading.model_role,
-        "prompt_format": heading.prompt_format,
-        "policy": heading.policy,
-        "policy_settings": dataclasses.asdict(chosen[0]),
-        "points": [
-            {
-                "point": index,
-                "label": point.label(),
-                "settings": dataclasses.asdict(point),
-                "limit_min_tokens": point.limits()[0],
-                "limit_max_tokens": point.limits()[1],
-            }
-            for index, point in enumerate(chosen)
-        ],
-        "num_problems": len(problems),
-        "samples_per_problem": sampling.samples_per_problem,
-        "sampling": {
-            "temperature": chosen[0].temperature(sampling.temperature),
-            "top_p": sampling.top_p,
-            "samples_survive_cuts": live.keeps_samples,
-        },
-        "engine": live.identity,
-        "seed": seed,
-        "benchmark_info": _benchmark_info(benchmark, problems),
-    }
-
-
-def _benchmark_info(benchmark: Any, problems: Sequence[Problem]) -> dict[str, Any]:
-    info: Callable[[], Mapping[str, Any]] | None = getattr(benchmark, "info", None)
-    found = dict(info()) if callable(info) else {}
-    domains = sorted({problem.domain for problem in problems})
-    base = {"source": None, "in_domain": None, "answer_format": None}
-    return {"domain_names": domains, **base, **found}
-
-
-def _counted(counts: StreamCounts, wall_seconds: float) -> dict[str, Any]:
-    return {
-        "wall_seconds": wall_seconds,
-        "generated_tokens": counts.generated_tokens,
-        "stored_tokens": counts.stored_tokens,
-        "prompt_tokens": counts.prompt_tokens,
-        "separate_runs_tokens": counts.read_tokens,
-    }
-
-
-def _share_cut(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    return sum(row["answer_cut"] for row in rows) / len(rows) if rows else None
-
-
-def _warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader of the numbers must know."""
-    found = []
-    cut = sum(row["answer_cut"] for row in rows)
-    if cut:
-        found.append(
-            f"{cut} of {len(rows)} answers came to budget.max_answer_tokens, or to the end of the "
-            "context, before their end; raise it (null: what the context holds)"
-        )
-    truncated = sum(row["end_reason"] == TRUNCATED for row in rows)
-    if truncated:
-        found.append(
-            f"{truncated} of {len(rows)} traces ended with the model's context, not by budget"
-        )
-    ungraded = [row["ungraded_reason"] for row in rows if row["verdict"] == UNGRADED]
-    if ungraded:
-        found.append(f"{len(ungraded)} of {len(rows)} answers are ungraded: {ungraded[0]}")
-    return found
-
-
-def policy_warnings(
-    chosen: Sequence[Policy], name: str, rows: Sequence[Mapping[str, Any]], trained_format: str
-) -> list[str]:
-    """What is odd about a policy on these traces: it never did anything, or was not understood."""
-    tells = any(point.user_turn("?") != "?" for point in chosen)
-    if tells and chosen[0].train_format not in ("plain", trained_format):
-        return [
-            f"budget={name} tells its limits in a format that the model was not trained in; set "
-            f"train.format={chosen[0].train_format} (+sweep=budget_policy does)"
-        ]
-    if tells or not rows or all(point.label() in ("natural", "direct") for point in chosen):
-        return []
-    if any(_acted(row) for row in rows):
-        return []
-    lengths = sorted(row["thinking_tokens"] for row in rows)
-    return [
-        f"budget={name} never acted: in none of the traces was a token forced, thinking ended or a "
-        f"sample drawn again; they have {lengths[len(lengths) // 2]} thinking tokens (median; the "
-        f"longest {lengths[-1]}), to which its settings must fit"
-    ]
-
-
-def _acted(row: Mapping[str, Any]) -> bool:
-    forced = any(row["forced_mask"][: row["thinking_tokens"]])
-    return forced or row["end_reason"] == CUT or row["num_waits"] > 0 or row["num_tries"] > 1
-
-
-def _costs(
-    heading: Heading,
-    counts: StreamCounts,
-    wall_seconds: float,
-    live: LiveEngine,
-    judged: Spent | None,
-) -> list[dict[str, Any]]:
-    """What the model took, and its judge if there was one."""
-    what = f"{heading.benchmark}, {heading.model} ({heading.model_role}, {heading.prompt_format})"
-    own = costs.entry(
-        "evaluate",
-        what,
-        wall_seconds,
-        live.identity.get("device"),
-        int(live.identity.get("num_devices", 1)),
-        model_calls=counts.requests,
-        prompt_tokens=counts.prompt_tokens,
-        generated_tokens=counts.generated_tokens,
-    )
-    if judged is None:
-        return [own]
-    judge = costs.entry(
-        "evaluate",
-        f"judge of {what}",
-        judged.wall_seconds,
-        judged.device,
-        judged.num_devices,
-        model_calls=judged.model_calls,
-        prompt_tokens=judged.prompt_tokens,
-        generated_tokens=judged.generated_tokens,
-    )
-    return [own, judge]
-
-
-def _write(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -5,33 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from s1x.benchmark.grader import Grade, Grader
 from s1x.benchmark.problem import Problem
-from s1x.budget.chat import ChatFormat
 from s1x.budget.policy import ANSWER
 from s1x.evaluate.schedule import Answered
-
-
-class Verdict(Protocol):
-    """What a grader says of one answer (`s1x.benchmark.grader.Grade`)."""
-
-    @property
-    def extracted(self) -> str | None: ...
-    @property
-    def rule(self) -> str | None: ...
-    @property
-    def verdict(self) -> str: ...
-    @property
-    def reason(self) -> str | None: ...
-
-
-class Grading(Protocol):
-    """What evaluation asks of a grader."""
-
-    def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> Sequence[Verdict]:
-        """Verdicts in the order of the pairs."""
-        ...
+from s1x.model.chat_format import ChatFormat
 
 
 @dataclass(frozen=True)
@@ -45,9 +25,13 @@ class Heading:
     policy: str
     labels: tuple[str, ...]
 
+    def title(self) -> str:
+        """What is evaluated, for people."""
+        return f"{self.benchmark}, {self.model_role.replace('_', '-')} model"
+
 
 def make_rows(
-    answered: Sequence[Answered], heading: Heading, form: ChatFormat, grader: Grading
+    answered: Sequence[Answered], heading: Heading, form: ChatFormat, grader: Grader
 ) -> list[dict[str, Any]]:
     """Rows as `s1x.rows.schema` has them; each different answer is graded once."""
     texts = [_texts(item, form) for item in answered]
@@ -70,15 +54,15 @@ def _texts(item: Answered, form: ChatFormat) -> list[str]:
 
 
 def _grade_once(
-    pairs: Sequence[tuple[Problem, str]], grader: Grading
-) -> dict[tuple[str, str], Verdict]:
+    pairs: Sequence[tuple[Problem, str]], grader: Grader
+) -> dict[tuple[str, str], Grade]:
     different = {(problem.problem_id, text): (problem, text) for problem, text in pairs}
     verdicts = grader.grade_all(list(different.values()))
     return dict(zip(different, verdicts, strict=True))
 
 
 def _row(
-    item: Answered, heading: Heading, thinking_text: str, answer_text: str, graded: list[Verdict]
+    item: Answered, heading: Heading, thinking_text: str, answer_text: str, graded: list[Grade]
 ) -> dict[str, Any]:
     trace, problem, final = item.trace, item.problem, graded[-1]
     outcome, asked = trace.outcome, bool(trace.probes)

@@ -1,7 +1,7 @@
 """The trace store: every token a model has written, kept on disk (DESIGN 4).
 
 `<folder>/<model>/<host>-<pid>-<number>.sqlite`: one file per writing process, all files of a model
-read. A stream (see `s1x.engine.streams`) is stored in pieces (key, start, token ids); pieces are
+read. A stream (see `s1x.traces.streams`) is stored in pieces (key, start, token ids); pieces are
 only ever added, so a process that is killed loses no more than what it had not yet committed, and
 whoever reads months later needs only the key. While a file is written it is in WAL mode; closing
 it makes it a plain single file, which any machine of a shared file system can read.

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from s1x.budget.chat import Chat, ChatFormat
-from s1x.budget.policy import Policy, TokenIds
+from s1x.budget.policy import Policy
 from s1x.budget.rollout import Trace, rollout
 from s1x.engine.engine import LiveEngine, Sampling
 from s1x.engine.scripted import ScriptedEngine, random_tokens
-from s1x.engine.streams import Streams
+from s1x.model.chat_format import Chat, ChatFormat, TokenIds
 from s1x.traces.store import TraceStore
+from s1x.traces.streams import Streams
 
 NEWLINE = 0
 WAIT = 1

@@ -10,7 +10,6 @@ from policy_bench import Bench, chat_format, encode
 
 from s1x.budget import formats, points
 from s1x.budget.budget_forcing import BudgetForcing
-from s1x.budget.chat import Chat
 from s1x.budget.class_conditional import ClassConditional
 from s1x.budget.direct_answer import DirectAnswer
 from s1x.budget.early_exit import EarlyExit
@@ -24,6 +23,7 @@ from s1x.budget.wait_window import WaitWindow
 from s1x.engine.engine import Request
 from s1x.engine.scripted import ScriptedEngine
 from s1x.errors import SettingError, UserError
+from s1x.model.chat_format import Chat
 from s1x.rows import CUT, NATURAL, TRUNCATED
 
 END = 7  # ends thinking
@@ -350,7 +350,7 @@ def test_wrong_settings_name_key_and_remedy() -> None:
 
 def test_a_models_format_is_read_from_its_tokenizer() -> None:
     pytest.importorskip("transformers")
-    from s1x.budget.chat import ChatFormat
+    from s1x.model.chat_format import ChatFormat
     from s1x.model.model import Model
     from s1x_puzzles.tokenizer import build_tokenizer
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from policy_bench import END_OF_TURN, WAIT, Bench, chat_format, decode, encode
 
 from s1x.budget.budget_forcing import BudgetForcing
-from s1x.budget.chat import Chat
 from s1x.budget.class_conditional import ClassConditional
 from s1x.budget.direct_answer import DirectAnswer
 from s1x.budget.early_exit import EarlyExit
@@ -21,6 +20,7 @@ from s1x.budget.step_conditional import StepConditional
 from s1x.budget.token_conditional import TokenConditional
 from s1x.budget.unlimited import Unlimited
 from s1x.budget.wait_window import WaitWindow
+from s1x.model.chat_format import Chat
 from s1x.rows import CUT, NATURAL, TRUNCATED
 
 PROMPT = (50, 51, 52)

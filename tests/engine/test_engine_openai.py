@@ -105,7 +105,11 @@ def with_text(text: str, **more: Any) -> Callable[[dict[str, Any]], Reply]:
 
 def test_ids_are_taken_as_they_are(serve: Any) -> None:
     server, engine = serve(with_ids)
-    assert run_in_loop(ask(engine, Request((5, 10), 4, ((13,),)))) == (11, 12, 13)
+    assert run_in_loop(ask(engine, Request(prefix_ids=(5, 10), max_tokens=4, stop=((13,),)))) == (
+        11,
+        12,
+        13,
+    )
     (body,) = server.bodies
     assert (body["prompt"], body["temperature"], body["stop_token_ids"]) == ([5, 10], 0.0, [13])
     assert body["return_token_ids"] is True
@@ -113,15 +117,22 @@ def test_ids_are_taken_as_they_are(serve: Any) -> None:
 
 def test_long_pieces_come_in_several_requests(serve: Any) -> None:
     server, engine = serve(with_ids, max_request_tokens=4)
-    assert run_in_loop(ask(engine, Request((10,), 10))) == tuple(range(11, 21))
+    assert run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=10))) == tuple(
+        range(11, 21)
+    )
     assert [body["max_tokens"] for body in server.bodies] == [4, 4, 2]
-    assert run_in_loop(ask(engine, Request((10,), 10), keep=3)) == (11, 12, 13, 14)
+    assert run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=10), keep=3)) == (
+        11,
+        12,
+        13,
+        14,
+    )
 
 
 def test_sampling_and_bans_are_sent(serve: Any) -> None:
     server, engine = serve(with_ids)
     way = Sampling(0.7, 0.9, seed=2**40 + 5)
-    run_in_loop(ask(engine, Request((10,), 3, sampling=way, ban_first=(8,))))
+    run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=3, sampling=way, ban_first=(8,))))
     first, second = server.bodies
     assert (first["max_tokens"], first["logit_bias"], first["top_p"]) == (1, {"8": -100}, 0.9)
     assert first["seed"] == 5
@@ -132,7 +143,7 @@ def test_text_becomes_ids_and_its_stop_comes_back(serve: Any) -> None:
     reply = with_text("xyz", finish_reason="stop", stop_reason="!")
     server, engine = serve(reply, send_extensions=False, return_token_ids=False)
     stops = ((ord("!"),), (ord("?"),))
-    ids = run_in_loop(ask(engine, Request((ord("k"),), 9, stops)))
+    ids = run_in_loop(ask(engine, Request(prefix_ids=(ord("k"),), max_tokens=9, stop=stops)))
     assert ids == tuple(map(ord, "xyz!"))
     assert server.bodies[0]["stop"] == ["!", "?"]
     assert "ignore_eos" not in server.bodies[0]
@@ -142,11 +153,11 @@ def test_text_becomes_ids_and_its_stop_comes_back(serve: Any) -> None:
 def test_text_that_does_not_keep_its_tokens_is_counted_or_refused(serve: Any) -> None:
     ends_in_a = (ord("k"), ord("a"))  # with "b" after it, it would be one token
     _, engine = serve(with_text("bc"))
-    run_in_loop(ask(engine, Request(ends_in_a, 2)))
+    run_in_loop(ask(engine, Request(prefix_ids=ends_in_a, max_tokens=2)))
     assert engine.unstable_texts == 1
     _, strict = serve(with_text("bc"), require_stable_text=True)
     with pytest.raises(UserError, match="returns token ids"):
-        run_in_loop(ask(strict, Request(ends_in_a, 2)))
+        run_in_loop(ask(strict, Request(prefix_ids=ends_in_a, max_tokens=2)))
 
 
 def test_busy_servers_are_asked_again(serve: Any) -> None:
@@ -157,23 +168,25 @@ def test_busy_servers_are_asked_again(serve: Any) -> None:
         return with_ids(body) if status == 200 else (status, {"error": "busy"})
 
     server, engine = serve(reply)
-    assert run_in_loop(ask(engine, Request((10,), 2))) == (11, 12)
+    assert run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=2))) == (11, 12)
     assert len(server.bodies) == 3
 
 
 def test_refusals_and_silence_are_told(serve: Any) -> None:
     _, engine = serve(lambda _: (401, {"error": "no key"}))
     with pytest.raises(UserError, match=r"status 401.*api_key_variable"):
-        run_in_loop(ask(engine, Request((10,), 2)))
+        run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=2)))
     _, engine = serve(lambda _: (500, {}), max_retries=1)
     with pytest.raises(UserError, match=r"after 2 tries"):
-        run_in_loop(ask(engine, Request((10,), 2)))
+        run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=2)))
     _, engine = serve(lambda _: (200, {"nothing": 1}))
     with pytest.raises(UserError, match="sent no completion"):
-        run_in_loop(ask(engine, Request((10,), 2)))
+        run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=2)))
     nobody = OpenAI(base_url="http://127.0.0.1:9/v1", max_retries=0)
     with pytest.raises(UserError, match=r"check engine\.base_url"):
-        run_in_loop(ask(OpenAIEngine(nobody, "m", Letters()), Request((10,), 2)))
+        run_in_loop(
+            ask(OpenAIEngine(nobody, "m", Letters()), Request(prefix_ids=(10,), max_tokens=2))
+        )
 
 
 def test_no_more_requests_are_open_than_asked_for(serve: Any) -> None:
@@ -184,7 +197,9 @@ def test_no_more_requests_are_open_than_asked_for(serve: Any) -> None:
     server, engine = serve(reply, max_concurrency=3)
 
     async def many() -> None:
-        await asyncio.gather(*(ask(engine, Request((i,), 2)) for i in range(12)))
+        await asyncio.gather(
+            *(ask(engine, Request(prefix_ids=(i,), max_tokens=2)) for i in range(12))
+        )
 
     run_in_loop(many())
     assert 1 < server.most_open <= 3

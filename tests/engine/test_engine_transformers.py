@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from s1x.budget.policy import TokenIds
 from s1x.engine.engine import Request, Sampling
 from s1x.engine.transformers import Transformers, TransformersEngine
 from s1x.errors import UserError
+from s1x.model.chat_format import TokenIds
 from s1x.model.model import Model
 
 pytest.importorskip("torch")
@@ -69,17 +69,17 @@ def ask_all(engine: Any, requests: list[Request]) -> list[TokenIds]:
 
 def test_ragged_batches_equal_the_plain_model(engine: Any, reference: Any) -> None:
     rng = random.Random(1)
-    requests = [Request(p, rng.randrange(1, 60)) for p in prompts(40)]
+    requests = [Request(prefix_ids=p, max_tokens=rng.randrange(1, 60)) for p in prompts(40)]
     for request, ids in zip(requests, ask_all(engine, requests), strict=True):
         assert ids == greedy(reference, request.prefix_ids, request.max_tokens)
 
 
 def test_segments_and_forks_reuse_their_cache(engine: Any, reference: Any) -> None:
     prefixes = prompts(8, seed=2)
-    traces = ask_all(engine, [Request(p, 40) for p in prefixes])
+    traces = ask_all(engine, [Request(prefix_ids=p, max_tokens=40) for p in prefixes])
     before = engine.usage.computed_prompt_tokens
     forks = [
-        Request((*p, *trace[:cut], 9, 10), 12)
+        Request(prefix_ids=(*p, *trace[:cut], 9, 10), max_tokens=12)
         for p, trace in zip(prefixes, traces, strict=True)
         for cut in (5, 20, 39)
     ]
@@ -91,7 +91,7 @@ def test_segments_and_forks_reuse_their_cache(engine: Any, reference: Any) -> No
 
 def test_a_small_cache_changes_nothing(tiny_model: Model, reference: Any) -> None:
     small = Transformers(batch_size=16, cache_gib=0.0005).start(tiny_model)
-    requests = [Request(p, 50) for p in prompts(30, seed=3)]
+    requests = [Request(prefix_ids=p, max_tokens=50) for p in prompts(30, seed=3)]
     for request, ids in zip(requests, ask_all(small, requests), strict=True):
         assert ids == greedy(reference, request.prefix_ids, 50)
 
@@ -100,16 +100,21 @@ def test_long_prefixes_are_computed_in_pieces(tiny_model: Model, reference: Any)
     live = Transformers(batch_size=4, prefill_tokens=16).start(tiny_model)
     rng = random.Random(4)
     prefix = tuple(rng.randrange(5, 200) for _ in range(150))
-    assert ask_all(live, [Request(prefix, 5)])[0] == greedy(reference, prefix, 5)
+    assert ask_all(live, [Request(prefix_ids=prefix, max_tokens=5)])[0] == greedy(
+        reference, prefix, 5
+    )
 
 
 def test_stops_come_with_the_tokens(engine: Any) -> None:
     prefix = prompts(1, seed=5)[0]
-    free = ask_all(engine, [Request(prefix, 30)])[0]
+    free = ask_all(engine, [Request(prefix_ids=prefix, max_tokens=30)])[0]
     stop = free[7:9]
     first = next(i for i in range(2, 31) if free[i - 2 : i] == stop)
-    assert ask_all(engine, [Request(prefix, 30, (stop,))])[0] == free[:first]
-    assert asyncio.run(ask(engine, Request(prefix, 30), keep=4)) == free[:4]
+    assert (
+        ask_all(engine, [Request(prefix_ids=prefix, max_tokens=30, stop=(stop,))])[0]
+        == free[:first]
+    )
+    assert asyncio.run(ask(engine, Request(prefix_ids=prefix, max_tokens=30), keep=4)) == free[:4]
 
 
 def test_ids_that_are_no_tokens_never_come(engine: Any, reference: Any) -> None:
@@ -117,7 +122,9 @@ def test_ids_that_are_no_tokens_never_come(engine: Any, reference: Any) -> None:
 
     size = reference.config.vocab_size
     hot = Sampling(temperature=50.0, seed=1)
-    ids = ask_all(engine, [Request(p, 60, sampling=hot) for p in prompts(8, seed=6)])
+    ids = ask_all(
+        engine, [Request(prefix_ids=p, max_tokens=60, sampling=hot) for p in prompts(8, seed=6)]
+    )
     assert max(token for row in ids for token in row) < size - 3
     with torch.inference_mode():
         tempted = [int(reference(torch.tensor([p])).logits[0, -1].argmax()) for p in prompts(40)]
@@ -126,19 +133,23 @@ def test_ids_that_are_no_tokens_never_come(engine: Any, reference: Any) -> None:
 
 def test_banned_first_ids_are_only_banned_first(engine: Any) -> None:
     prefix = prompts(1, seed=7)[0]
-    first = ask_all(engine, [Request(prefix, 1)])[0][0]
-    other = ask_all(engine, [Request(prefix, 3, ban_first=(first,))])[0]
+    first = ask_all(engine, [Request(prefix_ids=prefix, max_tokens=1)])[0][0]
+    other = ask_all(engine, [Request(prefix_ids=prefix, max_tokens=3, ban_first=(first,))])[0]
     assert other[0] != first
 
 
 def test_samples_do_not_change_when_cut_or_batched(engine: Any) -> None:
     prefix = prompts(1, seed=8)[0]
     ways = [Sampling(temperature=1.0, top_p=0.9, seed=s) for s in range(6)]
-    whole = ask_all(engine, [Request(prefix, 40, sampling=way) for way in ways])
+    whole = ask_all(
+        engine, [Request(prefix_ids=prefix, max_tokens=40, sampling=way) for way in ways]
+    )
     assert len(set(whole)) == 6
     for way, ids in zip(ways, whole, strict=True):
-        assert ask_all(engine, [Request(prefix, 40, sampling=way)])[0] == ids
-        rest = ask_all(engine, [Request((*prefix, *ids[:15]), 25, sampling=way)])[0]
+        assert ask_all(engine, [Request(prefix_ids=prefix, max_tokens=40, sampling=way)])[0] == ids
+        rest = ask_all(
+            engine, [Request(prefix_ids=(*prefix, *ids[:15]), max_tokens=25, sampling=way)]
+        )[0]
         assert rest == ids[15:]
 
 

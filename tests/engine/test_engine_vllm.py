@@ -43,7 +43,8 @@ def ask_all(engine: Any, requests: list[Request]) -> list[tuple[int, ...]]:
 
 def test_greedy_traces_are_equal(engines: tuple[LiveEngine, LiveEngine]) -> None:
     requests = [
-        Request(p, 10 + 5 * i, may_go_on=i % 2 == 0) for i, p in enumerate(prompts(24, seed=11))
+        Request(prefix_ids=p, max_tokens=10 + 5 * i, may_go_on=i % 2 == 0)
+        for i, p in enumerate(prompts(24, seed=11))
     ]
     for ours, theirs in zip(*(ask_all(e, requests) for e in engines), strict=True):
         assert ours == theirs
@@ -51,15 +52,22 @@ def test_greedy_traces_are_equal(engines: tuple[LiveEngine, LiveEngine]) -> None
 
 def test_segments_forks_stops_and_bans_are_equal(engines: tuple[LiveEngine, LiveEngine]) -> None:
     prefixes = prompts(6, seed=12)
-    first = ask_all(engines[1], [Request(p, 30) for p in prefixes])
+    first = ask_all(engines[1], [Request(prefix_ids=p, max_tokens=30) for p in prefixes])
 
     async def two_pieces(engine: Any, prefix: tuple[int, ...], stop: int) -> tuple[Any, ...]:
-        one = await ask(engine, Request(prefix, 60, ((stop,),)))
+        one = await ask(engine, Request(prefix_ids=prefix, max_tokens=60, stop=((stop,),)))
         kept = one[:-1] if one[-1] == stop else one
-        two = await ask(engine, Request((*prefix, *kept, 9, 10), 25))
-        answer = await ask(engine, Request((*prefix, *kept, 9, 10, *two, 12), 9, may_go_on=False))
-        fork = await ask(engine, Request((*prefix, *kept[:7], 11), 9, may_go_on=False))
-        banned = await ask(engine, Request((*prefix, *kept), 5, ban_first=(stop,)))
+        two = await ask(engine, Request(prefix_ids=(*prefix, *kept, 9, 10), max_tokens=25))
+        answer = await ask(
+            engine,
+            Request(prefix_ids=(*prefix, *kept, 9, 10, *two, 12), max_tokens=9, may_go_on=False),
+        )
+        fork = await ask(
+            engine, Request(prefix_ids=(*prefix, *kept[:7], 11), max_tokens=9, may_go_on=False)
+        )
+        banned = await ask(
+            engine, Request(prefix_ids=(*prefix, *kept), max_tokens=5, ban_first=(stop,))
+        )
         return one, two, answer, fork, banned
 
     async def all_(engine: Any) -> list[tuple[Any, ...]]:
@@ -77,9 +85,11 @@ def test_a_reader_that_has_enough_ends_the_request(
     engines: tuple[LiveEngine, LiveEngine],
 ) -> None:
     prefix = prompts(1, seed=13)[0]
-    whole = ask_all(engines[1], [Request(prefix, 30)])[0]
+    whole = ask_all(engines[1], [Request(prefix_ids=prefix, max_tokens=30)])[0]
     for go_on in (True, False):
-        got = run_in_loop(ask(engines[0], Request(prefix, 200, may_go_on=go_on), keep=4))
+        got = run_in_loop(
+            ask(engines[0], Request(prefix_ids=prefix, max_tokens=200, may_go_on=go_on), keep=4)
+        )
         assert got[:4] == whole[:4]
 
 
@@ -93,7 +103,7 @@ def test_tokens_come_singly_where_somebody_may_have_enough(
 
     (prefix,) = prompts(1, seed=15)
     for go_on in (True, False):
-        request = Request(prefix, 40, may_go_on=go_on)
+        request = Request(prefix_ids=prefix, max_tokens=40, may_go_on=go_on)
         assert len(run_in_loop(pieces(request))) <= 4
         assert len(run_in_loop(pieces(replace(request, may_end_early=True)))) > 20
 
@@ -107,7 +117,10 @@ def test_a_killed_engine_is_told_from_a_refused_model() -> None:
 
 def test_samples_are_seeded(engines: tuple[LiveEngine, LiveEngine]) -> None:
     prefix = prompts(1, seed=14)[0]
-    ways = [Request(prefix, 20, sampling=Sampling(1.0, 0.9, seed)) for seed in (1, 1, 2)]
+    ways = [
+        Request(prefix_ids=prefix, max_tokens=20, sampling=Sampling(1.0, 0.9, seed))
+        for seed in (1, 1, 2)
+    ]
     one, again, other = ask_all(engines[0], ways)
     assert one == again != other
 
@@ -159,7 +172,12 @@ async def pieces_of(
     """Segments of one trace, each of which ends just where its blocks do."""
     ids: tuple[int, ...] = ()
     for _ in range(num_pieces):
-        ids += (*(await ask(engine, Request((*prefix, *ids), 40)))[:-1], 9, 10, 11)
+        ids += (
+            *(await ask(engine, Request(prefix_ids=(*prefix, *ids), max_tokens=40)))[:-1],
+            9,
+            10,
+            11,
+        )
     return ids
 
 
@@ -212,7 +230,9 @@ def test_a_process_that_dies_is_a_sentence_with_the_log(short_of_memory: VllmEng
     (process,) = short_of_memory.engine.engine_core.resources.engine_manager.processes
 
     async def killed() -> None:
-        work = asyncio.ensure_future(ask(short_of_memory, Request(same_lengths(1)[0], 200)))
+        work = asyncio.ensure_future(
+            ask(short_of_memory, Request(prefix_ids=same_lengths(1)[0], max_tokens=200))
+        )
         await asyncio.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
         await asyncio.wait_for(work, 60)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from s1x.budget.policy import LENGTH, STOP, Continuation, TokenIds
 from s1x.engine.engine import Request, Sampling
 from s1x.engine.scripted import ScriptedEngine, random_tokens
-from s1x.engine.streams import Streams, derived_seed, stream_key
 from s1x.errors import UserError
+from s1x.model.chat_format import TokenIds
+from s1x.traces.request import LENGTH, STOP, Continuation
 from s1x.traces.store import TraceStore
+from s1x.traces.streams import Streams, derived_seed, stream_key
 
 ROOT = (1, 2, 3)
 
@@ -33,7 +35,8 @@ def make(
 async def read(
     streams: Streams, max_tokens: int, stop: tuple[TokenIds, ...] = (), start: int = 0
 ) -> Continuation:
-    return await streams.of("p").read(ROOT, start, max_tokens, stop, (), 0)
+    wish = Request(max_tokens=max_tokens, stop=stop, prefix_ids=ROOT, start=start)
+    return await streams.of("p").read(wish)
 
 
 def test_readers_of_one_stream_share_one_request() -> None:
@@ -133,10 +136,10 @@ def test_samples_have_their_own_streams() -> None:
         reader, other = streams.of("p"), streams.of("q")
         return list(
             await asyncio.gather(
-                reader.read(ROOT, 0, 9, (), (), 0),
-                reader.read(ROOT, 0, 9, (), (), 1),
-                reader.read(ROOT, 0, 9, (), (), 0),
-                other.read(ROOT, 0, 9, (), (), 0),
+                reader.read(Request(prefix_ids=ROOT, max_tokens=9, sample=0)),
+                reader.read(Request(prefix_ids=ROOT, max_tokens=9, sample=1)),
+                reader.read(Request(prefix_ids=ROOT, max_tokens=9, sample=0)),
+                other.read(Request(prefix_ids=ROOT, max_tokens=9, sample=0)),
             )
         )
 
@@ -152,17 +155,38 @@ def test_seeds_follow_from_problem_sample_and_position() -> None:
     assert len({derived_seed(*way) for way in different}) == 5
 
 
+def key_of(sampling: Sampling, prefix: TokenIds = ROOT, ban_first: TokenIds = ()) -> bytes:
+    wish = Request(max_tokens=1, prefix_ids=prefix, ban_first=ban_first, sampling=sampling)
+    return stream_key(wish)
+
+
 def test_keys_of_greedy_streams_know_no_seed() -> None:
-    assert stream_key(ROOT, (), Sampling(seed=1)) == stream_key(ROOT, (), Sampling(seed=2))
+    assert key_of(Sampling(seed=1)) == key_of(Sampling(seed=2))
     ways = [
-        stream_key(ROOT, (), Sampling()),
-        stream_key(ROOT, (7,), Sampling()),
-        stream_key((1, 2), (), Sampling()),
-        stream_key(ROOT, (), Sampling(1.0)),
-        stream_key(ROOT, (), Sampling(1.0, seed=1)),
-        stream_key(ROOT, (), Sampling(1.0, 0.9)),
+        key_of(Sampling()),
+        key_of(Sampling(), ban_first=(7,)),
+        key_of(Sampling(), prefix=(1, 2)),
+        key_of(Sampling(1.0)),
+        key_of(Sampling(1.0, seed=1)),
+        key_of(Sampling(1.0, 0.9)),
     ]
     assert len(set(ways)) == 6
+
+
+def test_a_stream_that_began_under_a_ban_goes_on_under_it() -> None:
+    engine, streams = make(sampling=Sampling())
+    reader = streams.of("p")
+
+    def wish(start: int) -> Request:
+        return Request(prefix_ids=ROOT, max_tokens=6, start=start, ban_first=(7,))
+
+    async def both() -> tuple[Continuation, Continuation]:
+        return await reader.read(wish(0)), await reader.read(wish(6))
+
+    first, second = asyncio.run(both())
+    whole = asyncio.run(streams.of("p").read(replace(wish(0), max_tokens=12)))
+    assert whole.token_ids == first.token_ids + second.token_ids
+    assert [request.ban_first for request, _ in engine.requests] == [(7,), ()]
 
 
 def test_an_engine_that_fails_tells_every_reader() -> None:

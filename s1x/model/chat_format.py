@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-from s1x.budget.policy import TokenIds
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from s1x.model.model import Model
+
+TokenIds: TypeAlias = tuple[int, ...]
 
 #: so many last tokens decide whether a trace ends in a newline
 _TAIL_TOKENS = 8

@@ -16,8 +16,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from s1x.budget.policy import LENGTH, STOP, Continuation, TokenIds
-from s1x.engine.engine import LiveEngine, Request, Sampling
+from s1x.model.chat_format import TokenIds
+from s1x.traces.request import LENGTH, STOP, Continuation, Request, Sampling, Writer
 from s1x.traces.store import TraceStore
 
 #: streams kept in memory when nobody reads them; the store has them all
@@ -81,7 +81,7 @@ class Streams:
     """
 
     def __init__(
-        self, engine: LiveEngine, store: TraceStore, sampling: Sampling, seed: int = 0
+        self, engine: Writer, store: TraceStore, sampling: Sampling, seed: int = 0
     ) -> None:
         self.engine, self.store, self.sampling, self.seed = engine, store, sampling, seed
         self.counts = StreamCounts()
@@ -94,21 +94,12 @@ class Streams:
             sampling = replace(sampling, temperature=temperature)
         return ProblemStreams(self, problem, sampling)
 
-    async def read(
-        self,
-        root_ids: TokenIds,
-        start: int,
-        max_tokens: int,
-        stop: Sequence[TokenIds],
-        ban_first: TokenIds,
-        sampling: Sampling,
-        may_go_on: bool = True,
-    ) -> Continuation:
-        """See `s1x.budget.rollout.Reader.read`."""
-        stream = self._open(root_ids, ban_first, sampling)
-        end = start + max_tokens
+    async def read(self, key: bytes, request: Request) -> Continuation:
+        """See `Reader.read`; `key` names the stream."""
+        stream = self._open(key, request)
+        start, end = request.start, request.start + request.max_tokens
         found = asyncio.get_running_loop().create_future()
-        reader = _Reader(start, end, tuple(stop), found, start, may_go_on)
+        reader = _Reader(start, end, request.stop, found, start, request.may_go_on)
         piece = _look(stream.tokens, reader)
         if piece is None:
             self._join(stream, reader)
@@ -126,13 +117,12 @@ class Streams:
 
     # -- opening ----------------------------------------------------------------------------------
 
-    def _open(self, root_ids: TokenIds, ban_first: TokenIds, sampling: Sampling) -> _Stream:
-        key = stream_key(root_ids, ban_first, sampling)
+    def _open(self, key: bytes, request: Request) -> _Stream:
         stream = self._streams.get(key)
         if stream is None:
             tokens = self.store.load(key)
-            request = Request(root_ids, 1, (), sampling, ban_first)
-            stream = _Stream(key, request, tokens, len(tokens), len(tokens))
+            root = replace(request, start=0, stop=())
+            stream = _Stream(key, root, tokens, len(tokens), len(tokens))
             self._streams[key] = stream
             if len(self._streams) > _IDLE_STREAMS:
                 self._forget()
@@ -205,32 +195,37 @@ class Streams:
             stream.num_saved = len(stream.tokens)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ProblemStreams:
-    """The streams of one problem: a `Reader` for `rollout`."""
+    """The streams of one problem: a `Reader`."""
 
     streams: Streams
     problem: str
     sampling: Sampling
+    _last: tuple[Request, bytes] | None = None
 
-    async def read(
-        self,
-        root_ids: TokenIds,
-        start: int,
-        max_tokens: int,
-        stop: Sequence[TokenIds],
-        ban_first: TokenIds,
-        sample: int,
-        may_go_on: bool = True,
-    ) -> Continuation:
-        """See `s1x.budget.rollout.Reader.read`."""
-        sampling = self.sampling
-        if not sampling.greedy:
-            seed = derived_seed(self.streams.seed, self.problem, sample, len(root_ids))
-            sampling = replace(sampling, seed=seed)
+    async def read(self, request: Request) -> Continuation:
+        """See `Reader.read`."""
+        # a policy reads one stream several times: its name is worked out once
+        if self._last is None or not _same_stream(self._last[0], request):
+            named = replace(request, sampling=self._sampling(request), group=self.problem)
+            self._last = named, stream_key(named)
+        last, key = self._last
         return await self.streams.read(
-            root_ids, start, max_tokens, stop, ban_first, sampling, may_go_on
+            key, replace(request, sampling=last.sampling, group=self.problem)
         )
+
+    def _sampling(self, request: Request) -> Sampling:
+        if self.sampling.greedy:
+            return self.sampling
+        position = len(request.prefix_ids)
+        seed = derived_seed(self.streams.seed, self.problem, request.sample, position)
+        return replace(self.sampling, seed=seed)
+
+
+def _same_stream(one: Request, other: Request) -> bool:
+    same_way = (one.ban_first, one.sample) == (other.ban_first, other.sample)
+    return one.prefix_ids is other.prefix_ids and same_way
 
 
 def derived_seed(seed: int, problem: str, sample: int, position: int) -> int:
@@ -252,11 +247,12 @@ def _origin(request: Request) -> str:
     )
 
 
-def stream_key(root_ids: TokenIds, ban_first: TokenIds, sampling: Sampling) -> bytes:
-    """128 bits that name a stream within one model's store."""
-    digest = hashlib.blake2b(array("i", root_ids).tobytes(), digest_size=16)
+def stream_key(request: Request) -> bytes:
+    """128 bits that name the stream after a request's prefix within one model's store."""
+    sampling = request.sampling
+    digest = hashlib.blake2b(array("i", request.prefix_ids).tobytes(), digest_size=16)
     way = () if sampling.greedy else (sampling.temperature, sampling.top_p, sampling.seed)
-    digest.update(repr((ban_first, way)).encode())
+    digest.update(repr((request.ban_first, way)).encode())
     return digest.digest()
 
 
