@@ -151,15 +151,11 @@ def test_what_this_machine_lacks_is_said_with_the_remedy() -> None:
         model("qwen2_5_32b_instruct"),
         S1K,
         machine=bare,
-        needed_modules=["a_module_that_is_not"],
-        needed_keys=["A_KEY"],
     ).problems
     found = "\n".join(problems)
     for words in (
         "training on each of 2 nodes needs 8 H100 GPUs and this machine has 0",
         "915.4 GiB of disk, 70.0 GiB are free",
-        "pip install a_module_that_is_not",
-        "export A_KEY=",
     ):
         assert words in found
     assert all("\n" not in problem for problem in problems)

@@ -7,7 +7,7 @@ published 26 minutes on 16 H100 imply for its 1,000 samples and 5 epochs (`docs/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from s1x.errors import UserError
 from s1x.model.architecture import Architecture
@@ -51,14 +51,24 @@ class Plan:
     train_flops: float
     mfu: float
     train_seconds: float
-    gpu_hours: float | None
-    usd: float | None
+    usd_per_gpu_hour: float | None
     checkpoint_bytes: float
     disk_bytes: float
     evaluations: tuple[tuple[Evaluation, float | None], ...] = ()
     """Each with its predicted seconds."""
     deployment: Deployment | None = None
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Of training; None on processors."""
+        return None if self.device.name == "cpu" else self.num_ranks * self.train_seconds / 3600
+
+    @property
+    def usd(self) -> float | None:
+        """Of training; None where the price or the hours are not known."""
+        known = self.gpu_hours is not None and self.usd_per_gpu_hour is not None
+        return (self.gpu_hours or 0.0) * (self.usd_per_gpu_hour or 0.0) if known else None
 
     def table(self) -> list[str]:
         """Lines for the console."""
@@ -131,8 +141,6 @@ def make_plan(
     mfu: float = S1_MFU,
     usd_per_gpu_hour: float | None = None,
     deployment: Deployment | None = None,
-    needed_modules: Sequence[str] = (),
-    needed_keys: Sequence[str] = (),
     machine: Machine | None = None,
 ) -> Plan:
     """The plan of a composed configuration. Pure: no files, no network, no heavy library.
@@ -140,13 +148,9 @@ def make_plan(
     Args:
         train: recipe and strategy; `devices_per_node` and `num_nodes` say how many ranks.
         model: its `architecture` gives the numbers.
-        work: what is trained on.
-        evaluations: what is generated.
-        gpu_name: device that the run is meant for ("cpu" for the laptop).
-        mfu: model FLOPs utilization that hours are predicted at.
-        usd_per_gpu_hour: None: the cost stays unknown.
-        deployment: devices that generate; None: not known.
-        needed_modules, needed_keys: modules and environment variables that other stages need.
+        work, evaluations: what is trained on and what is generated.
+        gpu_name, mfu: device that the run is meant for, and its model FLOPs utilization.
+        usd_per_gpu_hour, deployment: price, and devices that generate; None: not known.
         machine: what is there; None: only what no machine could do is a problem.
 
     Raises:
@@ -157,26 +161,13 @@ def make_plan(
     on_cpu = gpu_name == "cpu" or train.device == "cpu"
     device = gpu("cpu" if on_cpu else gpu_name)
     if on_cpu and machine is not None:
-        device = Gpu(
-            "cpu", machine.memory_bytes, device.peak_tflops, device.bandwidth_bytes_per_second
-        )
+        device = replace(device, memory_bytes=machine.memory_bytes)
     num_ranks = (train.devices_per_node or 1) * train.nodes
-    longest = min(work.longest_tokens or train.max_sequence_tokens, train.max_sequence_tokens)
-    batch_tokens = round(train.batch_sequences * work.mean_tokens / num_ranks)
-    pass_tokens = max(longest, min(train.pass_tokens, batch_tokens))
-    samples = float(work.num_samples * train.epochs)
-    if train.max_steps is not None:
-        samples = min(samples, train.max_steps * train.batch_sequences)
-    flops = samples * shape.training_flops([round(work.mean_tokens)])
+    pass_tokens = _pass_tokens(train, work, num_ranks)
+    samples, flops, seconds = _training(train, shape, work)
     rate = 1.0 if on_cpu else mfu
-    seconds = flops / (device.peak_tflops * 1e12 * num_ranks * rate)
-    if train.offloaded:  # the host's AdamW, step by step
-        host = HOST_STEP_BYTES * shape.parameters / train.nodes / HOST_BANDWIDTH
-        seconds += samples / train.batch_sequences * host
-    hours = None if on_cpu else num_ranks * seconds / 3600
+    seconds += flops / (device.peak_tflops * 1e12 * num_ranks * rate)
     saved = checkpoint_bytes(train, shape)
-    kept = train.keep_checkpoints + 1 if train.checkpoint_every_steps else 0
-    exported = (2.0 if train.export_dtype == "bfloat16" else 4.0) * shape.parameters
     took = ((e, deployment.seconds(e, shape, device) if deployment else None) for e in evaluations)
     plan = Plan(
         parameters=shape.parameters,
@@ -187,19 +178,42 @@ def make_plan(
         train_flops=flops,
         mfu=rate,
         train_seconds=seconds,
-        gpu_hours=hours,
-        usd=None if hours is None or usd_per_gpu_hour is None else hours * usd_per_gpu_hour,
+        usd_per_gpu_hour=usd_per_gpu_hour,
         checkpoint_bytes=saved,
-        disk_bytes=saved * kept + exported,
+        disk_bytes=_disk_bytes(train, shape, saved),
         evaluations=tuple(took),
         deployment=deployment,
     )
     plan.problems.extend(_fit(plan, train))
     if machine is not None:
         plan.problems.extend(_machine_problems(plan, train, machine))
-        modules = (*train.needs, *(["peft"] if train.lora.rank else []), *needed_modules)
-        plan.problems.extend(missing(machine, modules, needed_keys))
+        plan.problems.extend(
+            missing(machine, [*train.needs, *(["peft"] if train.lora.rank else [])])
+        )
     return plan
+
+
+def _pass_tokens(train: TrainSettings, work: Work, num_ranks: int) -> int:
+    longest = min(work.longest_tokens or train.max_sequence_tokens, train.max_sequence_tokens)
+    batch = round(train.batch_sequences * work.mean_tokens / num_ranks)
+    return max(longest, min(train.pass_tokens, batch))
+
+
+def _disk_bytes(train: TrainSettings, shape: Architecture, checkpoint: float) -> float:
+    """The checkpoints that are there at once, and the exported model."""
+    kept = train.keep_checkpoints + 1 if train.checkpoint_every_steps else 0
+    exported = (2.0 if train.export_dtype == "bfloat16" else 4.0) * shape.parameters
+    return checkpoint * kept + exported
+
+
+def _training(train: TrainSettings, shape: Architecture, work: Work) -> tuple[float, float, float]:
+    """Samples that training sees, their FLOPs, and seconds of the host's AdamW if it offloads."""
+    samples = float(work.num_samples * train.epochs)
+    if train.max_steps is not None:
+        samples = min(samples, train.max_steps * train.batch_sequences)
+    flops = samples * shape.training_flops([round(work.mean_tokens)])
+    step = HOST_STEP_BYTES * shape.parameters / train.nodes / HOST_BANDWIDTH
+    return samples, flops, samples / train.batch_sequences * step if train.offloaded else 0.0
 
 
 def _fit(plan: Plan, train: TrainSettings) -> list[str]:
@@ -267,17 +281,12 @@ def _what_to_try(plan: Plan, train: TrainSettings) -> str:
     return "try " + ", or ".join(tries)
 
 
-def missing(machine: Machine, modules: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """A sentence with the remedy for each Python module and environment variable not there."""
-    found = [
+def missing(machine: Machine, modules: Sequence[str]) -> list[str]:
+    """A sentence with the remedy for each Python module that is not there."""
+    return [
         f"{name} is not installed; pip install {name} (GPU machines: make setup-gpu)"
-        for name in dict.fromkeys(modules)
+        for name in modules
         if not machine.has_module(name)
-    ]
-    return found + [
-        f"the environment variable {key} is not set; export {key}=..."
-        for key in dict.fromkeys(keys)
-        if not machine.environment.get(key)
     ]
 
 

@@ -97,7 +97,7 @@ def _engine_problems(config: Config, machine: Machine) -> list[str]:
             f"engine.base_url {engine.base_url} does not answer; start the server, or set "
             "engine.base_url to where it is"
         ]
-    found = missing(machine, ["vllm"] if isinstance(engine, Vllm) else [], ())
+    found = missing(machine, ["vllm"] if isinstance(engine, Vllm) else [])
     deployment = Deployment.of(engine)
     if deployment is None:
         return found
