@@ -57,6 +57,9 @@ class Model(Option):
         super().__post_init__()
         if 0 < self.context_tokens < 16:
             raise SettingError("context_tokens", "16 or more", self.context_tokens)
+        for name in _DELIMITERS:  # a shell's two characters are meant as the newline
+            written = getattr(self, name)
+            object.__setattr__(self, name, written.replace("\\n", "\n"))
         found = {} if self.name and self.context_tokens and self.architecture else self._config()
         if not self.name:
             object.__setattr__(self, "name", _folder_name(self.path))
@@ -137,6 +140,7 @@ def describe_own_model(node: Any, overrides: Sequence[str]) -> None:
 
 
 DEFAULT_CONTEXT_TOKENS = 32_768
+_DELIMITERS = ("thinking_start", "thinking_end", "answer_start", "final_answer_cue", "end_of_turn")
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: beginnings of the names of files that transformers reads beside the weights
 _READ = (

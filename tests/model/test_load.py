@@ -198,6 +198,11 @@ def test_a_model_without_a_name_is_named_by_its_folder(folder: Path) -> None:
         Model(path="org/far", context_tokens=3)
 
 
+def test_a_newline_may_be_written_in_a_shell() -> None:
+    model = Model(path="org/r1", thinking_start=r"<think>\n", answer_start=r"</think>\n\n")
+    assert (model.thinking_start, model.answer_start) == ("<think>\n", "</think>\n\n")
+
+
 def test_a_path_on_the_command_line_is_another_model() -> None:
     def described(*overrides: str) -> dict[str, object]:
         node = {
