@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from s1x.artifact import Artifacts, faults, read_json
+from s1x.artifact import Artifacts, faults
 from s1x.console import say
 from s1x.errors import UserError
 from s1x.report import run as run_report
 from s1x.report.latest import finish_report
-from s1x.report.others import own_context, place
+from s1x.report.others import own_context, place, read_file
 
 RUN_FILE = "run.json"
 VERSION = 2  # one drawer for page and files
@@ -134,15 +134,12 @@ def read_run(folder: Path, own: bool = False) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, or names artifacts that are gone, damaged or elsewhere.
     """
-    run = read_json(folder / RUN_FILE) | {"folder": folder}
-    try:
-        if not own:
-            run["context"] = own_context(folder, run["context"])
-        for key in ("selection", "training"):
-            run[key] = _whole(folder, run[key], own) if run[key] else None
-        run["evaluations"] = [_whole(folder, item, own) for item in run["evaluations"]]
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{folder / RUN_FILE} is damaged; run it again") from None
+    run: dict[str, Any] = read_file(folder / RUN_FILE) | {"folder": folder}
+    if not own:
+        run["context"] = own_context(folder, run["context"])
+    for key in ("selection", "training"):
+        run[key] = _whole(folder, run[key], own) if run[key] else None
+    run["evaluations"] = [_whole(folder, item, own) for item in run["evaluations"]]
     return run
 
 

@@ -106,3 +106,26 @@ def test_brackets_in_the_path_of_a_run(tmp_path: Path) -> None:
     world.evaluation(theirs / "evaluate" / "x", world.Benchmark(num_problems=10))
     run = _theirs(theirs, "../../evaluate/x")
     assert place(run, "../../evaluate/x").is_dir()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", "{}", "[" * 100_000, '{"context": {}, "evaluations": [1]}'),
+        *('{"context": [], "evaluations": []}', '{"context": {}, "evaluations": ["\\u0000"]}'),
+    ],
+)
+def test_a_run_file_that_is_none_is_a_sentence(text: str, tmp_path: Path) -> None:
+    run = _theirs(tmp_path / "theirs", "../../evaluate/x")
+    (run / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run\.json|is no path"):
+        report_on([str(run)], tmp_path / "out")
+
+
+def test_a_context_of_any_shape_still_makes_a_report(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    world.evaluation(theirs / "evaluate" / "x", world.Benchmark(num_problems=6))
+    odd = {"stages": [3, {}], "prices": 7, "overrides": {"a": 1}, "tokenizers": [], "scale": ["x"]}
+    run = _theirs(theirs, "../../evaluate/x", odd)
+    summary = report_on([str(run)], tmp_path / "out")
+    assert len(summary["curves"]) == 1

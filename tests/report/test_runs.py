@@ -188,3 +188,37 @@ def test_two_benchmarks_of_one_name_are_not_paired(tmp_path: Path) -> None:
     summary = report.run({"runs": runs}, [], None, None, tmp_path / "out")
     assert {c["benchmark"] for c in summary["curves"]} == {"test", "test (other questions)"}
     assert not (tmp_path / "out" / "tables" / "ablation.csv").exists()
+
+
+def test_a_report_says_where_the_order_of_two_runs_turns(tmp_path: Path) -> None:
+    """A ranking holds for a budget only: haste pays where the budget is small."""
+    runs = []
+    for label, slow in (("s1k", 0.0), ("random_1k", 0.4)):
+        folders = []
+        for name, skill in (("puzzles_hard", 0.0), ("puzzles_new", 0.0)):
+            made = world.Benchmark(name, num_problems=80)
+            points = [("max 16", 16, 0), ("max 32", 32, 0), ("natural", None, 0)]
+            folders.append(
+                world.evaluation(
+                    tmp_path / f"{label}-{name}", made, curve=tuple(points), skill=skill
+                )
+            )
+        runs.append({"label": label, "evaluations": folders})
+        _turned(folders[0], slow)
+    summary = report.run({"runs": runs, "reference": "s1k"}, [], None, None, tmp_path / "out")
+    (sentence,) = summary["turns"]
+    assert sentence.startswith("puzzles_hard: below some ")
+    assert sentence.endswith("random_1k is more accurate than s1k, above less.")
+    assert sentence in (tmp_path / "out" / "report.html").read_text()
+
+
+def _turned(folder: Path, share: float) -> None:
+    """Makes a share of the answers right at the smallest budget, and wrong at the largest."""
+    rows = pq.read_table(folder / "rows.parquet").to_pylist()
+    for row in rows:
+        hit = int(row["problem_id"][1:]) % 10 < 10 * share
+        if hit and row["setting"] in ("max 16", "natural"):
+            row["verdict"] = "correct" if row["setting"] == "max 16" else "wrong"
+    pq.write_table(
+        pa.Table.from_pylist(rows, pq.read_schema(folder / "rows.parquet")), folder / "rows.parquet"
+    )

@@ -115,18 +115,18 @@ def crossings(series: list[Series], reference: str) -> list[str]:
 
 
 def _turn(other: Series, base: Series) -> int | None:
-    """Thinking tokens at which the base's curve passes the other's, where it does so once."""
+    """Thinking tokens from which the base's curve stays above the other's, which led before."""
     shared = [(other.point(o), base.point(c)) for c in base.cells if (o := other.cell(c.setting))]
-    steps = [
+    steps = sorted(
         (math.sqrt(a.mean_thinking_tokens * b.mean_thinking_tokens), gap)
         for a, b in shared
         if (gap := (a.accuracy_percent or 0.0) - (b.accuracy_percent or 0.0))
-    ]
-    steps.sort()
-    turns = [i for i in range(1, len(steps)) if (steps[i - 1][1] > 0) != (steps[i][1] > 0)]
-    if len(turns) != 1 or steps[0][1] < 0:
+    )
+    last = max((i for i, (_, gap) in enumerate(steps) if gap > 0), default=-1)
+    before = sum(gap for _, gap in steps[: last + 1])
+    if not 0 <= last < len(steps) - 1 or before <= 0:
         return None
-    (x0, y0), (x1, y1) = steps[turns[0] - 1], steps[turns[0]]
+    (x0, y0), (x1, y1) = steps[last], steps[last + 1]
     return round(x0 + (x1 - x0) * y0 / (y0 - y1))
 
 
