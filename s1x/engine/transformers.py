@@ -40,11 +40,16 @@ _YIELDS = 6
 class Transformers(Engine):
     """Runs the model with transformers, batched, on the GPU where there is one."""
 
-    batch_size: int = setting(128, "sequences in flight at most", at_least=1)
+    batch_size: int = setting(128, "sequences in flight at most", at_least=1, affects_result=False)
     cache_gib: float = setting(
-        0.5, "memory for keys and values; fewer sequences fly where it is short", above=0
+        0.5,
+        "memory for keys and values; fewer sequences fly where it is short",
+        above=0,
+        affects_result=False,
     )
-    prefill_tokens: int = setting(4096, "prefix tokens computed in one pass at most", at_least=16)
+    prefill_tokens: int = setting(
+        4096, "prefix tokens computed in one pass at most", at_least=16, affects_result=False
+    )
     device: str | None = setting(None, "cpu or cuda; null: cuda where there is one")
     dtype: str | None = setting(
         None,

@@ -31,7 +31,7 @@ class TrainStage(Stage):
     @property
     def measured(self) -> bool:
         """Other nodes' energy is not seen."""
-        return self.run.config.train.num_nodes == 1
+        return self.run.config.train.nodes == 1
 
     def inputs(self) -> dict[str, Any]:
         """The chosen rows, the base model, the recipe, the seed."""
