@@ -115,7 +115,8 @@ def choose(table: PoolTable, steps: Sequence[tuple[str, Step]], context: Context
 
 
 def _apply(choice: Choice, drops: Drops, name: str, wall_seconds: float) -> None:
-    gone = drops.frame.select("row", "reason", "detail", step=pl.lit(name))
+    row = pl.col("row").cast(pl.UInt32)
+    gone = drops.frame.select(row, "reason", "detail", step=pl.lit(name))
     counts = gone["reason"].value_counts().sort("count", "reason", descending=[True, False])
     entry: dict[str, Any] = {
         "step": name,

@@ -6,6 +6,7 @@ import random
 import re
 from typing import Any
 
+import polars as pl
 import pytest
 from small_pools import details, kept, problems, reasons
 
@@ -211,7 +212,9 @@ def test_agreement_of_answers_right_or_wrong(apply: Any) -> None:
         "answer_c": ["2", "1", None, "x"],
     }
     assert kept(apply(columns, {"step": "agreement"})) == [0, 2, 3]
-    assert kept(apply(columns, {"step": "agreement", "num_models": 2})) == [2]
+    choice = apply(columns, {"step": "duplicates"}, {"step": "agreement", "num_models": 2})
+    assert kept(choice) == [2]
+    assert pl.concat(choice.dropped).sort("row")["row"].to_list() == [0, 1, 3]
     notes: list[str] = []
     verdicts = {**VERDICTS, "attempt_is_correct": [True, True, True, True, True]}
     assert kept(apply(verdicts, {"step": "agreement"}, notes=notes)) == [1, 2, 3]
