@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from s1x.benchmark.forms import normal_form, number_value
+from s1x.benchmark.forms import normal_form
 from s1x.benchmark.latex import (
     Parts,
     matrix,
@@ -269,8 +269,3 @@ def _is_value(equation: Sequence[str]) -> bool:
     if re.search("[A-Za-z]", _COMMANDS.sub("", equation[-1])) and equation[0].isdecimal():
         return False
     return all(not _NO_NAME.search(_COMMANDS.sub("", side)) for side in equation[:-1])
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is a number in any spelling."""
-    return number_value(normal_form(text)) is not None

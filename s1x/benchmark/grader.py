@@ -177,7 +177,7 @@ class OwnGrader(Grader):
 
 
 def _grader_class(name: str) -> type[Any]:
-    for module in ("exact", "choice", "symbolic", "judge"):
+    for module in ("exact", "choice", "math", "judge"):
         importlib.import_module(f"s1x.benchmark.{module}")
     known = REGISTRY["grader"]
     if name in known:

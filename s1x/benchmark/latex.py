@@ -163,15 +163,13 @@ def _enclosed(text: str, opening: str) -> tuple[str, str]:
     depth = 0
     for piece in _PIECE.finditer(text):
         mark = piece.group()
-        if mark in _OPEN or mark == "\\begin{":
+        if mark in _OPEN or mark in ("\\begin{", "\\end{"):
             depth += 1
         elif mark in _CLOSE:
             depth -= 1
             if depth == 0:
                 whole = piece.end() == len(text) and (mark == "}") == (opening == "{")
                 return (text[len(opening) : piece.start()], mark) if whole else ("", "")
-        elif mark == "\\end{":
-            depth += 0
     return "", ""
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from s1x.benchmark.grader import Grade, make_grader
+from s1x.benchmark.math import Math
 from s1x.benchmark.problem import Problem
-from s1x.benchmark.symbolic import Math
 from s1x.benchmark.worker_pool import Worker, WorkerError
 from tests.benchmark.fuzz import hostile_answers
 
@@ -227,7 +227,7 @@ def test_the_locked_process_can_touch_nothing(name: str, tmp_path: Path) -> None
     attack = FORBIDDEN[name].format(path=str(path), victim=str(victim))
     program = (
         "import os, sys, socket, subprocess, ctypes\n"
-        "from s1x.benchmark.symbolic_worker import Sandbox\n"
+        "from s1x.benchmark.math_worker import Sandbox\n"
         f"attack = compile({attack!r}, 'attack', 'eval')\n"
         "box = Sandbox(); box.lock(1 << 30)\n"
         "try: eval(attack)\n"
@@ -244,7 +244,7 @@ def test_the_locked_process_can_touch_nothing(name: str, tmp_path: Path) -> None
 
 def test_memory_is_limited() -> None:
     program = (
-        "from s1x.benchmark.symbolic_worker import Sandbox\n"
+        "from s1x.benchmark.math_worker import Sandbox\n"
         "Sandbox().lock(1 << 29)\n"
         "try: x = bytearray(1 << 30)\n"
         "except MemoryError: print('held')\n"
@@ -255,7 +255,7 @@ def test_memory_is_limited() -> None:
 
 def test_a_worker_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    worker = Worker("s1x.benchmark.symbolic_worker", Math()._worker_settings())
+    worker = Worker("s1x.benchmark.math_worker", Math()._worker_settings())
     job = {"gold": "1", "text": "2", "kind": "formula", "options": Math()._engine_options()}
     assert worker.ask(job, 5)["verdict"] == "wrong"
     environment = Path(f"/proc/{worker._process.pid}/environ")
@@ -312,8 +312,7 @@ def test_ten_thousand_hostile_answers(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_an_orphan_ends_itself() -> None:
     """A worker in one long operation whose program was killed (kill -9) does not run on."""
     program = (
-        "from s1x.benchmark.symbolic_worker import _time_limit\n"
-        "with _time_limit(0.1): 3 ** (3 ** 19)\n"
+        "from s1x.benchmark.math_worker import _time_limit\nwith _time_limit(0.1): 3 ** (3 ** 19)\n"
     )
     start = time.monotonic()
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -150,7 +150,7 @@ class Math(Grader):
 
     def _pool(self) -> WorkerPool:
         num_workers = self.num_workers or min(os.cpu_count() or 1, 8)
-        return shared_pool("s1x.benchmark.symbolic_worker", self._worker_settings(), num_workers)
+        return shared_pool("s1x.benchmark.math_worker", self._worker_settings(), num_workers)
 
     def _worker_settings(self) -> dict[str, Any]:
         return {
