@@ -15,7 +15,8 @@ from s1x.benchmark.problem import Problem
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 FIXTURE = Path(__file__).resolve().parent / "cases.jsonl"
 #: the reference stands there as a bare value and the answer as "name = value", which is right here;
-#: rounding to three or four digits, which is not; tuples of equal members; two that the engine does not simplify
+#: rounding to three or four digits, which is not; tuples of equal members; two formulas that the
+#: engine does not simplify
 DEPARTURES = {
     *("parity-0192", "parity-0193", "parity-0276", "parity-0298", "parity-0299", "parity-0302"),
     *("parity-0303", "parity-0488", "parity-0493", "parity-0495", "parity-0501", "parity-0127"),
