@@ -11,6 +11,7 @@ import pytest
 import report_world as world
 
 from s1x import report
+from s1x.artifact import Artifacts
 from s1x.errors import UserError
 from s1x.report.others import own_context, place
 from s1x.report.parts import file_name
@@ -124,8 +125,10 @@ def test_a_run_file_that_is_none_is_a_sentence(text: str, tmp_path: Path) -> Non
 
 def test_a_context_of_any_shape_still_makes_a_report(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
-    world.evaluation(theirs / "evaluate" / "x", world.Benchmark(num_problems=6))
+    made = Artifacts(theirs, [], str).get(
+        "evaluate", {}, lambda folder: world.evaluation(folder, world.Benchmark(num_problems=6))
+    )
     odd = {"stages": [3, {}], "prices": 7, "overrides": {"a": 1}, "tokenizers": [], "scale": ["x"]}
-    run = _theirs(theirs, "../../evaluate/x", odd)
+    run = _theirs(theirs, f"../../evaluate/{made.folder.name}", odd)
     summary = report_on([str(run)], tmp_path / "out")
     assert len(summary["curves"]) == 1
