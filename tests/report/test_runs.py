@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -222,3 +223,25 @@ def _turned(folder: Path, share: float) -> None:
     pq.write_table(
         pa.Table.from_pylist(rows, pq.read_schema(folder / "rows.parquet")), folder / "rows.parquet"
     )
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_what_holds_of_many_curves_is_said_once(tmp_path: Path) -> None:
+    runs = []
+    for seed in range(3):
+        folder = world.evaluation(tmp_path / str(seed), world.Benchmark(num_problems=20), seed=seed)
+        info = json.loads((folder / "evaluation.json").read_text())
+        info["warnings"] = [f"{seed + 3} of 120 answers came to budget.max_answer_tokens"]
+        (folder / "evaluation.json").write_text(json.dumps(info))
+        runs.append({"label": f"seed={seed}", "evaluations": [folder], "settings": {"seed": seed}})
+    summary = report.run({"name": "s1k", "runs": runs}, [], None, None, tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert text.count("answers came to budget.max_answer_tokens") == 1
+    assert text.count("The same is true of 2 other curves.") == 2
+    assert "on average of 3 seeds" in summary["finding"]
+    with (tmp_path / "out" / "tables" / "seeds.csv").open() as lines:
+        natural = next(r for r in csv.DictReader(lines) if r["setting"] == "natural")
+    curves = [c["points"] for c in summary["curves"]]
+    values = [p["accuracy_percent"] for c in curves for p in c if p["setting"] == "natural"]
+    assert float(natural["mean %"]) == pytest.approx(sum(values) / 3)
+    assert (float(natural["lowest %"]), float(natural["highest %"])) == (min(values), max(values))

@@ -19,6 +19,9 @@ LEAD = (
     "suggest."
 )
 
+#: a setting's key in a sentence
+SETTING = re.compile(r"\b[a-z_]+\.[a-z_]{3,}\b")
+
 
 def build(inputs: Inputs) -> Section:
     """The curves of every benchmark; the first chart opens the report."""
@@ -29,17 +32,22 @@ def build(inputs: Inputs) -> Section:
 
 
 def _warnings(inputs: Inputs) -> list[str]:
-    """What a reader of the numbers must know; words that differ in their numbers are said once."""
-    said: dict[str, list[str]] = {}
+    """What a reader of the numbers must know.
+
+    Words that differ in their numbers only, or that name the same setting, are said once.
+    """
+    said: dict[str, dict[str, str]] = {}
     for series in inputs.series:
+        curve = f"{series.benchmark}, {inputs.name(series)}"
         for words in [*series.curve.warnings, *(series.info.get("warnings") or [])]:
-            sentence = f"{series.benchmark}, {inputs.name(series)}: {words}."
-            said.setdefault(re.sub(r"\d+", "N", words), []).append(sentence)
+            setting = SETTING.search(words)
+            same = setting[0] if setting else re.sub(r"\d+", "N", words)
+            said.setdefault(same, {}).setdefault(curve, f"{curve}: {words}.")
     found = []
     for sentences in said.values():
-        others = len(dict.fromkeys(sentences)) - 1
-        curves = f"{others} other curve{'s' if others > 1 else ''}"
-        found.append(sentences[0] + (f" The same is true of {curves}." if others else ""))
+        first, *others = sentences.values()
+        curves = f"{len(others)} other curve{'s' if len(others) > 1 else ''}"
+        found.append(first + (f" The same is true of {curves}." if others else ""))
     return found
 
 
