@@ -218,7 +218,7 @@ class LoadedModel:
                 folder=place,
                 grader=grader,
             )
-            return pl.read_parquet(place / "rows.parquet")
+            return pl.read_parquet(place / "rows.parquet", glob=False)
 
     def _trace(self, row: Mapping[str, Any]) -> ReadTrace:
         cut = Decoder(load_tokenizer(self.model)).cut(row)

@@ -135,6 +135,8 @@ def _unknown_key(match: re.Match[str]) -> str:
     place, _, name = key.rpartition(".")
     if not place:
         names = [*(f.name for f in fields(Root)), *groups(), *PARTS]
+        if key in names:
+            return f"{key} may not be removed; set {key}=... instead"
         return f"{key} is not a group or setting; {_hint(name, names)}"
     if place == "benchmark" and name in options_of("benchmark"):
         return (

@@ -81,6 +81,7 @@ def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
         (["model=/my/model"], ["model=own model.path=/my/model"]),
         (["pool=/my/pool.jsonl"], ["pool=jsonl pool.path=/my/pool.jsonl"]),
         (["benchmark=mine.jsonl"], ["benchmark=jsonl benchmark.path=mine.jsonl"]),
+        (["~curve"], ["curve may not be removed"]),
         (["budget=42"], ["must name one of its options"]),
         (["sampling=3"], ["sampling", "3"]),
         (["sampling={a:1}"], ["sampling.a", "temperature"]),

@@ -1,4 +1,4 @@
-"""Text files are UTF-8 whatever the locale: every call that opens one says so."""
+"""Text files are UTF-8 whatever the locale, and a path is no pattern: every call says so."""
 
 from __future__ import annotations
 
@@ -49,3 +49,17 @@ def test_every_text_file_is_opened_as_utf_8(folder: str) -> None:
         if (lines := bare_calls(path))
     }
     assert found == {}
+
+
+@pytest.mark.parametrize("folder", ["s1x", "s1x_puzzles"])
+def test_no_path_of_a_parquet_file_is_read_as_a_pattern(folder: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("scan_parquet", "read_parquet")
+        and not any(keyword.arg == "glob" for keyword in node.keywords)
+    ]
+    assert found == [], "polars takes [ and * in a path for a pattern: give glob=False"

@@ -77,7 +77,7 @@ def entries(inputs: Inputs) -> list[Entry]:
 
 
 def _folder_entries(source: int, folder: Path) -> Iterator[Entry]:
-    table = pl.read_parquet(folder / "rows.parquet", columns=list(SMALL))
+    table = pl.read_parquet(folder / "rows.parquet", columns=list(SMALL), glob=False)
     table = table.with_row_index("row").sort(*STREAM, "point")
     before: dict[str, Any] | None = None
     for row in table.iter_rows(named=True):
@@ -119,7 +119,7 @@ def texts(
     for source in dict.fromkeys(e.source for e in found):
         mine = [e for e in found if e.source == source]
         folder = inputs.folders[source][1]
-        large = pl.read_parquet(folder / "rows.parquet", columns=list(LARGE))
+        large = pl.read_parquet(folder / "rows.parquet", columns=list(LARGE), glob=False)
         for start in range(0, len(mine), ROWS_AT_ONCE):
             some = mine[start : start + ROWS_AT_ONCE]
             rows = large[[e.row for e in some]].iter_rows(named=True)

@@ -34,7 +34,9 @@ class PoolTable:
             )
         self.folder, self.files = folder, files
         self.schema = pq.read_schema(files[0]).remove_metadata()
-        self._sizes = [pl.scan_parquet(f).select(pl.len()).collect().item() for f in files]
+        self._sizes = [
+            pl.scan_parquet(f, glob=False).select(pl.len()).collect().item() for f in files
+        ]
         self.num_rows: int = sum(self._sizes)
         if not self.num_rows:
             raise UserError(f"pool: {folder} is empty; check pool.path")
@@ -70,7 +72,7 @@ class PoolTable:
 
     def lazy(self, columns: Sequence[str], rows: pl.Series | None = None) -> pl.LazyFrame:
         """`row` and these columns of some rows (sorted numbers; None: all), to be scanned."""
-        frame = pl.scan_parquet(self.files, row_index_name="row")
+        frame = pl.scan_parquet(self.files, glob=False, row_index_name="row")
         if rows is not None and len(rows) < self.num_rows:
             frame = frame.filter(pl.col("row").is_in(rows.implode()))
         return self._select(frame, columns)
@@ -85,7 +87,7 @@ class PoolTable:
                 number = min(batch_rows, size - start)
                 wanted = None if rows is None else _between(rows, first + start, number)
                 if wanted is None or len(wanted):
-                    part = pl.scan_parquet(path).slice(start, number)
+                    part = pl.scan_parquet(path, glob=False).slice(start, number)
                     part = part.with_row_index("row", first + start)
                     batch = self._select(part, columns).collect()
                     yield batch if wanted is None else batch[wanted - (first + start)]

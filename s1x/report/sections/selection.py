@@ -148,7 +148,7 @@ def _values(folders: Mapping[str, Path], column: str) -> dict[str, pl.Series]:
         files = [folder / f"{part}.parquet" for part in ("chosen", "dropped")]
         if not all(f.is_file() and column in pl.read_parquet_schema(f) for f in files):
             return {}
-        chosen, dropped = (pl.read_parquet(f, columns=[column])[column] for f in files)
+        chosen, dropped = (pl.read_parquet(f, columns=[column], glob=False)[column] for f in files)
         found.setdefault(POOL, pl.concat([chosen, dropped], how="vertical"))
         found[name] = chosen
     return found
