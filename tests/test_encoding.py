@@ -37,8 +37,10 @@ def _opens_text(call: ast.Call, method: bool) -> bool:
     modes = [k.value for k in call.keywords if k.arg == "mode"]
     place = 0 if method else 1
     modes += call.args[place : place + 1]
-    mode = modes[0].value if modes and isinstance(modes[0], ast.Constant) else "r"
-    return "b" not in str(mode)
+    if not modes:
+        return True
+    mode = modes[0].value if isinstance(modes[0], ast.Constant) else None
+    return isinstance(mode, str) and "b" not in mode  # else no file: sessions.open(name, rank)
 
 
 @pytest.mark.parametrize("folder", ["s1x", "s1x_puzzles", "sweeps", "benchmarks"])
