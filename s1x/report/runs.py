@@ -113,7 +113,7 @@ def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]
 def _labels(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What tells each run from the others: the overrides that not all have, else its name.
 
-    Runs that are told apart by nothing on their command lines get their folders' names.
+    Runs whose command lines do not differ get their folders' names.
     """
     given = [list(run["context"].get("overrides") or []) for run in runs]
     shared = set(given[0]).intersection(*given[1:]) if given else set()

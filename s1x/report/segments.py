@@ -19,7 +19,7 @@ class Segments:
     thinking: tuple[str, ...]
     answer: tuple[str, ...]
     marked: bool
-    """False where there was no tokenizer: forced tokens are then not told apart."""
+    """False where there was no tokenizer: forced tokens are then not marked."""
 
 
 class Decoder:

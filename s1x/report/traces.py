@@ -22,7 +22,7 @@ from s1x.report.segments import Decoder, Segments
 from s1x.rows import CORRECT, UNGRADED
 
 BLOCK_CHARACTERS = 300_000
-#: above so many characters of trace text, whole problems are left out, evenly
+#: above N characters of trace text, whole problems are left out, evenly
 MOST_CHARACTERS = 40_000_000
 ROWS_AT_ONCE = 1000
 
