@@ -6,16 +6,14 @@ sample does not change when it is cut into requests or batched with others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
+import numpy as np
+import torch
 
 
 def uniform(seeds: np.ndarray[Any, Any], positions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Numbers in [0, 1), one for each pair of a seed and a position (splitmix64)."""
-    import numpy as np
 
     with np.errstate(over="ignore"):
         state = seeds.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * (
@@ -39,7 +37,6 @@ def draw(
         top_ps: (rows,), in (0, 1]: tokens after the first whose mass before them reaches it go.
         uniforms: (rows,), in [0, 1).
     """
-    import torch
 
     scaled = logits.double() / temperatures[:, None].double()
     probabilities, order = torch.softmax(scaled, dim=-1).sort(dim=-1, descending=True, stable=True)

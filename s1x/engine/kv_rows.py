@@ -7,11 +7,10 @@ wanted again, for the next segment (after a "Wait") or for an answer forked from
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
+import numpy as np
+import torch
 
 #: sequences grow into room for so many more tokens at a time
 _GROWTH = 1.5
@@ -38,9 +37,6 @@ class KeyValueRows:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        import numpy as np
-        import torch
-
         self.shape, self.max_rows, self.max_tokens = shape, max_rows, max_tokens
         self.max_bytes, self.dtype, self.device = max_bytes, dtype, device
         layers, heads, size = shape
@@ -63,8 +59,6 @@ class KeyValueRows:
 
     def common_prefix(self, ids: np.ndarray[Any, Any]) -> tuple[int, int]:
         """The row that shares the longest beginning with `ids`, and its length in tokens."""
-        import numpy as np
-
         most = min(len(ids), int(self.length.max()))
         if most == 0:
             return 0, 0
@@ -76,9 +70,6 @@ class KeyValueRows:
 
     def grow(self, num_tokens: int, num_active: int) -> None:
         """Makes room for rows of `num_tokens`; parked rows may be lost, those longest unused."""
-        import numpy as np
-        import torch
-
         if num_tokens <= self.num_tokens:
             return
         assert num_tokens <= self.max_tokens, (num_tokens, self.max_tokens)
@@ -136,8 +127,6 @@ class KeyValueRows:
 
     def oldest(self, first: int, spared: int = -1) -> int:
         """The row from `first` on that is unused for longest, other than `spared`."""
-        import numpy as np
-
         ages = self.last_use[first:].copy()
         ages[self.length[first:] == 0] = -1
         if first <= spared < self.num_rows:
@@ -165,8 +154,6 @@ class RowsView:
     def __init__(
         self, rows: KeyValueRows, first: int, last: int, positions: torch.Tensor, num_tokens: int
     ) -> None:
-        import torch
-
         self.rows, self.first, self.last, self.num_tokens = rows, first, last, num_tokens
         self.positions = positions
         self._index = torch.arange(first, last, device=positions.device)[:, None]

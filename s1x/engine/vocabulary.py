@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase
+import torch
+from transformers import PreTrainedTokenizerBase
 
 
 def sampleable_ids(tokenizer: PreTrainedTokenizerBase, num_ids: int) -> torch.Tensor:
@@ -14,7 +11,6 @@ def sampleable_ids(tokenizer: PreTrainedTokenizerBase, num_ids: int) -> torch.Te
 
     Output layers are padded for speed; such an id, fed back, crashes some engines and has no text.
     """
-    import torch
 
     allowed = torch.zeros(num_ids, dtype=torch.bool)
     known = [token for token in tokenizer.get_vocab().values() if token < num_ids]

@@ -137,15 +137,17 @@ class TraceStore:
 
     def load(self, stream: bytes) -> list[int]:
         """The tokens of a stream from its first one on, as one writer left them."""
-        versions = self.versions(stream)
-        if not versions:
+        chains = self._read_all(stream)
+        if not chains:
             return []
-        tokens = versions[0]
-        self._set_end(stream, len(tokens), zlib.crc32(tokens))
-        return tokens.tolist()
+        self._set_end(stream, len(chains[0].tokens), chains[0].checksum)
+        return chains[0].tokens.tolist()
 
     def versions(self, stream: bytes) -> list[array[int]]:
         """All that was written for a stream, the version that is used first; mostly just one."""
+        return [chain.tokens for chain in self._read_all(stream)]
+
+    def _read_all(self, stream: bytes) -> list[_Chain]:
         if self.folder is None:
             return []
         if time.monotonic() - self._listed_at > 5:
@@ -159,7 +161,7 @@ class TraceStore:
         chains = _chains(pieces)
         if len(chains) > 1:
             self.disagreeing.add(stream)
-        return [chain.tokens for chain in chains]
+        return chains
 
     def _read(self, file: _File, stream: bytes) -> list[_Piece]:
         try:
@@ -178,8 +180,8 @@ class TraceStore:
         if sound and file.version > 1:
             sound = checksum == piece_checksum(stream, start, token_ids, prefix_checksum)
         if sound:
-            ids = array("i", token_ids)
-            sound = min(ids) >= 0 and (self.num_ids is None or max(ids) < self.num_ids)
+            # as unsigned numbers, negative ids are large
+            sound = max(array("I", token_ids)) < (self.num_ids or 1 << 31)
         if not sound:
             found = self._damaged_pieces.setdefault(file.path, set())
             found.add((stream, start))

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from s1x.engine.engine import Request, Sampling
-from s1x.engine.transformers import Transformers, TransformersEngine
+from s1x.engine.transformers import Transformers
+from s1x.engine.transformers_live import TransformersEngine
 from s1x.errors import UserError
 from s1x.model.chat_format import TokenIds
 from s1x.model.model import Model
@@ -170,7 +171,7 @@ def test_top_p_keeps_the_mass_it_says() -> None:
 def test_models_without_full_attention_are_refused() -> None:
     from transformers import MistralConfig, Qwen2Config
 
-    from s1x.engine.transformers import _check_architecture
+    from s1x.engine.transformers_live import _check_architecture
 
     _check_architecture(Qwen2Config())
     with pytest.raises(UserError, match="use engine=vllm"):

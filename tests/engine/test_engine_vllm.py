@@ -18,13 +18,14 @@ from test_engine_transformers import ask, prompts
 from s1x.engine.engine import LiveEngine, Request, Sampling
 from s1x.engine.live import close_engine, run_in_loop
 from s1x.engine.transformers import Transformers
-from s1x.engine.vllm import Vllm, VllmEngine, _reason
+from s1x.engine.vllm import Vllm
 from s1x.engine.vllm_sessions import Sessions
 from s1x.errors import UserError
 from s1x.model.model import Model
 
 pytestmark = pytest.mark.vllm
 pytest.importorskip("vllm", reason="vLLM is not installed")
+from s1x.engine.vllm_live import VllmEngine, _reason  # noqa: E402
 
 
 @pytest.fixture(scope="module")
