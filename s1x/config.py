@@ -135,9 +135,7 @@ class StoreSettings(Option):
     remove_models: list[str] = setting(
         factory=list, doc="models to remove, by the folder names shown (or their beginnings)"
     )
-    unused_days: float | None = setting(
-        None, "also removes models that have not changed for so many days", at_least=0
-    )
+    unused_days: float | None = setting(None, "also removes models unused for N days", at_least=0)
     merge: bool = setting(False, "puts all files of a model into one, each stream once")
     check: int = setting(
         0,
@@ -161,10 +159,12 @@ class Root(Option):
     name: str = setting("s1x", "name of the experiment, in reports and trackers")
     scale_name: str = setting("laptop", "set by scale=...")
     curve: dict[str, list[Any]] = setting(
-        factory=dict, doc="{dial of the budget policy: values}, charted in one pass"
+        factory=dict,
+        doc="{swept setting of the budget policy: values}, charted in one pass; a swept setting on "
+        "the command line (budget.num_waits=0) is that one point",
     )
     max_problems: int | None = setting(
-        None, "only the first so many problems of every benchmark", at_least=1
+        None, "only the first N problems of every benchmark", at_least=1
     )
     gpu: str = setting("cpu", "device that the scale is meant for, for the plan")
     mean_sample_tokens: float = setting(

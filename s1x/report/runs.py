@@ -111,7 +111,7 @@ def many(runs: Sequence[Mapping[str, Any]], title: str | None) -> dict[str, Any]
 
 
 def _labels(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What tells each run from the others: the overrides that not all have, else its name.
+    """Each run's label: the overrides that not all have, else its name.
 
     Runs whose command lines do not differ get their folders' names.
     """
