@@ -138,7 +138,11 @@ def _by_rule(rule: str, text: str, letters: str, problem: Problem) -> str | None
     if rule == ANSWER_IS:
         return _stated(text, letters)
     if rule == FIRST_LETTER:
+        if (sole := _SOLE.fullmatch(text)) and sole[1].upper() in letters:
+            return sole[1].upper()
         found = _lone(letters).match(text.lstrip())
+        if found and _FAILS.match(found.string, found.end()):
+            return None
         return found[1] if found and (_is_letter(found) or _A_NAME.match(found.string)) else None
     if rule == LAST_LETTER:
         last = [m for m in _lone(letters).finditer(text) if _is_letter(m)]
@@ -180,6 +184,8 @@ def _is_letter(found: re.Match[str]) -> bool:
         return False
     if found.group() == found[1] and re.search(r"\d\s?$", before):
         return False  # 3 A
+    if found[1] == "I" and re.match(r"\s(?:would|should|must|can|cannot|has|have)\b", after):
+        return False
     is_word = found[1] in "AI" and re.match(r"\s[A-Za-z]", after)
     return not is_word or _AFTER_A_LETTER.match(after, 1) is not None
 
