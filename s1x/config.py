@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from s1x.annotate.settings import Annotate
+from s1x.annotate.annotate import Annotate
 from s1x.benchmark.benchmark import Benchmark
 from s1x.budget.policy import Policy
 from s1x.classes import load_named, nearest

@@ -144,6 +144,9 @@ def _unknown_key(match: re.Match[str]) -> str:
             "benchmarks, give them a YAML of their own (README, Add your own)"
         )
     found = [sub for sub in _subclasses(Option) if sub.__name__ == cls]
+    for sub in found:
+        if name in sub.renamed:
+            return f"{key} is now called {place}.{sub.renamed[name]}"
     names = sorted({f.name for sub in found for f in fields(sub) if f.name != "_target_"})
     return f"{key} is not a setting of {cls}; {_hint(name, names)}"
 

@@ -18,7 +18,7 @@ import math
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from s1x.classes import load_class, nearest, source_hash
 from s1x.errors import SettingError, UserError
@@ -86,9 +86,13 @@ def setting(
 class Option:
     """Base of every option: checks the declared limits when an instance is made.
 
+    `renamed` names the settings of earlier versions: {old name: new name}, for the error.
+
     Raises:
         SettingError: a value outside its limits, naming field, value and remedy.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -32,7 +32,7 @@ NEEDED = {
     ("pool", "parquet"): ["pool.path=README.md"],
     ("pool", "hub"): ["pool.dataset=some/pool"],
     ("benchmark", "jsonl"): ["benchmark.path=README.md"],
-    ("engine", "openai"): ["engine.base_url=http://127.0.0.1:1/v1"],
+    ("engine", "openai"): ["engine.base_urls=[http://127.0.0.1:1/v1]"],
 }
 
 

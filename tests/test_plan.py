@@ -303,9 +303,9 @@ def test_what_later_stages_lack_is_known_before_anything_starts() -> None:
 
 def test_a_server_that_does_not_answer_is_known_before_training() -> None:
     laptop = Machine.here()
-    found = problems_of(laptop, "engine=openai", "engine.base_url=http://127.0.0.1:9/v1")
-    assert "engine.base_url http://127.0.0.1:9/v1 does not answer; start the server" in found
-    assert problems_of(laptop, "engine=openai", "engine.base_url=http://127.0.0.1:9/v1",
+    found = problems_of(laptop, "engine=openai", "engine.base_urls=[http://127.0.0.1:9/v1]")
+    assert "engine.base_urls http://127.0.0.1:9/v1 does not answer; start the server" in found
+    assert problems_of(laptop, "engine=openai", "engine.base_urls=[http://127.0.0.1:9/v1]",
                        stages=("select", "train")) == ""  # fmt: skip
 
 

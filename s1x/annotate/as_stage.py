@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from s1x.annotate.engine_model import EngineModel
 from s1x.annotate.stage import run as run_annotation
 from s1x.artifact import Artifact
 from s1x.config import model_named
+from s1x.engine.chat import EngineChat
 from s1x.engine.live import close_engine
 from s1x.model.model import Model
 from s1x.pool.as_stage import PoolStage
@@ -43,7 +43,7 @@ class AnnotateStage(Stage):
         """Asks what was not asked before (`<output>/answers`)."""
         config = self.run.config
         own = {
-            role: EngineModel(config.engine, model, thinking=role == "teacher")
+            role: EngineChat(config.engine, model, thinking=role == "teacher")
             for role, model in own_models(self.run).items()
         }
         pool, answers = self.run.one("pool").folder, self.run.output / "answers"

@@ -13,27 +13,31 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from s1x import costs
-from s1x.annotate.asker import Asker, ChatModel
-from s1x.annotate.budget import Spending
-from s1x.annotate.client import HttpModel
-from s1x.annotate.rows import Annotator, made_columns
-from s1x.annotate.settings import Annotate
+from s1x.annotate import tasks
+from s1x.annotate.annotate import Annotate
+from s1x.annotate.ask import Asker, Spending
 from s1x.annotate.store import AnswerStore
 from s1x.console import progress, say
+from s1x.engine.chat import ChatModel, ServerChat
+from s1x.engine.client import Client
 from s1x.engine.live import run_in_loop
 from s1x.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from s1x.selection.table import PoolTable
+from s1x.pool.columns import schema
+from s1x.pool.writer import PoolWriter
+from s1x.selection.table import PoolTable
 
 STORE = "answers.sqlite"
+_BATCH_ROWS = 256
+
+Row = Mapping[str, Any]
 
 
 def run(
@@ -57,9 +61,7 @@ def run(
     Raises:
         UserError: a setting that is missing, a server that cannot be used, the cap reached.
     """
-    from s1x.selection.table import PoolTable
-
-    own = own or {}
+    start, own = time.perf_counter(), own or {}
     settings.check()
     for name, endpoint in settings.used():
         if not endpoint.base_urls and name not in own:
@@ -67,21 +69,25 @@ def run(
                 f"annotate.{name}.base_urls must name a server (http://host:port/v1), got []; "
                 "any OpenAI-compatible one will do"
             )
-    start = time.perf_counter()
     table = PoolTable(pool_folder)
     store = AnswerStore(store_folder / STORE)
     spending = Spending(settings.max_total_tokens, settings.max_usd)
     askers: dict[str, Asker] = {}
     for name, endpoint in settings.used():
-        model = HttpModel(endpoint, settings) if endpoint.base_urls else own[name]
+        model = own.get(name)
+        if model is None or endpoint.base_urls:
+            model = ServerChat(Client(endpoint, settings, endpoint.model, f"annotate.{name}"))
         askers[name] = Asker(name, endpoint, model, store, spending, settings.max_replies)
     try:
         summary = run_in_loop(_annotate(table, settings, folder, askers))
     finally:
         store.close()
+    if store.num_damaged:
+        say(f"annotate: {store.num_damaged} damaged answers in {store.path} were asked for again")
     summary["usd"] = None if spending.usd_unknown else spending.usd
     summary["wall_seconds"] = time.perf_counter() - start
-    _dump(folder / "annotation.json", summary)
+    text = json.dumps(summary, indent=1, ensure_ascii=False)
+    (folder / "annotation.json").write_text(text, encoding="utf-8")
     costs.write(folder, [_cost(asker) for asker in askers.values()])
     return summary
 
@@ -89,109 +95,164 @@ def run(
 async def _annotate(
     table: PoolTable, settings: Annotate, folder: Path, askers: Mapping[str, Asker]
 ) -> dict[str, Any]:
-    annotator = Annotator(settings, askers)
+    rows = _Rows(table, settings, askers)
     try:
-        for phase in _phases(askers.values()):
-            start = time.perf_counter()
+        # a machine holds one model of its own at a time: each gets a pass over the pool
+        for _, group in itertools.groupby(askers.values(), key=lambda a: a.model.memory):
+            working, start = list(group), time.perf_counter()
             for asker in askers.values():
-                asker.offline = asker not in phase
-            await _ask_all(table, annotator, phase)
-            for asker in phase:
-                asker.wall_seconds = (time.perf_counter() - start) / len(phase)
+                asker.offline = asker not in working
+            await _ask_all(rows, working)
+            for asker in working:
+                asker.wall_seconds = (time.perf_counter() - start) / len(working)
     finally:
         for asker in askers.values():
             await asker.model.close()
     for asker in askers.values():
         asker.offline = True
-    missing = await _write(table, annotator, folder)
-    for asker in askers.values():
         for reason, count in asker.given_up.items():
             say(f"annotate: {count} calls of {asker.name} were given up: {reason}")
     return {
         "tasks": list(settings.tasks),
         "rows": table.num_rows,
-        "missing": missing,
+        "missing": await _write(rows, folder),
         "models": {name: dict(asker.counts) for name, asker in askers.items()},
         "given_up": {name: asker.given_up for name, asker in askers.items() if asker.given_up},
     }
 
 
-def _phases(askers: Iterable[Asker]) -> list[list[Asker]]:
-    """Roles that can work at the same time, in order: a machine holds one own model at a time."""
-
-    def place(asker: Asker) -> object:
-        return "servers" if asker.endpoint.base_urls else getattr(asker.model, "model", None)
-
-    return [list(group) for _, group in itertools.groupby(askers, key=place)]
-
-
-async def _ask_all(table: PoolTable, annotator: Annotator, askers: Sequence[Asker]) -> None:
-    """First pass: as soon as a row ends, the next one starts; the first error stops all."""
-    rows = _rows(table, annotator.reads(table))
+async def _ask_all(rows: _Rows, askers: Sequence[Asker]) -> None:
+    """As soon as a row ends, the next one starts; the first error stops all."""
+    waiting = rows.all()
     title = "annotate: " + ", ".join(asker.name for asker in askers)
-    num_in_flight = sum(asker.model.slots for asker in askers)
-    with progress(title, table.num_rows, "rows") as advance:
+    with progress(title, rows.table.num_rows, "rows") as advance:
 
         async def worker() -> None:
-            for row in rows:
-                await annotator.annotate(row)
+            for row in waiting:
+                await rows.annotated(row)
                 advance(1)
 
-        tasks = [asyncio.create_task(worker()) for _ in range(num_in_flight)]
+        num_in_flight = sum(asker.model.num_slots for asker in askers)
+        workers = [asyncio.create_task(worker()) for _ in range(num_in_flight)]
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.gather(*workers)
         finally:
-            for task in tasks:
+            for task in workers:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _rows(table: PoolTable, columns: Iterable[str]) -> Any:
-    for _, batch in table.scan(list(columns), batch_rows=256):
-        yield from batch.to_pylist()
-
-
-async def _write(table: PoolTable, annotator: Annotator, folder: Path) -> dict[str, int]:
-    """Second pass: the pool with its new columns; gives how many values each lacks."""
-    from s1x.pool.columns import schema
-    from s1x.pool.writer import PoolWriter
-
-    made = made_columns(annotator.settings)
-    own = list(table.schema.names)
-    types = schema([n for n in made if n not in own])
+async def _write(rows: _Rows, folder: Path) -> dict[str, int]:
+    """The pool with its new columns; gives how many values each of them lacks."""
+    table, made = rows.table, rows.made
     wanted = table.schema
-    for field in types:
-        wanted = wanted.append(field)
+    for column in schema([name for name in made if name not in wanted.names]):
+        wanted = wanted.append(column)
+    wanted = wanted.remove_metadata()
     missing: Counter[str] = Counter()
-    with PoolWriter(folder, wanted.remove_metadata()) as writer:
-        async for batch in _annotated(table, annotator, made, wanted):
+    with PoolWriter(folder, wanted) as writer:
+        async for batch in _batches(rows, wanted):
             writer.add(batch)
-            for name in made:
-                missing[name] += batch.column(name).null_count
-        about = {**table.counts(), "annotated": made}
-        writer.finish(1.0, about)
+            missing.update({name: batch.column(name).null_count for name in made})
+        writer.finish(1.0, {**table.counts(), "annotated": made})
     return {name: missing[name] for name in made}
 
 
-async def _annotated(
-    table: PoolTable, annotator: Annotator, made: list[str], wanted: pa.Schema
-) -> AsyncIterator[pa.RecordBatch]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    reads = list(annotator.reads(table))
-    for _, batch in table.scan(table.schema.names, batch_rows=256):
-        rows = batch.select(reads).to_pylist()
-        values = [await annotator.annotate(row) for row in rows]
+async def _batches(rows: _Rows, wanted: pa.Schema) -> AsyncIterator[pa.RecordBatch]:
+    for _, batch in rows.table.scan(rows.table.schema.names, batch_rows=_BATCH_ROWS):
+        values = [await rows.annotated(row) for row in batch.select(rows.read).to_pylist()]
         columns = {name: batch.column(name) for name in batch.schema.names}
-        for name in made:
+        for name in rows.made:
             columns[name] = pa.array([v[name] for v in values], wanted.field(name).type)
-        if "trace_tokens" in columns and "reasoning_trace" in made:
-            same = pc.fill_null(
-                pc.equal(columns["reasoning_trace"], batch["reasoning_trace"]), False
+        if "trace_tokens" in columns and "reasoning_trace" in rows.made:
+            same = pc.equal(columns["reasoning_trace"], batch["reasoning_trace"])
+            columns["trace_tokens"] = pc.if_else(
+                pc.fill_null(same, False), columns["trace_tokens"], None
             )
-            columns["trace_tokens"] = pc.if_else(same, columns["trace_tokens"], None)
-        yield pa.RecordBatch.from_pydict(columns, schema=wanted.remove_metadata())
+        yield pa.RecordBatch.from_pydict(columns, schema=wanted)
+
+
+class _Rows:
+    """The pool's rows, and the columns that the tasks make of each.
+
+    Attributes:
+        made: the columns made.
+        read: the columns of the pool that the tasks look at.
+    """
+
+    def __init__(self, table: PoolTable, settings: Annotate, askers: Mapping[str, Asker]) -> None:
+        self.table, self.settings, self.askers = table, settings, askers
+        solvers, chosen = list(settings.solvers), settings.tasks
+        columns = {
+            "trace": ["reasoning_trace", "attempt"],
+            "solve": [f"answer_{name}" for name in solvers],
+            "judge": ["attempt_is_correct", *(f"is_correct_{name}" for name in solvers)],
+            "domain": ["domain"],
+        }
+        self.made = [name for task in columns if task in chosen for name in columns[task]]
+        looked_at = ["question", "solution", *self.made, "attempt", *columns["solve"]]
+        self.read = [name for name in dict.fromkeys(looked_at) if name in table.schema.names]
+
+    def all(self) -> Iterator[Row]:
+        """The rows in the pool's order, with the columns that the tasks look at."""
+        for _, batch in self.table.scan(self.read, batch_rows=_BATCH_ROWS):
+            yield from batch.to_pylist()
+
+    async def annotated(self, row: Row) -> dict[str, Any]:
+        """The made columns of a row; a value that no reply gives stays None."""
+        keep = not self.settings.replace
+        values = {name: row.get(name) if keep else None for name in self.made}
+        for task, make in (
+            ("trace", self._trace),
+            ("solve", self._solve),
+            ("judge", self._judge),
+            ("domain", self._domain),
+        ):
+            if task in self.settings.tasks:
+                await make(row, values)
+        return values
+
+    async def _trace(self, row: Row, values: dict[str, Any]) -> None:
+        if values["reasoning_trace"] is None or values["attempt"] is None:
+            text = tasks.fill(self._prompt("teacher", tasks.TEACHER_PROMPT), **_question(row))
+            reply = await self.askers["teacher"].value([tasks.user(text)], tasks.read_trace)
+            values["reasoning_trace"], values["attempt"] = reply or (None, None)
+
+    async def _solve(self, row: Row, values: dict[str, Any]) -> None:
+        for name in self.settings.solvers:
+            if values[f"answer_{name}"] is None:
+                role = f"solvers.{name}"
+                text = tasks.fill(self._prompt(role, tasks.SOLVER_PROMPT), **_question(row))
+                values[f"answer_{name}"] = await self.askers[role].value(
+                    [tasks.user(text)], tasks.read_attempt
+                )
+
+    async def _judge(self, row: Row, values: dict[str, Any]) -> None:
+        known = {**row, **values}
+        attempts = {"attempt_is_correct": known.get("attempt")}
+        attempts.update(
+            {f"is_correct_{n}": known.get(f"answer_{n}") for n in self.settings.solvers}
+        )
+        asker, solution = self.askers["judge"], row.get("solution")
+        for column, attempt in attempts.items():
+            if values[column] is None and attempt and solution:
+                messages = tasks.judge_messages(
+                    row["question"], attempt, solution, asker.endpoint.prompt
+                )
+                values[column] = await asker.value(messages, tasks.read_verdict)
+
+    async def _domain(self, row: Row, values: dict[str, Any]) -> None:
+        if values["domain"] is None:
+            asker = self.askers["classifier"]
+            messages = tasks.classifier_messages(row["question"], asker.endpoint.prompt)
+            values["domain"] = await asker.value(messages, tasks.read_domain)
+
+    def _prompt(self, role: str, usual: str) -> str:
+        return self.askers[role].endpoint.prompt or usual
+
+
+def _question(row: Row) -> dict[str, str]:
+    return {"question": row["question"]}
 
 
 def _cost(asker: Asker) -> dict[str, Any]:
@@ -210,7 +271,3 @@ def _cost(asker: Asker) -> dict[str, Any]:
         generated_tokens=generated if known else None,
         usd=asker.endpoint.usd(prompt, generated) if known else None,
     )
-
-
-def _dump(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -9,30 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-Message = Mapping[str, str]
+from s1x.engine.chat import Answer, Message
+from s1x.errors import UserError
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model replied.
-
-    Attributes:
-        text: the reply.
-        reasoning: its reasoning where the server gives that apart, else None.
-        finish_reason: stop, length, ... as the server says.
-        prompt_tokens, generated_tokens: as the server counts, None where it does not say.
-    """
-
-    text: str
-    reasoning: str | None = None
-    finish_reason: str | None = None
-    prompt_tokens: int | None = None
-    generated_tokens: int | None = None
+_COLUMNS = "text, reasoning, finish_reason, prompt_tokens, generated_tokens"
 
 
 def key_of(model: str, messages: Sequence[Message], sampling: Mapping[str, Any]) -> str:
@@ -43,49 +29,83 @@ def key_of(model: str, messages: Sequence[Message], sampling: Mapping[str, Any])
 
 
 class AnswerStore:
-    """Answers by key; safe against `kill -9`, and for several processes on one machine."""
+    """Answers by key; safe against `kill -9`, and for several processes on one machine.
+
+    Attributes:
+        num_damaged: answers that were not what had been written; they are forgotten.
+
+    Raises:
+        UserError: at any call, when the file is damaged or cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.path, self.num_damaged = path, 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, model TEXT, text TEXT, "
-            "reasoning TEXT, finish_reason TEXT, prompt_tokens INTEGER, generated_tokens INTEGER) "
-            "WITHOUT ROWID"
-        )
+        with self._checked():
+            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._db.text_factory = bytes
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, model TEXT, text TEXT, "
+                "reasoning TEXT, finish_reason TEXT, prompt_tokens INTEGER, "
+                "generated_tokens INTEGER, checksum TEXT) WITHOUT ROWID"
+            )
+            names = [row[1] for row in self._db.execute("PRAGMA table_info(answers)")]
+            if b"checksum" not in names:  # a file of an earlier version
+                self._db.execute("ALTER TABLE answers ADD COLUMN checksum TEXT")
 
     def get(self, key: str) -> Answer | None:
-        """The answer kept under a key."""
-        found = self._db.execute(
-            "SELECT text, reasoning, finish_reason, prompt_tokens, generated_tokens "
-            "FROM answers WHERE key = ?",
-            (key,),
-        ).fetchone()
-        return Answer(*found) if found else None
+        """The answer kept under a key; None too where it is damaged."""
+        with self._checked():
+            query = f"SELECT {_COLUMNS}, checksum FROM answers WHERE key = ?"
+            found = self._db.execute(query, (key,)).fetchone()
+            if found is None:
+                return None
+            *values, checksum = found
+            if checksum is None or checksum.decode() == _checksum(key, values):
+                text, reasoning, finish = (value and value.decode() for value in values[:3])
+                return Answer(text, reasoning, finish, *values[3:])
+            self.num_damaged += 1
+            self._db.execute("DELETE FROM answers WHERE key = ?", (key,))
+            return None
 
     def put(self, key: str, model: str, answer: Answer) -> Answer:
         """Keeps an answer; one that is there already stays, and is what comes back."""
-        self._db.execute(
-            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                key,
-                model,
-                answer.text,
-                answer.reasoning,
-                answer.finish_reason,
-                answer.prompt_tokens,
-                answer.generated_tokens,
-            ),
-        )
-        kept = self.get(key)
-        assert kept is not None
-        return kept
+        values = astuple(answer)
+        row = (key, model, *values, _checksum(key, values))
+        with self._checked():
+            query = f"INSERT OR IGNORE INTO answers (key, model, {_COLUMNS}, checksum) VALUES "
+            self._db.execute(query + "(?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return self.get(key) or answer
 
     def __len__(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
+        with self._checked():
+            return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def close(self) -> None:
         """Closes the file."""
         self._db.close()
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise UserError(
+                f"annotate: the answers in {self.path} cannot be used ({error}); free space on "
+                "its disk, or make it writable"
+            ) from None
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"annotate: {self.path} is damaged ({error}); put a copy in its place, or mend it "
+                "with `sqlite3 <file> .recover`, or remove it: its answers are then paid for again"
+            ) from None
+
+
+def _checksum(key: str, values: Sequence[object]) -> str:
+    digest = hashlib.blake2b(key.encode(), digest_size=8)
+    for value in values:
+        raw = value if isinstance(value, bytes) else str(value).encode()
+        digest.update(b"%d:" % len(raw) + raw)
+    return digest.hexdigest()

@@ -7,10 +7,10 @@ and after `annotate.max_replies` the value stays missing. Nothing is guessed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
-from s1x.annotate.domains import DOMAINS
-from s1x.annotate.store import Answer, Message
+from s1x.engine.chat import Answer, Message
 
 TEACHER_PROMPT = "{question}"
 SOLVER_PROMPT = "{question}\n\nPut your final answer in \\boxed{}."
@@ -28,42 +28,33 @@ CLASSIFIER_SYSTEM = (
     "from this list of two-digit codes:\n{codes}\nExplain briefly, and end with a last line that "
     "is only the code."
 )
+CLASSIFIER_PROMPT = "{question}"
 
 
-@dataclass(frozen=True)
-class Reply:
-    """A teacher's reply, taken apart."""
+@cache
+def domains() -> dict[str, str]:
+    """Code → domain: top-level codes of the Mathematics Subject Classification, as s1 sorts by.
 
-    reasoning_trace: str
-    attempt: str
-
-
-def teacher_messages(question: str, prompt: str | None) -> list[Message]:
-    """The question, as it is."""
-    return [_user(fill(prompt or TEACHER_PROMPT, question=question))]
-
-
-def solver_messages(question: str, prompt: str | None) -> list[Message]:
-    """The question, with the form of the answer."""
-    return [_user(fill(prompt or SOLVER_PROMPT, question=question))]
+    The codes from 70 on and 68, 92 and 94 hold the sciences.
+    """
+    lines = files(__package__).joinpath("domains.txt").read_text(encoding="utf-8").splitlines()
+    return {code: name for code, _, name in (line.partition(" ") for line in lines)}
 
 
 def judge_messages(question: str, attempt: str, solution: str, prompt: str | None) -> list[Message]:
-    """Problem, attempt and solution."""
+    """The judge's instruction, then problem, attempt and solution."""
     parts = {"question": question, "attempt": attempt, "solution": solution}
-    text = fill(prompt or JUDGE_PROMPT, **parts)
-    return [{"role": "system", "content": JUDGE_SYSTEM}, _user(text)]
+    return [_system(JUDGE_SYSTEM), user(fill(prompt or JUDGE_PROMPT, **parts))]
 
 
 def classifier_messages(question: str, prompt: str | None) -> list[Message]:
-    """The question and the list of codes."""
-    codes = "\n".join(f"{code} {title}" for code, title in DOMAINS.items())
-    system = fill(CLASSIFIER_SYSTEM, codes=codes)
-    text = fill(prompt or "{question}", question=question)
-    return [{"role": "system", "content": system}, _user(text)]
+    """The list of codes, then the question."""
+    codes = "\n".join(f"{code} {name}" for code, name in domains().items())
+    text = fill(prompt or CLASSIFIER_PROMPT, question=question)
+    return [_system(fill(CLASSIFIER_SYSTEM, codes=codes)), user(text)]
 
 
-def read_trace(answer: Answer) -> Reply | None:
+def read_trace(answer: Answer) -> tuple[str, str] | None:
     """Trace and attempt: the server's own division, else `<think>...</think>` in the text."""
     trace, attempt = answer.reasoning, answer.text
     if trace is None:
@@ -71,7 +62,7 @@ def read_trace(answer: Answer) -> Reply | None:
         trace = head.replace("<think>", "", 1) if mark else ""
     if answer.finish_reason == "length" or not trace.strip() or not attempt.strip():
         return None
-    return Reply(trace.strip(), attempt.strip())
+    return trace.strip(), attempt.strip()
 
 
 def read_attempt(answer: Answer) -> str | None:
@@ -87,9 +78,9 @@ def read_verdict(answer: Answer) -> bool | None:
 
 
 def read_domain(answer: Answer) -> str | None:
-    """The title of the code that the reply ends in."""
+    """The domain of the code that the reply ends in."""
     found = re.search(r"(?<!\d)(\d\d)\W*$", _last_line(answer))
-    return DOMAINS.get(found[1]) if found else None
+    return domains().get(found[1]) if found else None
 
 
 def fill(template: str, **parts: str) -> str:
@@ -97,10 +88,15 @@ def fill(template: str, **parts: str) -> str:
     return re.sub(r"\{(" + "|".join(parts) + r")\}", lambda match: parts[match[1]], template)
 
 
+def user(text: str) -> Message:
+    """The user's message."""
+    return {"role": "user", "content": text}
+
+
+def _system(text: str) -> Message:
+    return {"role": "system", "content": text}
+
+
 def _last_line(answer: Answer) -> str:
     lines = answer.text.strip().splitlines()
     return lines[-1].strip() if lines and answer.finish_reason != "length" else ""
-
-
-def _user(text: str) -> Message:
-    return {"role": "user", "content": text}

@@ -129,6 +129,9 @@ def make_grader(name: str, settings: Mapping[str, Any] | None = None) -> Grader:
         UserError: an unknown grader or field, or a value outside its limits.
     """
     cls = _grader_class(name)
+    for old, new in cls.renamed.items() if issubclass(cls, Option) else ():
+        if old in (settings or {}):
+            raise UserError(f"grader_settings.{old} of {name} is now called {new}")
     try:
         made: Grader = cls(**dict(settings or {}))
     except SettingError as error:
@@ -177,7 +180,7 @@ class OwnGrader(Grader):
 
 
 def _grader_class(name: str) -> type[Any]:
-    for module in ("exact", "choice", "math", "judge"):
+    for module in ("exact", "choice", "math", "llm_judge"):
         importlib.import_module(f"s1x.benchmark.{module}")
     known = REGISTRY["grader"]
     if name in known:

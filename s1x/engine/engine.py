@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from s1x.option import Option
 from s1x.traces.request import OnTokens, Request, Sampling, ends_with_stop
@@ -78,7 +79,23 @@ class Usage:
 
 @dataclass(frozen=True)
 class Engine(Option):
-    """Base of every engine option: settings that can start a `LiveEngine`."""
+    """Base of every engine option: settings that can start a `LiveEngine`.
+
+    `is_remote` says that it takes no memory of this machine, so that it can stay beside others.
+    """
+
+    is_remote: ClassVar[bool] = False
+
+    def check_roles(self, roles: Sequence[str]) -> None:
+        """Refuses settings that cannot serve each of these roles (base, fine_tuned) its own model.
+
+        Raises:
+            SettingError: naming the setting.
+        """
+
+    def for_role(self, role: str) -> Engine:
+        """These settings for the model of one role."""
+        return self
 
     def start(self, model: Model) -> LiveEngine:
         """Loads the model.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from s1x.engine.engine import Engine, LiveEngine
@@ -16,28 +16,32 @@ if TYPE_CHECKING:
     from s1x.model.model import Model
 
 T = TypeVar("T")
-_running: tuple[Engine, str, LiveEngine] | None = None
+_running: list[tuple[Engine, str, LiveEngine]] = []
 _loop: asyncio.AbstractEventLoop | None = None
 
 
 def live_engine(engine: Engine, model: Model) -> LiveEngine:
-    """The engine with that model loaded; one that runs another model is closed first."""
-    global _running
+    """The engine with that model loaded; memory holds one at a time, the one before is closed."""
     mark = f"{model.fingerprint()} {model.source()}"
-    if _running is not None and _running[:2] == (engine, mark):
-        return _running[2]
-    close_engine()
+    for settings, what, live in _running:
+        if (settings, what) == (engine, mark):
+            return live
+    if not engine.is_remote:
+        _close(lambda settings: not settings.is_remote)
     live = engine.start(model)
-    _running = (engine, mark, live)
+    _running.append((engine, mark, live))
     return live
 
 
 def close_engine() -> None:
-    """Frees the engine that runs, if one does."""
-    global _running
-    if _running is not None:
-        live, _running = _running[2], None
-        live.close()
+    """Frees the engines that run, if any do."""
+    _close(lambda _: True)
+
+
+def _close(which: Callable[[Engine], bool]) -> None:
+    for running in [r for r in _running if which(r[0])]:
+        _running.remove(running)
+        running[2].close()
 
 
 def run_in_loop(work: Coroutine[Any, Any, T]) -> T:

@@ -1,50 +1,60 @@
 """The openai engine: any server with a completions endpoint (vLLM, SGLang, llama.cpp, providers).
 
-Prefixes go out as token ids. Where the server returns ids (vLLM: `return_token_ids`), all is exact.
-Where it returns text only, the text is tokenized here and checked: text and ids must say the same,
-and the prefix must not be tokenized otherwise with the text after it. What fails the check is
-counted (`unstable_texts`), and refused when `require_stable_text` is on.
+Prefixes go out as token ids. Where the server returns ids (vLLM: `return_token_ids`), all is exact
+and comes token by token. Where it returns text only, the text is tokenized here and checked: text
+and ids must say the same, and the prefix must not be tokenized otherwise with the text after it.
+What fails the check is counted (`unstable_texts`), and refused when `require_stable_text` is on.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import random
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from s1x.engine.client import Client, GivenUpError, RefusedError
 from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, ends_with_stop
+from s1x.engine.replies import MalformedError, choice_of, text_of
+from s1x.engine.servers import Patience, Servers
 from s1x.errors import SettingError, UserError
 from s1x.model.chat_format import TokenIds
 from s1x.option import option, setting
 
 if TYPE_CHECKING:
-    import httpx
+    from transformers import PreTrainedTokenizerBase
 
     from s1x.model.model import Model
 
-#: answers of a server that are worth another try: too many requests, or trouble of its own
-_RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+ROLES = ("base", "fine_tuned")
 
 
 @option("engine", "openai")
 @dataclass(frozen=True)
-class OpenAI(Engine):
+class OpenAI(Engine, Servers, Patience):
     """Asks an OpenAI-compatible server for completions of token ids; the tokenizer is read here."""
 
-    base_url: str = setting(doc="of the API, such as http://localhost:8000/v1")
-    served_model: str | None = setting(None, "the model's name there; null: `model.path`")
-    api_key_variable: str = setting(
-        "OPENAI_API_KEY", "environment variable that holds the key, if one is needed"
+    is_remote: ClassVar = True
+    renamed: ClassVar = {
+        "base_url": "base_urls",
+        "api_key_variable": "api_key_env",
+        "max_concurrency": "concurrency",
+        "max_retries": "max_tries",
+        "first_wait_seconds": "backoff_seconds",
+    }
+
+    concurrency: int = setting(
+        32, "calls in flight at each server", at_least=1, affects_result=False
     )
-    max_concurrency: int = setting(32, "requests open at the same time", at_least=1)
-    max_retries: int = setting(6, "tries after a first one that failed", at_least=0)
-    first_wait_seconds: float = setting(1.0, "before the first retry; doubles each time", above=0)
-    timeout_seconds: float = setting(600.0, "for one request", above=0)
+    served_model: str | None = setting(None, "the model's name there; null: `model.path`")
+    served_models: dict[str, str] = setting(
+        factory=dict, doc="names for each role instead: {base: ..., fine_tuned: ...}"
+    )
     max_request_tokens: int = setting(
         2048, "tokens of one request at most; longer pieces come in several", at_least=1
+    )
+    stream: bool = setting(
+        True, "take tokens as they are written, where the server returns ids", affects_result=False
     )
     return_token_ids: bool = setting(
         True, "ask for ids (vLLM); servers that don't know it ignore it"
@@ -58,10 +68,31 @@ class OpenAI(Engine):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.base_url.startswith(("http://", "https://")):
+        if not self.base_urls:
+            remedy = "give engine.base_urls=[http://localhost:8000/v1]"
+            raise SettingError("base_urls", "addresses of servers", [], remedy)
+        for role in self.served_models:
+            if role not in ROLES:
+                raise SettingError("served_models", "names for base and fine_tuned", role)
+
+    def check_roles(self, roles: Sequence[str]) -> None:
+        """Refuses one served model for both roles, which would compare a model with itself."""
+        named = [n for n in map(self._served, roles) if n is not None]
+        if len(named) > len(set(named)):
             raise SettingError(
-                "base_url", "an address", self.base_url, "such as http://localhost:8000/v1"
+                "engine.served_models" if self.served_models else "engine.served_model",
+                "another name for each model that answers (base and fine_tuned)",
+                named[0],
+                "give engine.served_models={base: ..., fine_tuned: ...}, or one model only: "
+                "evaluate.models=[base]",
             )
+
+    def for_role(self, role: str) -> OpenAI:
+        """These settings with the name that the role's model has at the servers."""
+        return dataclasses.replace(self, served_model=self._served(role), served_models={})
+
+    def _served(self, role: str) -> str | None:
+        return self.served_models.get(role, self.served_model)
 
     def start(self, model: Model) -> LiveEngine:
         """Reads the tokenizer; the server is asked with the first request."""
@@ -75,63 +106,50 @@ class OpenAIEngine(LiveEngine):
 
     Args:
         settings: of the option.
-        served_model: the model's name at the server.
+        served_model: the model's name at the servers.
         tokenizer: of the same model.
     """
 
     keeps_samples = False
 
-    def __init__(self, settings: OpenAI, served_model: str, tokenizer: Any) -> None:
+    def __init__(
+        self, settings: OpenAI, served_model: str, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
         super().__init__()
         self.settings, self.served_model, self.tokenizer = settings, served_model, tokenizer
-        self.max_sequences = settings.max_concurrency
-        self.identity = {"engine": "openai", "server": settings.base_url, "model": served_model}
+        self.client = Client(settings, settings, served_model, "engine")
+        self.max_sequences = self.client.num_slots
+        self.identity = {"engine": "openai", "model": served_model}
+        self.vocabulary = frozenset(tokenizer.get_vocab().values())
         self.unstable_texts = 0
-        self._client: httpx.AsyncClient | None = None
-        self._open = asyncio.Semaphore(settings.max_concurrency)
-        self._rng = random.Random(0)
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
         """See `LiveEngine.generate`."""
-        written: list[int] = []
         self.usage.calls += 1
-        while len(written) < request.max_tokens:
-            prefix = (*request.prefix_ids, *written)
-            most = min(request.max_tokens - len(written), self.settings.max_request_tokens)
-            ids = await self._ask(request, prefix, 1 if request.ban_first and not written else most)
-            self.usage.prompt_tokens += len(prefix)
-            self.usage.generated_tokens += len(ids)
-            if not ids:
-                raise UserError(
-                    f"the server {self.settings.base_url} wrote nothing after a prefix of "
-                    f"{len(prefix)} tokens; give engine.send_extensions=true if it knows ignore_eos"
-                )
-            written += ids
-            if not on_tokens(ids) or ends_with_stop(written, request.stop):
+        written: list[int] = []
+        while len(written) < request.max_tokens and not ends_with_stop(written, request.stop):
+            piece = _Piece(self, request, on_tokens, written)
+            self.usage.prompt_tokens += len(piece.tokens())
+            try:
+                await self.client.stream("/completions", piece)
+            except GivenUpError as error:
+                remedy = "check engine.base_urls and the server"
+                if isinstance(error, RefusedError):
+                    remedy = (
+                        "strict servers need engine.send_extensions=false and "
+                        "engine.return_token_ids=false"
+                    )
+                raise UserError(f"engine: {error}; {remedy}") from None
+            finally:
+                self.usage.generated_tokens += len(written) - piece.begun
+            if not piece.is_wanted:
                 break
 
-    async def _ask(self, request: Request, prefix: TokenIds, max_tokens: int) -> list[int]:
-        begun_new = len(prefix) == len(request.prefix_ids)
-        body = self._body(request, prefix, max_tokens, request.ban_first if begun_new else ())
-        reply = await self._post(body)
-        try:
-            choice = reply["choices"][0]
-            ids = choice.get("token_ids")
-            text = choice.get("text")
-        except (KeyError, IndexError, TypeError, AttributeError):
-            raise UserError(
-                f"{self.settings.base_url} sent no completion: {reply!r:.200}"
-            ) from None
-        if ids is not None:
-            return [int(token) for token in ids][:max_tokens]
-        ids = self._ids_of(prefix, text or "")
-        return self._with_stop(ids, choice, request)[:max_tokens]
-
-    def _body(
+    def body(
         self, request: Request, prefix: TokenIds, max_tokens: int, banned: TokenIds
     ) -> dict[str, Any]:
+        """The JSON of a request for `max_tokens` after a prefix."""
         sampling, settings = request.sampling, self.settings
-        single = [stop[0] for stop in request.stop if len(stop) == 1]
         body: dict[str, Any] = {
             "model": self.served_model,
             "prompt": list(prefix),
@@ -142,6 +160,8 @@ class OpenAIEngine(LiveEngine):
             body |= {"top_p": sampling.top_p, "seed": sampling.seed % 2**31}
         if banned:
             body["logit_bias"] = {str(token): -100 for token in banned}
+        if settings.stream and settings.return_token_ids:
+            body["stream"] = True
         if settings.return_token_ids:
             body["return_token_ids"] = True
         if settings.send_extensions:
@@ -149,107 +169,133 @@ class OpenAIEngine(LiveEngine):
                 "ignore_eos": True,
                 "skip_special_tokens": False,
                 "spaces_between_special_tokens": False,
-                "stop_token_ids": single,
+                "stop_token_ids": [stop[0] for stop in request.stop if len(stop) == 1],
             }
         else:
-            body["stop"] = [self._decode(stop) for stop in request.stop][:4]
+            body["stop"] = [self.decode(stop) for stop in request.stop][:4]
         return body
 
-    # -- text -------------------------------------------------------------------------------------
-
-    def _ids_of(self, prefix: TokenIds, text: str) -> list[int]:
+    def ids_of(self, prefix: TokenIds, text: str) -> list[int]:
         """Ids of a returned text, checked."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         tail = list(prefix[-16:])
-        joined = self.tokenizer(self._decode(tail) + text, add_special_tokens=False)["input_ids"]
-        if self._decode(ids) != text or list(joined) != tail + list(ids):
+        joined = self.tokenizer(self.decode(tail) + text, add_special_tokens=False)["input_ids"]
+        if self.decode(ids) != text or list(joined) != tail + list(ids):
             self.unstable_texts += 1
             if self.settings.require_stable_text:
                 raise UserError(
-                    f"{self.settings.base_url} returns text whose tokens change when it is read "
-                    f"again ({text[-40:]!r}); use a server that returns token ids (vLLM), or set "
-                    "engine.require_stable_text=false to go on with the tokens it has here"
+                    f"{self.settings.base_urls[0]} returns text whose tokens change when it is "
+                    f"read again ({text[-40:]!r}); use a server that returns token ids (vLLM), or "
+                    "set engine.require_stable_text=false to go on with the tokens it has here"
                 )
         return list(ids)
 
-    def _with_stop(self, ids: list[int], choice: dict[str, Any], request: Request) -> list[int]:
-        """Puts back the stop sequence that servers cut off the text."""
-        if choice.get("finish_reason") != "stop" or ends_with_stop(ids, request.stop):
-            return ids
-        said = choice.get("stop_reason")
-        for stop in request.stop:
-            if said in (stop[0], self._decode(stop)):
-                return ids + list(stop)
-        return ids + list(request.stop[0]) if request.stop else ids
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text: str = self.tokenizer.decode(
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens kept."""
+        text = self.tokenizer.decode(
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
+        assert isinstance(text, str)
         return text
-
-    # -- the wire ---------------------------------------------------------------------------------
-
-    async def _post(self, body: dict[str, Any]) -> Any:
-        """One request with retries: on timeouts, lost connections and what `_RETRIED` names."""
-        import httpx
-
-        settings = self.settings
-        url = settings.base_url.rstrip("/") + "/completions"
-        trouble = ""
-        for attempt in range(settings.max_retries + 1):
-            wait_seconds = settings.first_wait_seconds * 2**attempt
-            try:
-                async with self._open:
-                    reply = await self._session().post(url, json=body)
-            except httpx.HTTPError as error:
-                trouble = str(error) or type(error).__name__
-            else:
-                if reply.status_code == 200:
-                    return reply.json()
-                trouble = f"status {reply.status_code}: {reply.text[:200]}"
-                if reply.status_code not in _RETRIED:
-                    raise UserError(f"{url} refuses the request, {trouble}; {_remedy(reply)}")
-                wait_seconds = max(wait_seconds, _told_to_wait(reply))
-            if attempt < settings.max_retries:
-                await asyncio.sleep(wait_seconds * self._rng.uniform(0.5, 1.5))
-        raise UserError(
-            f"{url} cannot be reached after {settings.max_retries + 1} tries ({trouble}); "
-            "check engine.base_url and the server"
-        )
-
-    def _session(self) -> httpx.AsyncClient:
-        import httpx
-
-        if self._client is None:
-            key = os.environ.get(self.settings.api_key_variable)
-            self._client = httpx.AsyncClient(
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-                timeout=self.settings.timeout_seconds,
-                limits=httpx.Limits(max_connections=self.settings.max_concurrency),
-            )
-        return self._client
 
     def close(self) -> None:
         """Closes the connections."""
         from s1x.engine.live import run_in_loop
 
-        if self._client is not None:
-            run_in_loop(self._client.aclose())
-            self._client = None
+        run_in_loop(self.client.close())
 
 
-def _told_to_wait(reply: httpx.Response) -> float:
-    """Seconds of a Retry-After header; 0 where there is none."""
-    try:
-        return float(reply.headers.get("retry-after", 0))
-    except ValueError:
-        return 0.0
+@dataclass
+class _Piece:
+    """One call's share of a request: an `Exchange` of the client.
 
+    Attributes:
+        written: what the request has so far; grows.
+        is_wanted: whether anybody wants more.
+    """
 
-def _remedy(reply: httpx.Response) -> str:
-    if reply.status_code in (401, 403):
-        return "set the environment variable that engine.api_key_variable names"
-    if reply.status_code == 404:
-        return "check engine.base_url (it ends in /v1, mostly) and engine.served_model"
-    return "strict servers need engine.send_extensions=false and engine.return_token_ids=false"
+    engine: OpenAIEngine
+    request: Request
+    on_tokens: OnTokens
+    written: list[int]
+    is_wanted: bool = True
+    _texts: list[str] = field(default_factory=list)
+    _last: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.begun = len(self.written)
+        self.end = min(
+            self.request.max_tokens, self.begun + self.engine.settings.max_request_tokens
+        )
+        if self.request.ban_first and not self.written:
+            self.end = 1
+
+    def tokens(self) -> TokenIds:
+        """The prefix of the request and what has been written."""
+        return (*self.request.prefix_ids, *self.written)
+
+    def body(self) -> dict[str, Any] | None:
+        """Asks for the rest; text that was cut off is asked for again."""
+        num_left = self.end - len(self.written)
+        if not num_left or not self.is_wanted or self._has_stopped():
+            return None
+        self._texts.clear()
+        banned = () if self.written else self.request.ban_first
+        return self.engine.body(self.request, self.tokens(), num_left, banned)
+
+    def on_event(self, event: dict[str, Any]) -> bool:
+        """Hands on the ids of an event at once, and keeps its text where it has none."""
+        if event.get("choices") == [] and "error" not in event:
+            return True  # an event that only counts
+        self._last, _ = choice_of(event)
+        ids = self._last.get("token_ids")
+        if ids is None:
+            self._texts.append(text_of(self._last, "text") or "")
+            return True
+        return self._take(self._checked(ids))
+
+    def on_end(self) -> None:
+        """Tokenizes what came as text only.
+
+        Raises:
+            MalformedError: nothing was written.
+        """
+        text = "".join(self._texts)
+        if self.is_wanted and (text or len(self.written) == self.begun):
+            ids = self._with_stop(self.engine.ids_of(self.tokens(), text))
+            self._take(ids[: self.end - len(self.written)])
+        if len(self.written) == self.begun:
+            raise MalformedError(
+                f"nothing written after a prefix of {len(self.tokens())} tokens; give "
+                "engine.send_extensions=true if the server knows ignore_eos"
+            )
+
+    def _has_stopped(self) -> bool:
+        return len(self.written) > self.begun and ends_with_stop(self.written, self.request.stop)
+
+    def _take(self, ids: Sequence[int]) -> bool:
+        if ids:
+            self.written += ids
+            self.is_wanted = self.on_tokens(ids) and self.is_wanted
+        return self.is_wanted
+
+    def _checked(self, ids: object) -> list[int]:
+        if not isinstance(ids, list):
+            raise MalformedError("token_ids is no list")
+        for token in ids:
+            if type(token) is not int or token not in self.engine.vocabulary:
+                raise MalformedError(f"token_ids holds {token!r:.40}, which is no token")
+        if len(ids) > self.end - len(self.written):
+            raise MalformedError("more token_ids than were asked for")
+        return ids
+
+    def _with_stop(self, ids: list[int]) -> list[int]:
+        """Puts back the stop sequence that servers cut off the text."""
+        stops = self.request.stop
+        if self._last.get("finish_reason") != "stop" or ends_with_stop(ids, stops):
+            return ids
+        said = self._last.get("stop_reason")
+        for stop in stops:
+            if said in (stop[0], self.engine.decode(stop)):
+                return ids + list(stop)
+        return ids + list(stops[0]) if stops else ids

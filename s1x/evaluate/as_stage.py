@@ -11,7 +11,6 @@ from typing import Any
 
 from s1x.artifact import Artifact
 from s1x.benchmark.problem import content_hash
-from s1x.errors import UserError
 from s1x.evaluate.stage import run as run_evaluation
 from s1x.model.model import Model
 from s1x.option import result_settings
@@ -37,12 +36,7 @@ class EvaluateStage(Stage):
     def check(cls, run: Run) -> None:
         """Questions and references can be read; the server is not asked for two models as one."""
         list(run.problems)  # read now
-        served = vars(run.config.engine).get("served_model")
-        if served and len(run.config.evaluate.models) > 1:
-            raise UserError(
-                f"engine.served_model={served} would answer as the base model and as the "
-                "fine-tuned one; set evaluate.models=[base] or evaluate.models=[fine_tuned]"
-            )
+        run.config.engine.check_roles(run.config.evaluate.models)
 
     @classmethod
     def of(cls, run: Run) -> Iterator[Stage]:
@@ -73,7 +67,7 @@ class EvaluateStage(Stage):
             "benchmark_info": benchmark.info(),
             "grader": result_settings(benchmark.make_grader()),
             "libraries": [[n, version(n)] for n in GRADERS_LIBRARIES.get(benchmark.grader, ())],
-            "engine": result_settings(config.engine),
+            "engine": result_settings(config.engine.for_role(self.role)),
             "sampling": dataclasses.asdict(benchmark.sampling(config.sampling)),
             "seed": config.root.seed,
         }

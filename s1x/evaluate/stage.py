@@ -95,7 +95,7 @@ def run(
     _check_sampling(chosen, sampling)
     judge = grader or (benchmark.make_grader() if benchmark else make_grader("exact"))
     prompts = Prompts(model, prompt_format)
-    live = live_engine(engine, model)
+    live = live_engine(engine.for_role(model_role), model)
     labels = tuple(point.label() for point in chosen)
     name = option_name(policy)
     heading = Heading(benchmark_name, model.name, model_role, prompt_format, name, labels)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.hub import Hub as HubBenchmark
 from s1x.budget import points
-from s1x.engine.openai import OpenAI
+from s1x.engine.servers import Servers
 from s1x.engine.vllm import Vllm
 from s1x.errors import UserError
 from s1x.hub import cached_commit, cached_folder
@@ -90,12 +90,12 @@ def _with_numbers(model: Model) -> Model:
 def _engine_problems(config: Config, machine: Machine) -> list[str]:
     """What the engine lacks, so that nobody finds out after training."""
     engine, device = config.engine, gpu(config.root.gpu)
-    if isinstance(engine, OpenAI):
-        if machine.reaches(engine.base_url.rstrip("/") + "/models"):
+    if isinstance(engine, Servers):
+        if any(machine.reaches(url.rstrip("/") + "/models") for url in engine.base_urls):
             return []
         return [
-            f"engine.base_url {engine.base_url} does not answer; start the server, or set "
-            "engine.base_url to where it is"
+            f"engine.base_urls {', '.join(engine.base_urls)} does not answer; start the server, "
+            "or set engine.base_urls to where it is"
         ]
     found = missing(machine, ["vllm"] if isinstance(engine, Vllm) else [])
     deployment = Deployment.of(engine)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,49 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from unreliable_server import LocalServer
 
-from s1x.annotate import Annotate, run
-from s1x.annotate.domains import DOMAINS
-from s1x.annotate.stage import STORE
+from s1x.annotate.annotate import Annotate
+from s1x.annotate.stage import STORE, run
 from s1x.annotate.store import AnswerStore
+from s1x.annotate.tasks import domains
 from s1x.errors import SettingError, UserError
 
 NUM_QUESTIONS = 60
-
-
-class LocalServer:
-    """The unreliable server as a process that can be killed and started again on its port."""
-
-    def __init__(self, folder: Path, misbehave: float) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.log, self.misbehave = folder / f"server-{self.port}.jsonl", misbehave
-        self.url = f"http://127.0.0.1:{self.port}/v1"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        script = Path(__file__).with_name("unreliable_server.py")
-        command = [sys.executable, str(script), str(self.port), str(self.log), str(self.misbehave)]
-        self.process = subprocess.Popen(command)
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        raise AssertionError("the server does not start")
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def sent(self) -> list[list[Any]]:
-        """[model, last message, seed] of every reply that was sent whole."""
-        if not self.log.exists():
-            return []
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -164,8 +129,8 @@ def test_killed_and_restarted_halfway_every_question_is_answered_once(
 ) -> None:
     pool = make_pool(tmp_path / "pool")
     code = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[1]);"
-        "from tests.annotate.test_annotation import settings; from s1x.annotate import run;"
+        "import sys, pathlib; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/tests/annotate'];"
+        "from test_annotation import settings; from s1x.annotate.stage import run;"
         "p = pathlib.Path(sys.argv[2]);"
         "run(p / 'pool', settings(sys.argv[3]), p / 'out', p / 'store')"
     )
@@ -214,10 +179,10 @@ def test_calls_spread_over_servers_and_go_on_when_one_dies(
 
 def test_caps_stop_cleanly_and_are_not_passed(steady: LocalServer, tmp_path: Path) -> None:
     pool = make_pool(tmp_path / "pool")
-    with pytest.raises(
-        UserError, match=r"annotate.max_total_tokens=3000 is reached: \d+ new answers"
-    ):
-        run(pool, settings(steady.url, max_total_tokens=3000), tmp_path / "a", tmp_path / "store")
+    capped = settings(steady.url, max_total_tokens=3000, timeout_seconds=30.0)
+    said = r"annotate.max_total_tokens=3000 is reached: \d+ new answers"
+    with pytest.raises(UserError, match=said):
+        run(pool, capped, tmp_path / "a", tmp_path / "store")
     kept = len(AnswerStore(tmp_path / "store" / STORE))
     assert kept == len(steady.sent())  # whatever was answered is stored
     assert 0 < 15 * kept <= 3000
@@ -280,4 +245,4 @@ def test_mistakes_are_told_in_a_sentence(steady: LocalServer, tmp_path: Path) ->
 
 def test_domains_are_those_that_s1_sorts_by(shared_data: Path) -> None:
     codes = json.loads((shared_data / "msc.json").read_text())
-    assert set(DOMAINS) == set(codes)
+    assert set(domains()) == set(codes)

@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from s1x.annotate import Annotate, engine_model, run
-from s1x.annotate.engine_model import EngineModel
+from s1x.annotate.annotate import Annotate
+from s1x.annotate.stage import run
 from s1x.config import ROOT
+from s1x.engine import chat
+from s1x.engine.chat import EngineChat
 from s1x.engine.engine import Engine
 from s1x.engine.live import close_engine
 from s1x.engine.openai import OpenAI
@@ -115,7 +117,7 @@ def answers(folder: Path) -> list[str]:
 
 
 def check(engine: Engine, reference: Reference, pool: Path, folder: Path) -> None:
-    own = {"solvers.own": EngineModel(engine, MODEL)}
+    own = {"solvers.own": EngineChat(engine, MODEL)}
     try:
         run(pool, solving(), folder / "out", folder / "store", own)
     finally:
@@ -130,8 +132,8 @@ def test_transformers_gives_the_plain_models_answers_and_is_not_loaded_twice(
     reference: Reference, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check(Transformers(batch_size=4), reference, pool, tmp_path)
-    monkeypatch.setattr(engine_model, "live_engine", lambda *_: pytest.fail("was loaded"))
-    own = {"solvers.own": EngineModel(Transformers(), MODEL)}
+    monkeypatch.setattr(chat, "live_engine", lambda *_: pytest.fail("was loaded"))
+    own = {"solvers.own": EngineChat(Transformers(), MODEL)}
     summary = run(pool, solving(), tmp_path / "again", tmp_path / "store", own)
     assert summary["models"]["solvers.own"]["from_store"] == len(QUESTIONS)
     assert answers(tmp_path / "again") == answers(tmp_path / "out")
@@ -142,7 +144,7 @@ def test_transformers_gives_the_plain_models_answers_and_is_not_loaded_twice(
 def test_an_openai_engine_gives_the_plain_models_answers(
     reference: Reference, pool: Path, tmp_path: Path, server: str
 ) -> None:
-    check(OpenAI(base_url=server), reference, pool, tmp_path)
+    check(OpenAI(base_urls=[server]), reference, pool, tmp_path)
 
 
 @pytest.mark.vllm
@@ -160,7 +162,7 @@ def test_the_teacher_thinks_in_its_models_format(pool: Path, tmp_path: Path) -> 
         for n, text in enumerate(["try 2 no\n<|im_start|>answer\nAnswer: 2", "only a trace"])
     }
     engine = Scripted(script=script, otherwise="x = 1\n<|im_start|>answer\nAnswer: 1")
-    own = {"teacher": EngineModel(engine, MODEL, thinking=True)}
+    own = {"teacher": EngineChat(engine, MODEL, thinking=True)}
     settings = Annotate(tasks=["trace"], teacher={"max_tokens": 30}, max_replies=2)
     try:
         summary = run(pool, settings, tmp_path / "out", tmp_path / "store", own)
@@ -179,15 +181,15 @@ def test_several_own_models_are_loaded_one_after_another(
     other = Model(name="other", path=MODEL.path, dtype="float32", context_tokens=256)
     engine = Scripted(otherwise="1\nYes")
     loaded: list[str] = []
-    start = engine_model.live_engine
+    start = chat.live_engine
 
     def recording(settings: Engine, model: Model) -> Any:
         loaded.append(model.name)
         return start(settings, model)
 
-    monkeypatch.setattr(engine_model, "live_engine", recording)
-    own = {"solvers.a": EngineModel(engine, MODEL), "solvers.b": EngineModel(engine, other)}
-    own["judge"] = EngineModel(engine, MODEL)
+    monkeypatch.setattr(chat, "live_engine", recording)
+    own = {"solvers.a": EngineChat(engine, MODEL), "solvers.b": EngineChat(engine, other)}
+    own["judge"] = EngineChat(engine, MODEL)
     brief = {"max_tokens": 10}
     settings = Annotate(
         tasks=["solve", "judge"],
@@ -206,7 +208,7 @@ def test_several_own_models_are_loaded_one_after_another(
 
 def test_a_prompt_without_room_is_missing_and_told(pool: Path, tmp_path: Path) -> None:
     narrow = Model(name="narrow", path=MODEL.path, dtype="float32", context_tokens=16)
-    own = {"solvers.own": EngineModel(Scripted(otherwise="1"), narrow)}
+    own = {"solvers.own": EngineChat(Scripted(otherwise="1"), narrow)}
     try:
         summary = run(pool, solving(), tmp_path / "out", tmp_path / "store", own)
     finally:

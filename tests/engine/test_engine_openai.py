@@ -37,12 +37,16 @@ class Letters:
     def decode(self, ids: list[int], **_: object) -> str:
         return "".join("ab" if i == 1 else chr(i) for i in ids)
 
+    def get_vocab(self) -> dict[str, int]:
+        return {self.decode([i]): i for i in range(256)}
+
 
 class Server:
     """Answers with what `reply(body)` says and keeps what it was asked."""
 
     def __init__(self, reply: Callable[[dict[str, Any]], Reply]) -> None:
         self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.open = self.most_open = 0
         lock = threading.Lock()
         server = self
@@ -52,6 +56,7 @@ class Server:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 with lock:
                     server.bodies.append(body)
+                    server.headers.append({k.lower(): v for k, v in self.headers.items()})
                     server.open += 1
                     server.most_open = max(server.most_open, server.open)
                 status, content = reply(body)
@@ -79,7 +84,7 @@ def serve() -> Iterator[Callable[..., tuple[Server, OpenAIEngine]]]:
         reply: Callable[[dict[str, Any]], Reply], **settings: Any
     ) -> tuple[Server, OpenAIEngine]:
         servers.append(Server(reply))
-        option = OpenAI(base_url=servers[-1].url, first_wait_seconds=0.01, **settings)
+        option = OpenAI(**{"base_urls": [servers[-1].url], "backoff_seconds": 0.01, **settings})
         return servers[-1], OpenAIEngine(option, "m", Letters())
 
     yield start
@@ -174,16 +179,16 @@ def test_busy_servers_are_asked_again(serve: Any) -> None:
 
 def test_refusals_and_silence_are_told(serve: Any) -> None:
     _, engine = serve(lambda _: (401, {"error": "no key"}))
-    with pytest.raises(UserError, match=r"status 401.*api_key_variable"):
+    with pytest.raises(UserError, match=r"refuses the key .*OPENAI_API_KEY"):
         run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=2)))
-    _, engine = serve(lambda _: (500, {}), max_retries=1)
+    _, engine = serve(lambda _: (500, {}), max_tries=2)
     with pytest.raises(UserError, match=r"after 2 tries"):
         run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=2)))
-    _, engine = serve(lambda _: (200, {"nothing": 1}))
-    with pytest.raises(UserError, match="sent no completion"):
+    _, engine = serve(lambda _: (200, {"nothing": 1}), max_tries=2)
+    with pytest.raises(UserError, match="malformed reply: no choices in"):
         run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=2)))
-    nobody = OpenAI(base_url="http://127.0.0.1:9/v1", max_retries=0)
-    with pytest.raises(UserError, match=r"check engine\.base_url"):
+    nobody = OpenAI(base_urls=["http://127.0.0.1:9/v1"], max_tries=1)
+    with pytest.raises(UserError, match=r"check engine\.base_urls"):
         run_in_loop(
             ask(OpenAIEngine(nobody, "m", Letters()), Request(prefix_ids=(10,), max_tokens=2))
         )
@@ -194,7 +199,7 @@ def test_no_more_requests_are_open_than_asked_for(serve: Any) -> None:
         time.sleep(0.02)
         return with_ids(body)
 
-    server, engine = serve(reply, max_concurrency=3)
+    server, engine = serve(reply, concurrency=3)
 
     async def many() -> None:
         await asyncio.gather(
@@ -206,5 +211,7 @@ def test_no_more_requests_are_open_than_asked_for(serve: Any) -> None:
 
 
 def test_an_address_is_checked_before_anything() -> None:
-    with pytest.raises(SettingError, match="such as http"):
-        OpenAI(base_url="localhost")
+    with pytest.raises(
+        SettingError, match=r"base_urls must be addresses of servers.*http://localhost"
+    ):
+        OpenAI(base_urls=["localhost"])

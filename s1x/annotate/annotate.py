@@ -10,14 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from s1x.engine.servers import Patience, Servers
 from s1x.errors import SettingError
-from s1x.option import Option, option, setting
+from s1x.option import option, result_settings, setting
 
 TASKS = ("trace", "solve", "judge", "domain")
+#: who does a task; solvers have names of their own
+ROLES = {"trace": "teacher", "judge": "judge", "domain": "classifier"}
 
 
 @dataclass(frozen=True)
-class Endpoint(Option):
+class Endpoint(Servers):
     """A model behind one or more OpenAI-compatible servers; none given: the run's own engine."""
 
     model: str = setting(
@@ -25,13 +28,6 @@ class Endpoint(Option):
         "name that the servers know the model by; without servers an option of the group model, "
         "empty: the run's own model",
     )
-    base_urls: list[str] = setting(
-        factory=list,
-        doc="servers of the same model, such as http://host:8000/v1, over which calls spread; "
-        "none: the run's engine",
-    )
-    api_key_env: str = setting("OPENAI_API_KEY", "environment variable that holds the key")
-    concurrency: int = setting(16, "calls in flight at each server", at_least=1)
     temperature: float = setting(0.0, "0 is greedy", at_least=0)
     top_p: float = setting(1.0, "nucleus sampling: probability mass kept", above=0, at_most=1)
     max_tokens: int = setting(8192, "longest reply, in tokens", at_least=1)
@@ -39,10 +35,10 @@ class Endpoint(Option):
         None, "in place of the task's own; {question} and so on stand in it"
     )
     usd_per_million_prompt_tokens: float | None = setting(
-        None, "price; unknown if null", at_least=0
+        None, "price; unknown if null", at_least=0, affects_result=False
     )
     usd_per_million_generated_tokens: float | None = setting(
-        None, "price; unknown if null", at_least=0
+        None, "price; unknown if null", at_least=0, affects_result=False
     )
 
     def usd(self, prompt_tokens: int | None, generated_tokens: int | None) -> float | None:
@@ -55,7 +51,7 @@ class Endpoint(Option):
 
 @option("annotate", "annotate")
 @dataclass(frozen=True)
-class Annotate(Option):
+class Annotate(Patience):
     """Which columns are made, by which models, within which limits."""
 
     tasks: list[str] = setting(factory=lambda: list(TASKS), doc="of " + ", ".join(TASKS))
@@ -67,18 +63,19 @@ class Annotate(Option):
     classifier: Endpoint = setting(factory=Endpoint, doc="names the domain of a question")
     replace: bool = setting(False, "also make values that the pool has already")
     max_replies: int = setting(3, "replies asked for until one can be read", at_least=1)
-    max_tries: int = setting(8, "tries of a call before it is given up", at_least=1)
-    timeout_seconds: float = setting(600.0, "patience with one call", above=0)
-    backoff_seconds: float = setting(1.0, "first pause after a refusal; doubles", above=0)
-    max_backoff_seconds: float = setting(60.0, "longest pause", above=0)
     max_total_tokens: int | None = setting(
-        None, "tokens (prompt and reply) that new calls of a run may use", at_least=1
+        None,
+        "tokens (prompt and reply) that new calls of a run may use",
+        at_least=1,
+        affects_result=False,
     )
-    max_usd: float | None = setting(None, "US dollars that new calls of a run may cost", above=0)
+    max_usd: float | None = setting(
+        None, "US dollars that new calls of a run may cost", above=0, affects_result=False
+    )
 
     def __post_init__(self) -> None:
-        for name in ("teacher", "judge", "classifier"):
-            object.__setattr__(self, name, _endpoint(getattr(self, name), name))
+        for name, endpoint in self._endpoints().items():
+            object.__setattr__(self, name, _endpoint(endpoint, name))
         solvers = {str(k): _endpoint(v, f"solvers.{k}") for k, v in self.solvers.items()}
         object.__setattr__(self, "solvers", solvers)
         super().__post_init__()
@@ -92,17 +89,14 @@ class Annotate(Option):
         Raises:
             SettingError: naming the setting that is missing.
         """
-        needed = {"trace": "teacher", "judge": "judge", "domain": "classifier"}
-        for task in self.tasks:
-            name = needed.get(task)
-            endpoint = getattr(self, name) if name is not None else None
-            if endpoint and endpoint.base_urls and not endpoint.model:
-                remedy = f"set annotate.{name}.model=..., or leave {task} out of annotate.tasks"
+        for name, endpoint in self.used():
+            if endpoint.base_urls and not endpoint.model:
+                task = next((t for t, role in ROLES.items() if role == name), "solve")
                 raise SettingError(
                     f"annotate.{name}.model",
                     f"set for the task {task}, as its servers know it",
                     "",
-                    remedy,
+                    f"set annotate.{name}.model=..., or leave {task} out of annotate.tasks",
                 )
         if "solve" in self.tasks and not self.solvers:
             remedy = "set +annotate.solvers.<name>.model=..., or leave solve out of annotate.tasks"
@@ -117,27 +111,21 @@ class Annotate(Option):
     def used(self) -> list[tuple[str, Endpoint]]:
         """(name, endpoint) of every model that the tasks call."""
         found: list[tuple[str, Endpoint]] = []
-        if "trace" in self.tasks:
-            found.append(("teacher", self.teacher))
-        if "solve" in self.tasks:
-            found += [(f"solvers.{name}", endpoint) for name, endpoint in self.solvers.items()]
-        if "judge" in self.tasks:
-            found.append(("judge", self.judge))
-        if "domain" in self.tasks:
-            found.append(("classifier", self.classifier))
+        for task in TASKS:
+            if task in self.tasks and task == "solve":
+                found += [(f"solvers.{name}", endpoint) for name, endpoint in self.solvers.items()]
+            elif task in self.tasks:
+                found.append((ROLES[task], self._endpoints()[ROLES[task]]))
         return found
+
+    def _endpoints(self) -> dict[str, Endpoint]:
+        return {"teacher": self.teacher, "judge": self.judge, "classifier": self.classifier}
 
     def described(self) -> dict[str, Any]:
         """What the result depends on, for fingerprints: no addresses, prices, pauses or caps."""
-        models = {
-            name: {
-                k: getattr(e, k) for k in ("model", "temperature", "top_p", "max_tokens", "prompt")
-            }
-            for name, e in self.used()
-        }
         return {
             "tasks": list(self.tasks),
-            "models": models,
+            "models": {name: result_settings(endpoint) for name, endpoint in self.used()},
             "replace": self.replace,
             "max_replies": self.max_replies,
         }
