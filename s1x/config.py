@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -404,13 +405,19 @@ def set_by_hand() -> set[str]:
     return {word.lstrip("+").partition("=")[0] for word in HydraConfig.get().overrides.task}
 
 
+def in_sweep() -> bool:
+    """Whether this is a job of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def _curve(root: Root, budget: Policy, given: set[str]) -> Mapping[str, list[Any]] | None:
     """The values that the budget policy is charted over, each of its setting's type.
 
     A swept setting that the command line sets (`budget.num_waits=0`) means that one point.
     """
     fixed = [f"budget.{name}" for name in budget.dials if f"budget.{name}" in given]
-    for key in sorted(k for k in given if k.startswith("curve.") and root.one_pass):
+    told = sorted(key for key in given if key.startswith("curve.") and root.one_pass)
+    for key in [] if in_sweep() else told:  # a sweep's jobs may have different policies
         name = key.removeprefix("curve.")
         if name not in budget.dials:
             known = f"it sweeps {', '.join(budget.dials)}" if budget.dials else "it sweeps nothing"

@@ -206,6 +206,7 @@ def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
 def test_a_swept_setting_of_the_command_line_is_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("s1x.config.set_by_hand", lambda: {"budget.num_waits"})
     monkeypatch.setattr("s1x.config.describe_own_model", lambda *_: None)
+    monkeypatch.setattr("s1x.config.in_sweep", lambda: False)
     monkeypatch.setattr("s1x.config.HydraConfig", SimpleNamespace(get=lambda: TASKS))
     config = load(composed("+experiment=s1k", "budget.num_waits=0"))
     assert config.curve is None
