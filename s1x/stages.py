@@ -36,7 +36,7 @@ from s1x.errors import UserError
 RUN_FILE = "run.json"
 #: stage → its class, imported when a run needs it; `plan` is the check before all of them
 CLASSES = {
-    "store": "s1x.traces.as_stage.StoreStage",
+    "store": "s1x.evaluate.store_stage.StoreStage",
     "pretrain": "s1x.train.as_stage.PretrainStage",
     "pool": "s1x.pool.as_stage.PoolStage",
     "annotate": "s1x.annotate.as_stage.AnnotateStage",

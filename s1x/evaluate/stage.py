@@ -71,13 +71,11 @@ def run(
         prompt_format: "thinking", or "direct": the answer at once, and then one point only.
         policy: the budget policy; its curve is `s1x.budget.points(policy, curve)`.
         curve: setting of the policy → values.
-        benchmark_name: name of the benchmark.
-        problems: its problems.
+        benchmark_name, problems: the benchmark's.
         engine: settings of the engine; it is started, or found running with this model.
         sampling: how tokens are drawn.
         seed: of the sampling.
-        store_folder: the trace store; None keeps nothing.
-        folder: where the files go.
+        store_folder, folder: the trace store (None keeps nothing), and where the files go.
         benchmark: makes its grader and describes itself; None: graded exactly.
         grader: used in place of the benchmark's, and not closed.
         trained_format: the `train.format` that the model was trained in.
@@ -109,18 +107,24 @@ def run(
     finally:
         if grader is None:
             judge.close()
-    write_rows(rows, folder)
     about = work.about(rows, benchmark) | {
         "model_fingerprint": model.fingerprint(),
         "model_notes": list(model.notes),
         "warnings": [*findings(chosen, name, rows, trained_format), *store.notes()],
     }
+    _write(folder, heading, rows, about)
+    costs.write(folder, work.costs())
+    return about
+
+
+def _write(
+    folder: Path, heading: Heading, rows: list[dict[str, Any]], about: dict[str, Any]
+) -> None:
+    write_rows(rows, folder)
     for warning in about["warnings"]:
         say_once(f"{heading.title()}: {warning}")
     content = json.dumps(about, indent=1, ensure_ascii=False)
     (folder / "evaluation.json").write_text(content, encoding="utf-8")
-    costs.write(folder, work.costs())
-    return about
 
 
 @dataclass
