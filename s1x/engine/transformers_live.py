@@ -130,6 +130,8 @@ class TransformersEngine(LiveEngine):
             while self.queue or self.active:
                 self.step()
                 for _ in range(_YIELDS):
+                    if not (self.queue or self.active):
+                        return  # now, since nobody may run the loop again
                     await asyncio.sleep(0)
         except BaseException as error:
             for sequence in (*self.active, *self.queue):
