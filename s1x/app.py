@@ -72,32 +72,29 @@ def main() -> int:
     except KeyboardInterrupt:
         say("Stopped. The same command goes on where this one was.")
         return 130
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if wants_trace:
-            traceback.print_exc()
-        say("Error: " + explain(error))
-        return 2
-    except RunError as error:
-        if wants_trace:
-            traceback.print_exc()
-        say(f"Error: {error}")
-        return 1
-    except OSError as error:
-        if wants_trace or error.errno is None:
-            traceback.print_exc()
-            return 1
-        say("Error: " + explain(error))
-        return 2
     except Exception as error:
-        if isinstance(error, ValueError) and str(error).startswith("Config group override"):
-            say("Error: " + explain(error))
-            return 2
-        if _sweep is None:
+        status = _status(error)
+        if status is None and _sweep is None:
             raise
-        traceback.print_exc()  # a launcher gives up where a job is killed; the others count
-        _report_sweep(_sweep)
-        return 1
+        if status is None or wants_trace:
+            traceback.print_exc()
+        if status is None:  # a launcher gives up where a job is killed; the others count
+            assert _sweep is not None
+            return max(1, _report_sweep(_sweep))
+        say("Error: " + explain(error))
+        return status
     return _sweep_status
+
+
+def _status(error: Exception) -> int | None:
+    """The exit status of a failure that a line can tell; None: a fault of ours."""
+    if isinstance(error, RunError):
+        return 1
+    told = isinstance(error, (UserError, HydraException, OmegaConfBaseException))
+    if isinstance(error, OSError) and not told:
+        return None if error.errno is None else 2
+    # Hydra's own word on budget=42 is a plain ValueError
+    return 2 if told or str(error).startswith("Config group override") else None
 
 
 def register_resolvers() -> None:

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -311,9 +313,6 @@ def option_named(group: str, name: str, key: str, settings: Mapping[str, Any] | 
         UserError: a name that conf/<group> does not have (`key` says where it stands), a setting
             that the option does not have.
     """
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
     with contextlib.ExitStack() as stack:
         if not GlobalHydra.instance().is_initialized():  # not below `python run.py`
             register()
@@ -328,15 +327,11 @@ def option_named(group: str, name: str, key: str, settings: Mapping[str, Any] | 
 
 
 def _composed(override: str) -> DictConfig:
-    import hydra
-
-    return hydra.compose("config", overrides=[override])
+    return compose("config", overrides=[override])
 
 
 def options_of(group: str) -> list[str]:
     """The options of a group, the user's own (--config-dir) included; only while a job runs."""
-    from hydra.core.global_hydra import GlobalHydra
-
     return list(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
