@@ -446,14 +446,14 @@ def _refuse_idle(config: Config, given: set[str]) -> None:
     Raises:
         UserError: the first one.
     """
-    sampling = config.sampling
-    if sampling.samples_per_problem > 1 and config.budget.temperature(sampling.temperature) == 0:
-        raise SettingError(
-            "sampling.samples_per_problem",
-            "1 when sampling.temperature is 0 (greedy samples are all the same)",
-            sampling.samples_per_problem,
-            "set sampling.temperature=1.0",
-        )
+    greedy = config.budget.temperature(config.sampling.temperature) == 0
+    asked = {"sampling.samples_per_problem": config.sampling.samples_per_problem}
+    for name, benchmark in config.benchmarks.items():
+        asked[f"samples_per_problem of benchmark {name}"] = benchmark.samples_per_problem or 1
+    for key, number in asked.items():
+        if number > 1 and greedy:
+            must = "1 when sampling.temperature is 0 (greedy samples are all the same)"
+            raise SettingError(key, must, number, "set sampling.temperature=1.0")
     if "evaluate.base_direct" in given and "base" not in config.evaluate.models:
         raise UserError(
             "evaluate.base_direct does nothing where evaluate.models leaves out base; "

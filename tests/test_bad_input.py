@@ -50,6 +50,10 @@ def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
         (["seed=-1"], ["seed", "0 or more"]),
         (["stages=[selct]"], ["stages", "selct", "select"]),
         (["sampling.samples_per_problem=4"], ["samples_per_problem", "temperature"]),
+        (
+            ["benchmark=[puzzles_hard]", "benchmark.puzzles_hard.samples_per_problem=4"],
+            ["samples_per_problem of benchmark puzzles_hard", "temperature"],
+        ),
         (["evaluate.models=[tuned]"], ["evaluate.models", "fine_tuned"]),
         (["pool=jsonl", "pool.path=missing.jsonl"], ["missing.jsonl"]),
         (["benchmark=jsonl", "benchmark.path=missing.jsonl"], ["missing.jsonl"]),

@@ -64,11 +64,7 @@ class Benchmark(Option):
         return make_grader(self.grader, self.grader_settings)
 
     def sampling(self, general: S) -> S:
-        """The run's sampling settings (a dataclass) with this benchmark's number of samples.
-
-        Raises:
-            SettingError: several samples at temperature 0.
-        """
+        """The run's sampling settings (a dataclass) with this benchmark's number of samples."""
         if self.samples_per_problem is None:
             return general
         return dataclasses.replace(general, samples_per_problem=self.samples_per_problem)

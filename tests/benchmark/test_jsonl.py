@@ -112,5 +112,3 @@ def test_samples_per_problem_of_one_benchmark() -> None:
     general = Sampling(temperature=1.0, samples_per_problem=4)
     assert Jsonl(path="x").sampling(general) is general
     assert Jsonl(path="x", samples_per_problem=64).sampling(general).samples_per_problem == 64
-    with pytest.raises(SettingError, match="samples_per_problem"):
-        Jsonl(path="x", samples_per_problem=8).sampling(Sampling())
