@@ -23,7 +23,7 @@ run: setup ## the main job at laptop scale: python run.py +experiment=s1k (more 
 	$(PY) run.py +experiment=s1k $(ARGS)
 
 test: setup-test ## the tests that need nothing big (at most 10 minutes on two cores)
-	$(PY) -m pytest -m "$(HEAVY)" $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m "$(HEAVY)" $(ARGS)
 
 test-all: setup-all system ## every test that this machine can run: vLLM, two ranks, Slurm, Chromium
 	$(PY) -m pytest -m "not gpu and not network" $(ARGS)
