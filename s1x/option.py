@@ -170,7 +170,11 @@ def option_class(group: str, name: str, key: str) -> type[Option]:
         for module in [name, *modules] if name in modules else modules:
             if name in known:
                 break
-            importlib.import_module(f"{package.__name__}.{module}")
+            try:
+                importlib.import_module(f"{package.__name__}.{module}")
+            except ImportError:  # what a module of another name needs may be missing here
+                if module == name:
+                    raise
     if name not in known:
         must = f"one of {', '.join(sorted(known))}, or the dotted path of a class"
         raise SettingError(key, must, name, nearest(name, known))

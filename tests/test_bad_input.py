@@ -8,6 +8,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from s1x import app
 from s1x.config import ROOT
@@ -20,6 +21,7 @@ def run(tmp_path: Path, *overrides: str) -> tuple[int, str]:
     flags = [word for word in words if word.startswith("-")]
     argv = ["run.py", *flags, f"output={tmp_path / 'out'}", *words[len(flags) :]]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(told), redirect_stderr(told):
+        patch.setattr(HydraConfig.instance(), "cfg", None)  # what a run leaves there goes with it
         patch.setattr("sys.argv", argv)
         patch.setenv("HYDRA_FULL_ERROR", "0")
         patch.chdir(ROOT)
