@@ -7,6 +7,7 @@ sweep, 2 the user's mistake (a line or two, no trace), 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 import sys
@@ -52,6 +53,8 @@ _failures: list[Exception] = []
 
 def main() -> int:
     """Runs the command line in `sys.argv`; returns the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without our dashes ends no run
+        sys.stdout.reconfigure(errors="replace")
     if {"--help", "-h"} & set(sys.argv[1:]):  # Hydra composes all groups first: five seconds
         print(help_text())
         return 0
@@ -105,17 +108,22 @@ def register_resolvers() -> None:
     new("s1x_train_format", _train_format, replace=True)
 
 
-def _new_folder(parent: str, name: str) -> str:
+def _new_folder(output: str, kind: str, name: str) -> str:
     """A folder of its own for this run, made now: runs of one second never share one."""
+    if not str(output or "").strip():
+        raise UserError("output has no value; set output=<a folder>")
+    parent = Path(output) / kind
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", str(name)).strip("-")[:40] or "run"
     while True:
-        folder = Path(parent) / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{plain}_{token_hex(2)}"
+        folder = parent / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{plain}_{token_hex(2)}"
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            if not Path(parent).is_dir():
-                raise
+            if not parent.is_dir():
+                raise UserError(f"output={output}: {parent} is no folder; set another") from None
             continue
+        except OSError as error:
+            raise UserError(f"output={output}: {explain(error)}") from None
         return str(folder)
 
 

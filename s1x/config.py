@@ -182,6 +182,9 @@ class Root(Option):
     budget_defaults: dict[str, int] = setting(
         factory=dict, doc="this scale's lengths, for the policies in conf/budget that need some"
     )
+    pool_defaults: dict[str, int] = setting(
+        factory=dict, doc="this scale's sizes, for the pools that make their rows"
+    )
     decontaminate: list[str] = setting(
         factory=list,
         doc="benchmarks whose questions may not be trained on, the run's own (benchmark=jsonl) "

@@ -85,6 +85,8 @@ def _system(error: OSError) -> str:
         return f"no space left on the device{where}; free some, or set output=<another disk>"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"may not write{where}: {error.strerror}; set output=<a folder that you may write>"
+    if error.errno == errno.ENOTDIR:
+        return f"a file stands where a folder must be{where}; set output=<a folder>"
     return f"{error.strerror}{where}"
 
 
@@ -202,5 +204,6 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"is not in struct\s*full_key: (?P<key>\S+)(?:\s*object_type=(?P<cls>\w+))?", _unknown_key),
     (r"Could not override '([\w/]+)'", _no_match),
     (r"Interpolation key '([^']+)' not found\s*full_key: (\S+)", _no_key),
+    (r"UserError raised while resolving interpolation: (.*?)\s+full_key: ", lambda m: m[1]),
     (r"Config group override must be a string or a list. Got (\w+)", _no_name),
 )

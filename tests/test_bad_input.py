@@ -19,7 +19,10 @@ def run(tmp_path: Path, *overrides: str) -> tuple[int, str]:
     told = io.StringIO()
     words = sorted(overrides, key=lambda word: not word.startswith("-"))  # flags come first
     flags = [word for word in words if word.startswith("-")]
-    argv = ["run.py", *flags, f"output={tmp_path / 'out'}", *words[len(flags) :]]
+    elsewhere = (
+        [] if any(w.startswith("output=") for w in words) else [f"output={tmp_path / 'out'}"]
+    )
+    argv = ["run.py", *flags, *elsewhere, *words[len(flags) :]]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(told), redirect_stderr(told):
         patch.setattr(HydraConfig.instance(), "cfg", None)  # what a run leaves there goes with it
         patch.setattr("sys.argv", argv)
@@ -140,3 +143,11 @@ def test_a_selection_larger_than_the_pool(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({**row, "question": f"q {i}"}) + "\n" for i in range(9)))
     overrides = ["pool=jsonl", f"pool.path={path}", "selection=random_1k", "selection.size=10"]
     told(tmp_path, overrides, "10")
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+def test_an_output_that_can_hold_no_run_is_told(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "a_file").write_text("", encoding="utf-8")
+    plan = [*flags, "+experiment=s1k", "stages=[plan]"]
+    told(tmp_path, [*plan, f"output={tmp_path / 'a_file'}"], "a_file", "set output=<a folder>")
+    told(tmp_path, [*plan, "output=''"], "output has no value", "set output=")

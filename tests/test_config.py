@@ -71,6 +71,15 @@ def test_every_experiment_loads_at_every_scale(experiment: str, scale: str) -> N
     assert config.root.scale_name == scale
 
 
+SWAPPED = [(group, name) for group, name in options() if group in ("pool", "selection", "budget")]
+
+
+@pytest.mark.parametrize(("group", "name"), SWAPPED)
+def test_a_scales_own_settings_stand_in_no_swaps_way(group: str, name: str) -> None:
+    needed = NEEDED.get((group, name), [])
+    assert load(composed("scale=quick", f"{group}={name}", *needed)).root.scale_name == "quick"
+
+
 @pytest.mark.parametrize(
     "group", [g for g in GROUPS if g not in ("model", "selection", "benchmark")]
 )
@@ -200,7 +209,7 @@ def test_a_sweeps_other_values_reach_the_job_too() -> None:
 
 
 def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
-    folders = {app._new_folder(str(tmp_path / "runs"), "s1k/ü x") for _ in range(50)}
+    folders = {app._new_folder(str(tmp_path), "runs", "s1k/ü x") for _ in range(50)}
     assert len(folders) == 50
     assert all(re.search(r"_s1k-x_[0-9a-f]{4}$", folder) for folder in folders)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +68,11 @@ def test_no_path_of_a_parquet_file_is_read_as_a_pattern(folder: str) -> None:
         and not any(keyword.arg == "glob" for keyword in node.keywords)
     ]
     assert found == [], "polars takes [ and * in a path for a pattern: give glob=False"
+
+
+def test_a_console_that_lacks_characters_ends_no_run() -> None:
+    """A cluster's job often has an ASCII console, and the table after a whole run has dashes."""
+    code = "import sys; from s1x.app import main; sys.argv[1:] = ['--version']; main(); print('—')"
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    run = subprocess.run([sys.executable, "-c", code], env=ascii_only, capture_output=True)
+    assert (run.returncode, run.stdout.splitlines()[1:]) == (0, [b"?"]), run.stderr
