@@ -165,6 +165,11 @@ def _no_bool(match: re.Match[str]) -> str:
     return f"{match[2]} must be true or false, got {match[1]!r}"
 
 
+def _no_part(match: re.Match[str]) -> str:
+    key = match[2]
+    return f"{key} holds settings of its own, got {match[1]!r}; give {key}={{<setting>: <value>}}"
+
+
 def _named_twice(match: re.Match[str]) -> str:
     group, _, name = match[1].rpartition("@")[2].rpartition(".")
     return f"{group or 'the configuration'} names {name} more than once; name it once"
@@ -199,6 +204,7 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+).*?full_key: (\S+)",
         _wrong_type,
     ),
+    (r"is not a subclass of \w+\. value: (.*?)\s+full_key: (\S+)", _no_part),
     (r"Value '?(.*?)'? is not a valid bool.*?full_key: (\S+)", _no_bool),
     (r"Key '[^']+' not in '(?P<cls>\w+)'\s*full_key: (?P<key>\S+)", _unknown_key),
     (r"is not in struct\s*full_key: (?P<key>\S+)(?:\s*object_type=(?P<cls>\w+))?", _unknown_key),

@@ -49,6 +49,7 @@ def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
         (["budget=budget_forcin"], ["budget", "budget_forcing"]),
         (["budgt=unlimited"], ["budgt", "budget"]),
         (["budget.num_wait=1"], ["num_wait", "num_waits"]),
+        (["train.lora=4"], ["train.lora", "'4'", "train.lora={"]),
         (["budget.num_waits=abc"], ["budget.num_waits", "whole number", "abc"]),
         (["budget.num_waits=-1"], ["budget.num_waits", "0 or more", "-1"]),
         (["budget.max_thinking_tokens=-5"], ["budget.max_thinking_tokens", "-5"]),
