@@ -63,25 +63,20 @@ def run(
     grader: Grader | None = None,
     trained_format: str = "plain",
 ) -> dict[str, Any]:
-    """Evaluates and writes `rows.parquet`, `evaluation.json` and `costs.json` into `folder`.
+    """Evaluates, writes `rows.parquet`, `evaluation.json` and `costs.json`; returns the second.
 
     Args:
-        model: what answers.
-        model_role: base or fine_tuned.
+        model, model_role: what answers; base or fine_tuned.
         prompt_format: "thinking", or "direct": the answer at once, and then one point only.
         policy: the budget policy; its curve is `s1x.budget.points(policy, curve)`.
         curve: setting of the policy → values.
         benchmark_name, problems: the benchmark's.
         engine: settings of the engine; it is started, or found running with this model.
-        sampling: how tokens are drawn.
-        seed: of the sampling.
+        sampling, seed: how tokens are drawn.
         store_folder, folder: the trace store (None keeps nothing), and where the files go.
         benchmark: makes its grader and describes itself; None: graded exactly.
         grader: used in place of the benchmark's, and not closed.
         trained_format: the `train.format` that the model was trained in.
-
-    Returns:
-        The content of `evaluation.json`.
 
     Raises:
         UserError: a setting, the model or the engine that cannot be.
@@ -94,23 +89,18 @@ def run(
     judge = grader or (benchmark.make_grader() if benchmark else make_grader("exact"))
     prompts = Prompts(model, prompt_format)
     live = live_engine(engine.for_role(model_role), model)
-    labels = tuple(point.label() for point in chosen)
-    name = option_name(policy)
+    name, labels = option_name(policy), tuple(point.label() for point in chosen)
     heading = Heading(benchmark_name, model.name, model_role, prompt_format, name, labels)
     work = _Evaluation(heading, chosen, problems, sampling, seed, live, judge, begun)
-    description = _store_text(model, live)
     try:
-        with TraceStore(
-            store_folder, store_key(model, live), description, prompts.num_ids
-        ) as store:
-            rows = work.rows(prompts, store)
+        rows, notes = work.rows(prompts, store_folder)
     finally:
         if grader is None:
             judge.close()
     about = work.about(rows, benchmark) | {
         "model_fingerprint": model.fingerprint(),
         "model_notes": list(model.notes),
-        "warnings": [*findings(chosen, name, rows, trained_format), *store.notes()],
+        "warnings": [*findings(chosen, heading.policy, rows, trained_format), *notes],
     }
     _write(folder, heading, rows, about)
     costs.write(folder, work.costs())
@@ -140,20 +130,24 @@ class _Evaluation:
     grader: Grader
     begun: float
 
-    def rows(self, prompts: Prompts, store: TraceStore) -> list[dict[str, Any]]:
-        """Every point of every problem, answered and graded."""
-        samples = self.sampling.samples_per_problem
+    def rows(
+        self, prompts: Prompts, store_folder: Path | None
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """Every point of every problem, answered and graded; and what the trace store notes."""
+        model, samples = prompts.model, self.sampling.samples_per_problem
         drawn = Sampling(self.sampling.temperature, self.sampling.top_p)
-        streams = Streams(self.live, store, drawn, self.seed)
+        key, text = store_key(model, self.live), _store_text(model, self.live)
         total = len(self.problems) * len(self.chosen) * samples
-        with progress(self.heading.title(), total, "answers") as advance:
-            everything = answer_all(
-                self.problems, self.chosen, samples, prompts.chat, streams, advance
-            )
-            answered = run_in_loop(everything)
-        rows = make_rows(answered, self.heading, prompts.format, self.grader)
+        with TraceStore(store_folder, key, text, prompts.num_ids) as store:
+            streams = Streams(self.live, store, drawn, self.seed)
+            with progress(self.heading.title(), total, "answers") as advance:
+                everything = answer_all(
+                    self.problems, self.chosen, samples, prompts.chat, streams, advance
+                )
+                answered = run_in_loop(everything)
+            rows = make_rows(answered, self.heading, prompts.format, self.grader)
         self.counts, self.wall_seconds = streams.counts, time.perf_counter() - self.begun
-        return rows
+        return rows, store.notes()
 
     def about(
         self, rows: Sequence[Mapping[str, Any]], benchmark: Benchmark | None
