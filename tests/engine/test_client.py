@@ -59,10 +59,15 @@ SAID = {
 TRIES = 2
 PATIENCE: dict[str, Any] = {
     "max_tries": TRIES,
-    "timeout_seconds": 0.3,
+    "timeout_seconds": 10.0,
     "backoff_seconds": 0.01,
     "max_backoff_seconds": 0.02,
 }
+
+
+def patience(way: str) -> dict[str, Any]:
+    """Little time for replies that never end; enough for the others on a busy machine."""
+    return PATIENCE | ({"timeout_seconds": 0.3} if "no whole reply" in SAID.get(way, "") else {})
 
 
 def wish(
@@ -91,7 +96,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def by_engine(url: str, way: str, folder: Path) -> str:
-    settings = OpenAI(base_urls=[url], **PATIENCE)
+    settings = OpenAI(base_urls=[url], **patience(way))
     with pytest.raises(UserError) as error:
         run_in_loop(ask(OpenAIEngine(settings, f"engine:{way}", Letters()), wish((10,), 4)))
     return str(error.value)
@@ -101,14 +106,14 @@ def by_annotation(url: str, way: str, folder: Path) -> str:
     (folder / "pool").mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"question": ["What is 1 plus 2?"]}), folder / "pool" / "a.parquet")
     teacher = {"base_urls": [url], "model": f"teacher:{way}"}
-    settings = Annotate(tasks=["trace"], teacher=teacher, **PATIENCE)
+    settings = Annotate(tasks=["trace"], teacher=teacher, **patience(way))
     with pytest.raises(UserError) as error:
         run(folder / "pool", settings, folder / "out", folder / "store")
     return str(error.value)
 
 
 def by_judge(url: str, way: str, folder: Path) -> str:
-    settings = {"base_urls": [url], "model": f"grader:{way}", **PATIENCE}
+    settings = {"base_urls": [url], "model": f"grader:{way}", **patience(way)}
     problem = Problem("p", "What is 1 plus 2?", "3", "d")
     grade = make_grader("llm_judge", settings).grade(problem, "3")
     assert grade.verdict == "ungraded"
@@ -124,7 +129,7 @@ def test_every_way_to_misbehave_is_one_clear_error(
             continue
         before, begun = len(server.calls()), time.monotonic()
         said = by(server.url, way, tmp_path)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15, "it ends long before the server does"
         assert SAID.get(way, "malformed reply: ") in said
         assert f"after {TRIES} tries" in said
         calls = server.calls()[before:]
@@ -265,7 +270,7 @@ def test_an_endless_pause_is_capped() -> None:
     head = b"HTTP/1.1 429 Busy\r\nRetry-After: 100000\r\nContent-Length: 0\r\n\r\n"
     begun = time.monotonic()
     said, num_calls = said_by(lambda _: head)
-    assert (num_calls, time.monotonic() - begun < 2) == (TRIES, True)
+    assert (num_calls, time.monotonic() - begun < 60) == (TRIES, True)
     assert "status 429" in said
 
 
