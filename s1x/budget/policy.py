@@ -84,12 +84,14 @@ class Policy(Option):
 
     `dials` names the settings that make the policy's curve, in their order (`s1x.budget.points`);
     `dial_values` are their values where the settings' `curve` gives none. `train_format` is the
-    `train.format` that its models need: `+sweep=budget_policy` trains them in it.
+    `train.format` that its models need: `+sweep=budget_policy` trains them in it. `may_restart`:
+    whether it throws traces away, which it may do only until it closes the thinking.
     """
 
     dials: ClassVar[tuple[str, ...]] = ()
     dial_values: ClassVar[dict[str, tuple[object, ...]]] = {}
     train_format: ClassVar[str] = "plain"
+    may_restart: ClassVar[bool] = False
 
     max_answer_tokens: int | None = setting(
         1024,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from s1x.budget.policy import Policy, Steps
 from s1x.budget.thinking import Thinking
@@ -21,6 +22,7 @@ class RejectionSampling(Policy):
     """
 
     dials = ("max_thinking_tokens",)
+    may_restart: ClassVar[bool] = True
 
     max_thinking_tokens: int | None = setting(
         None, "what a trace must fit; null: what the context holds", at_least=0

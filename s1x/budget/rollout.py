@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Protocol
 
 from s1x.budget.policy import (
     ANSWER,
@@ -22,9 +24,10 @@ from s1x.budget.policy import (
     Restart,
     Step,
 )
+from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import CUT, NATURAL, TRUNCATED
-from s1x.traces.request import Continuation, Reader, Request
+from s1x.traces.request import Continuation, OnTokens, Reader, Request
 
 
 @dataclass
@@ -70,8 +73,25 @@ class Trace:
         self.part_tokens[part] += len(ids)
 
 
+class Listener(Protocol):
+    """Hears a trace while it is written: each token when no policy can take it back."""
+
+    def wrote(self, part: str, token_ids: Sequence[int], forced: bool) -> bool:
+        """Tokens at the end of the trace; False ends what the model writes of the part."""
+        ...
+
+    def spent(self, kind: str, num_tokens: int) -> None:
+        """Tokens that are not in the trace: of a "probe", or "discarded" by a restart."""
+        ...
+
+
 async def rollout(
-    policy: Policy, chat: Chat, reader: Reader, sample: int = 0, sample_stride: int = 1
+    policy: Policy,
+    chat: Chat,
+    reader: Reader,
+    sample: int = 0,
+    sample_stride: int = 1,
+    listener: Listener | None = None,
 ) -> Trace:
     """Runs a policy to its end.
 
@@ -82,8 +102,10 @@ async def rollout(
         sample: which sample of the problem this is, 0 or more.
         sample_stride: samples of the problem; the n-th restart draws sample `sample + n * stride`,
             so that rejection sampling and majority voting read the same samples.
+        listener: hears the trace as it is written, if anybody does.
     """
-    driver = _Driver(chat, reader, sample, sample_stride)
+    driver = _Driver(chat, reader, sample, sample_stride, listener)
+    driver.holds_back = policy.may_restart
     steps = policy.run(chat)
     reply = Continuation()
     try:
@@ -101,9 +123,17 @@ async def rollout(
 
 
 class _Driver:
-    def __init__(self, chat: Chat, reader: Reader, sample: int, sample_stride: int) -> None:
+    def __init__(
+        self,
+        chat: Chat,
+        reader: Reader,
+        sample: int,
+        sample_stride: int,
+        listener: Listener | None,
+    ) -> None:
         self.chat, self.reader = chat, reader
         self.sample, self.sample_stride = sample, sample_stride
+        self.listener, self.holds_back = listener, False
         self.trace = Trace(chat.prompt_ids)
         self.root: TokenIds = chat.prompt_ids
         self.start = 0
@@ -129,8 +159,8 @@ class _Driver:
             self._new_root()
             self.ban_first = wish.ban_first  # of the stream, whatever is read of it later
         wish = replace(wish, ban_first=self.ban_first)
-        piece = await self._read(wish, self.root, self.start)
         part = THINKING if wish.may_go_on else ANSWER
+        piece = await self._read(wish, self.root, self.start, self._ear(part))
         short = self._room(self.root, self.start) < wish.max_tokens and not piece.stopped
         self.overran |= short and part == THINKING
         self.trace.answer_cut = part == ANSWER and not piece.stopped
@@ -147,18 +177,45 @@ class _Driver:
                 break
             own += 1
         count = len(step.token_ids)
-        self.trace.add(step.token_ids, [i >= own for i in range(count)], step.part)
+        forced = [i >= own for i in range(count)]
+        if self._ear(step.part):
+            self._tell(step.part, step.token_ids, forced)
+        self.trace.add(step.token_ids, forced, step.part)
         if count:
             self._new_root()
+
+    def _ear(self, part: str) -> OnTokens | None:
+        """Who hears the tokens of a part as they come; what was held back is told first."""
+        listener = self.listener
+        if listener is None or (self.holds_back and part == THINKING):
+            return None
+        if self.holds_back:
+            self.holds_back = False
+            self._tell(THINKING, self.trace.token_ids, self.trace.forced)
+        return lambda ids: listener.wrote(part, ids, False)
+
+    def _tell(self, part: str, ids: Sequence[int], forced: Sequence[bool]) -> None:
+        assert self.listener is not None
+        begin = 0
+        for is_forced, run in groupby(forced):
+            end = begin + len(list(run))
+            self.listener.wrote(part, ids[begin:end], is_forced)
+            begin = end
 
     async def _probe(self, step: Probe) -> Continuation:
         root = (*self.chat.prompt_ids, *self.trace.token_ids, *step.token_ids, *step.cue_ids)
         piece = await self._read(step.answer, root, 0)
         answer = (*step.cue_ids, *piece.token_ids)
         self.trace.probes.append((self.trace.part_tokens[THINKING], answer))
+        if self.listener is not None:
+            self.listener.spent("probe", len(answer))
         return piece
 
     def _restart(self) -> None:
+        if self.listener is not None:
+            if not self.holds_back:
+                raise UserError("the budget policy restarts; its class must say may_restart = True")
+            self.listener.spent("discarded", len(self.trace.token_ids))
         self.trace = Trace(self.chat.prompt_ids)
         self.sample += self.sample_stride
         self._new_root()
@@ -170,13 +227,14 @@ class _Driver:
     def _room(self, root: TokenIds, start: int) -> int:
         return max(0, self.chat.format.context_tokens - len(root) - start)
 
-    async def _read(self, wish: Request, root: TokenIds, start: int) -> Continuation:
+    async def _read(
+        self, wish: Request, root: TokenIds, start: int, ear: OnTokens | None = None
+    ) -> Continuation:
         most = min(wish.max_tokens, self._room(root, start))
         if most <= 0:
             return Continuation()
-        return await self.reader.read(
-            replace(wish, max_tokens=most, prefix_ids=root, start=start, sample=self.sample)
-        )
+        wish = replace(wish, max_tokens=most, prefix_ids=root, start=start, sample=self.sample)
+        return await (self.reader.read(wish, ear) if ear else self.reader.read(wish))
 
     def corrected(self, outcome: Outcome) -> Outcome:
         """A cut that the end of the context made, whatever the policy called it, is truncated."""

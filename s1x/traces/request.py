@@ -98,10 +98,15 @@ class Continuation:
 class Reader(Protocol):
     """Reads token streams, as policies' drivers do."""
 
-    async def read(self, request: Request) -> Continuation:
+    async def read(self, request: Request, on_tokens: OnTokens | None = None) -> Continuation:
         """Tokens `start`, `start + 1`, ... of the stream after a prefix, to a stop or the limit.
 
         Stop sequences begin at `start` or later.
+
+        Args:
+            request: what is wanted.
+            on_tokens: gets the tokens of the piece as they come, those that may begin a stop
+                sequence once it is clear that they do not; False ends the piece, as stopped.
         """
         ...
 

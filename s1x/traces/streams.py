@@ -17,11 +17,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from s1x.model.chat_format import TokenIds
-from s1x.traces.request import LENGTH, STOP, Continuation, Request, Sampling, Writer
+from s1x.traces.request import (
+    LENGTH,
+    STOP,
+    Continuation,
+    OnTokens,
+    Request,
+    Sampling,
+    Writer,
+)
 from s1x.traces.store import TraceStore
 
-#: streams kept in memory when nobody reads them; the store has them all
-_IDLE_STREAMS = 20_000
 #: thinking after prefixes up to this length is stored with its prefix, to be checked later
 _ORIGIN_TOKENS = 1024
 
@@ -53,6 +59,8 @@ class _Reader:
     found: asyncio.Future[Continuation]
     scanned: int
     may_go_on: bool
+    on_tokens: OnTokens | None = None
+    told: int = 0
 
 
 @dataclass(eq=False)
@@ -78,12 +86,19 @@ class Streams:
         sampling: temperature and top_p.
         seed: of the run; a stream's own seed follows from it, the problem, the sample and the
             position where it begins.
+        max_idle: streams kept in memory when nobody reads them; the store has them all.
     """
 
     def __init__(
-        self, engine: Writer, store: TraceStore, sampling: Sampling, seed: int = 0
+        self,
+        engine: Writer,
+        store: TraceStore,
+        sampling: Sampling,
+        seed: int = 0,
+        max_idle: int = 20_000,
     ) -> None:
         self.engine, self.store, self.sampling, self.seed = engine, store, sampling, seed
+        self.max_idle = max_idle
         self.counts = StreamCounts()
         self._streams: OrderedDict[bytes, _Stream] = OrderedDict()
 
@@ -94,16 +109,23 @@ class Streams:
             sampling = replace(sampling, temperature=temperature)
         return ProblemStreams(self, problem, sampling)
 
-    async def read(self, key: bytes, request: Request) -> Continuation:
+    async def read(
+        self, key: bytes, request: Request, on_tokens: OnTokens | None = None
+    ) -> Continuation:
         """See `Reader.read`; `key` names the stream."""
         stream = self._open(key, request)
         start, end = request.start, request.start + request.max_tokens
         found = asyncio.get_running_loop().create_future()
-        reader = _Reader(start, end, request.stop, found, start, request.may_go_on)
+        stop, may_go_on = request.stop, request.may_go_on
+        reader = _Reader(start, end, stop, found, start, may_go_on, on_tokens, start)
         piece = _look(stream.tokens, reader)
         if piece is None:
             self._join(stream, reader)
-            piece = await reader.found
+            try:
+                piece = await reader.found
+            except asyncio.CancelledError:
+                _leave(stream, reader)
+                raise
         read = len(piece.token_ids) + len(piece.stop_ids)
         self._count(stream, start + read, read)
         return piece
@@ -124,7 +146,7 @@ class Streams:
             root = replace(request, start=0, stop=())
             stream = _Stream(key, root, tokens, len(tokens), len(tokens))
             self._streams[key] = stream
-            if len(self._streams) > _IDLE_STREAMS:
+            if len(self._streams) > self.max_idle:
                 self._forget()
         else:
             self._streams.move_to_end(key)
@@ -132,7 +154,7 @@ class Streams:
 
     def _forget(self) -> None:
         idle = [k for k, s in self._streams.items() if s.task is None and not s.readers]
-        for key in idle[: _IDLE_STREAMS // 2]:
+        for key in idle[: max(1, self.max_idle // 2)]:
             del self._streams[key]
 
     # -- writing ----------------------------------------------------------------------------------
@@ -144,6 +166,7 @@ class Streams:
             stream.task = asyncio.get_running_loop().create_task(self._write(stream))
 
     async def _write(self, stream: _Stream) -> None:
+        task = asyncio.current_task()
         try:
             await asyncio.sleep(0)  # readers that come in the same breath share the first request
             while stream.readers:
@@ -154,7 +177,8 @@ class Streams:
                     reader.found.set_exception(error)
             stream.readers.clear()
         finally:
-            stream.task = None
+            if stream.task is task:
+                stream.task = None
             self._save(stream)
 
     async def _request(self, stream: _Stream) -> None:
@@ -169,14 +193,18 @@ class Streams:
             stop=tuple(sorted(shared)),
             ban_first=stream.request.ban_first if begun == 0 else (),
             may_go_on=any(reader.may_go_on for reader in stream.readers),
-            may_end_early=len(wishes) > 1,
+            may_end_early=len(wishes) > 1 or any(reader.on_tokens for reader in stream.readers),
         )
         if begun == 0 and request.may_go_on and len(request.prefix_ids) <= _ORIGIN_TOKENS:
             self.store.note_origin(stream.key, _origin(request))
         self.counts.requests += 1
         self.counts.prompt_tokens += len(request.prefix_ids)
 
+        task = stream.task
+
         def on_tokens(ids: Sequence[int]) -> bool:
+            if stream.task is not task:  # nobody waited any more; another may write by now
+                return False
             self.counts.generated_tokens += len(ids)
             for token in ids:
                 stream.tokens.append(token)
@@ -204,7 +232,7 @@ class ProblemStreams:
     sampling: Sampling
     _last: tuple[Request, bytes] | None = None
 
-    async def read(self, request: Request) -> Continuation:
+    async def read(self, request: Request, on_tokens: OnTokens | None = None) -> Continuation:
         """See `Reader.read`."""
         # a policy reads one stream several times: its name is worked out once
         if self._last is None or not _same_stream(self._last[0], request):
@@ -212,7 +240,7 @@ class ProblemStreams:
             self._last = named, stream_key(named)
         last, key = self._last
         return await self.streams.read(
-            key, replace(request, sampling=last.sampling, group=self.problem)
+            key, replace(request, sampling=last.sampling, group=self.problem), on_tokens
         )
 
     def _sampling(self, request: Request) -> Sampling:
@@ -258,6 +286,30 @@ def stream_key(request: Request) -> bytes:
 
 def _look(tokens: list[int], reader: _Reader) -> Continuation | None:
     """What the reader gets of the tokens so far, or None where it must wait."""
+    piece = _found(tokens, reader)
+    if reader.on_tokens is None:
+        return piece
+    end = reader.start + len(piece.token_ids) if piece else _certain(tokens, reader)
+    # an answer is told token by token, so that it can end at any of them
+    step = max(1, end - reader.told) if reader.may_go_on else 1
+    while reader.told < end:
+        begin, reader.told = reader.told, reader.told + step
+        if not reader.on_tokens(tokens[begin : reader.told]):
+            return Continuation(tuple(tokens[reader.start : reader.told]), STOP)
+    return piece
+
+
+def _certain(tokens: list[int], reader: _Reader) -> int:
+    """Where the tokens end that no stop sequence can begin with."""
+    end = min(len(tokens), reader.end)
+    for held in range(max(map(len, reader.stop), default=1) - 1, 0, -1):
+        tail = tuple(tokens[max(reader.start, end - held) : end])
+        if len(tail) == held and any(stop[:held] == tail for stop in reader.stop):
+            return end - held
+    return end
+
+
+def _found(tokens: list[int], reader: _Reader) -> Continuation | None:
     last_ids = {stop[-1] for stop in reader.stop}
     upto = min(len(tokens), reader.end)
     for i in range(reader.scanned, upto):
@@ -273,6 +325,15 @@ def _look(tokens: list[int], reader: _Reader) -> Continuation | None:
     return None
 
 
+def _leave(stream: _Stream, reader: _Reader) -> None:
+    """A reader that was cancelled: what nobody waits for is not written on."""
+    stream.readers = [other for other in stream.readers if other is not reader]
+    _index(stream)
+    if not stream.readers and stream.task is not None:
+        stream.task.cancel()
+        stream.task = None
+
+
 def _wake(stream: _Stream) -> None:
     waiting = []
     for reader in stream.readers:
@@ -286,5 +347,6 @@ def _wake(stream: _Stream) -> None:
 
 
 def _index(stream: _Stream) -> None:
-    stream.next_end = min((reader.end for reader in stream.readers), default=1 << 62)
+    ends = (0 if reader.on_tokens else reader.end for reader in stream.readers)
+    stream.next_end = min(ends, default=1 << 62)
     stream.last_ids = frozenset(stop[-1] for reader in stream.readers for stop in reader.stop)

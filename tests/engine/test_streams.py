@@ -205,3 +205,70 @@ def test_an_engine_that_fails_tells_every_reader() -> None:
     assert [str(error) for error in with_error] == ["the server is gone"] * 2
     with pytest.raises(UserError):
         asyncio.run(read(streams, 3))
+
+
+def test_a_listener_hears_each_token_once_nothing_can_take_it_back() -> None:
+    engine, streams = make()
+    heard: list[tuple[int, ...]] = []
+
+    async def listen() -> Continuation:
+        wish = Request(max_tokens=50, stop=((6, 9), (8, 9, 10)), prefix_ids=ROOT)
+        return await streams.of("p").read(wish, lambda ids: heard.append(tuple(ids)) or True)
+
+    piece = asyncio.run(listen())
+    assert piece.token_ids == (3, 4, 5, 6, 7) and piece.stop_ids == (8, 9, 10)
+    # 6 waits for the token after it, 8 and 9 belong to the stop sequence
+    assert heard == [(3,), (4,), (5,), (6, 7)]
+    assert engine.requests[0][0].may_end_early
+
+
+def test_a_listener_ends_an_answer_at_any_token_also_of_the_store() -> None:
+    _, streams = make()
+    seen: list[int] = []
+
+    def until_seven(ids: Sequence[int]) -> bool:
+        seen.extend(ids)
+        return 7 not in ids
+
+    async def listen() -> list[Continuation]:
+        wish = Request(max_tokens=50, prefix_ids=ROOT, may_go_on=False)
+        return [await streams.of("p").read(wish, until_seven) for _ in range(2)]
+
+    for piece in asyncio.run(listen()):
+        assert piece.token_ids == (3, 4, 5, 6, 7) and piece.stopped and piece.stop_ids == ()
+    assert seen == [3, 4, 5, 6, 7] * 2
+
+
+def test_what_nobody_waits_for_is_not_written_on() -> None:
+    engine, streams = make()
+
+    async def abandon() -> tuple[int, Continuation]:
+        task = asyncio.create_task(read(streams, 10_000))
+        while streams.counts.generated_tokens < 5:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        written = streams.counts.generated_tokens
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert streams.counts.generated_tokens == written  # the engine has stopped
+        return written, await read(streams, 20)  # and somebody else goes on from there
+
+    written, piece = asyncio.run(abandon())
+    assert piece.token_ids == tuple(range(3, 23))
+    assert engine.requests == [(engine.requests[0][0], 20 - written)]
+
+
+def test_a_reader_that_leaves_disturbs_no_other() -> None:
+    engine, streams = make()
+
+    async def both() -> Continuation:
+        leaving = asyncio.create_task(read(streams, 10_000))
+        staying = asyncio.create_task(read(streams, 50))
+        while streams.counts.generated_tokens < 5:
+            await asyncio.sleep(0)
+        leaving.cancel()
+        return await staying
+
+    assert asyncio.run(both()).token_ids == tuple(range(3, 53))
+    assert [written for _, written in engine.requests] == [50]
