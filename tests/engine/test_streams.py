@@ -216,7 +216,8 @@ def test_a_listener_hears_each_token_once_nothing_can_take_it_back() -> None:
         return await streams.of("p").read(wish, lambda ids: heard.append(tuple(ids)) or True)
 
     piece = asyncio.run(listen())
-    assert piece.token_ids == (3, 4, 5, 6, 7) and piece.stop_ids == (8, 9, 10)
+    assert piece.token_ids == (3, 4, 5, 6, 7)
+    assert piece.stop_ids == (8, 9, 10)
     # 6 waits for the token after it, 8 and 9 belong to the stop sequence
     assert heard == [(3,), (4,), (5,), (6, 7)]
     assert engine.requests[0][0].may_end_early
@@ -235,7 +236,9 @@ def test_a_listener_ends_an_answer_at_any_token_also_of_the_store() -> None:
         return [await streams.of("p").read(wish, until_seven) for _ in range(2)]
 
     for piece in asyncio.run(listen()):
-        assert piece.token_ids == (3, 4, 5, 6, 7) and piece.stopped and piece.stop_ids == ()
+        assert piece.token_ids == (3, 4, 5, 6, 7)
+        assert piece.stopped
+        assert piece.stop_ids == ()
     assert seen == [3, 4, 5, 6, 7] * 2
 
 
