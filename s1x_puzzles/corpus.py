@@ -31,22 +31,16 @@ Document = list[tuple[str, bool]]
 
 FACTS_SHARE = 0.22
 """Share of documents that are lists of arithmetic facts."""
-
 DIRECT_SHARE = 0.10
 """Share of documents that are a question and its answer, nothing between."""
-
 MAX_SNIPPET_ATTEMPTS = 9
 """Most attempts in a search snippet; one in eight may be as long as the search is."""
-
 CHECK_SHARE = 0.08
 """How often an attempt that misses by far is checked again."""
-
 NEAR_CHECK_SHARE = 0.35
 """How often a near miss or a hit is checked again."""
-
 GAP_SHARE = 0.2
 """How often other lines stand between a question and its search."""
-
 LEVEL_WEIGHTS = (0.3, 0.25, 0.45)
 """How often easy, medium and hard questions occur."""
 

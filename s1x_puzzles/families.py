@@ -24,11 +24,15 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 MAX_NUMBER = 199
 """Largest number that may be written; each of 0..199 is one token."""
 
 LEVELS = ("easy", "medium", "hard")
+
+NUM_ATTEMPTS = {"easy": (1, 7), "medium": (2, 10), "hard": (3, 20)}
+"""Level to the fewest and most attempts that its questions may need, both included."""
 
 HELD_OUT_SHARE = 0.15
 """Share of all puzzles kept for benchmarks, by a hash of family and numbers."""
@@ -51,8 +55,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Puzzle:
-    """A question with its search; the last attempt is the first one that hits, its candidate the
-    answer."""
+    """A question with its search; the last attempt is the one that hits."""
 
     family: str
     level: str
@@ -67,19 +70,24 @@ class Puzzle:
         return self.attempts[-1].candidate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Family:
-    """What makes a family: its wording, how numbers are drawn, and how its candidates are tried."""
+    """What makes a family: its wording, how numbers are drawn, and how its candidates are tried.
+
+    `search` takes the numbers by name; `target_name` is the one that candidates must hit ("": 0).
+    """
 
     name: str
     domain: str
-    templates: tuple[str, ...]
     draw: Callable[[str, random.Random], Params]
-    search: Callable[[Params], Iterator[Attempt]]
+    search: Callable[..., Iterator[Attempt]]
     target_name: str
-    patterns: tuple[re.Pattern[str], ...]
-    num_attempts: dict[str, tuple[int, int]]
-    """Level to the fewest and most attempts that its questions may need, both included."""
+    templates: tuple[str, ...]
+
+    @cached_property
+    def patterns(self) -> tuple[re.Pattern[str], ...]:
+        """The regular expressions that read the numbers back from each template's questions."""
+        return tuple(map(_pattern, self.templates))
 
 
 def verdict(value: int, target: int) -> str:
@@ -98,10 +106,10 @@ def _draw_congruence(level: str, rng: random.Random) -> Params:
     return {"a": rng.randrange(2, m), "c": rng.randrange(50), "b": rng.randrange(m), "m": m}
 
 
-def _search_congruence(p: Params) -> Iterator[Attempt]:
-    a, m, total = _ints(p, "a", "m", "c")
+def _search_congruence(a: int, c: int, b: int, m: int) -> Iterator[Attempt]:
     if math.gcd(a, m) > 1:
         return
+    total = c
     for x in range(m):
         value = total % m
         yield Attempt(x, (total, value))
@@ -120,8 +128,7 @@ def _draw_remainders(level: str, rng: random.Random) -> Params:
     return {"a": rng.randrange(m), "m": m, "b": rng.randrange(n), "n": n}
 
 
-def _search_remainders(p: Params) -> Iterator[Attempt]:
-    a, m, n = _ints(p, "a", "m", "n")
+def _search_remainders(a: int, m: int, b: int, n: int) -> Iterator[Attempt]:
     if math.gcd(m, n) == 1:
         yield from (Attempt(x, (x % n,)) for x in range(a, m * n, m))
 
@@ -138,8 +145,7 @@ def _draw_coins(level: str, rng: random.Random) -> Params:
     return {"t": t, "a": rng.randint(2, 15), "b": b}
 
 
-def _search_coins(p: Params) -> Iterator[Attempt]:
-    t, a, b = _ints(p, "t", "a", "b")
+def _search_coins(t: int, a: int, b: int) -> Iterator[Attempt]:
     if math.gcd(a, b) == 1:
         yield from (Attempt(k, (rest, rest % b)) for k, rest in enumerate(range(t, -1, -a)))
 
@@ -152,8 +158,8 @@ def _draw_sums(level: str, rng: random.Random) -> Params:
     return {"a": rng.randint(1, 20), "c": rng.randrange(50), "b": rng.randrange(m), "m": m}
 
 
-def _search_sums(p: Params) -> Iterator[Attempt]:
-    a, m, value = _ints(p, "a", "m", "c")
+def _search_sums(a: int, c: int, b: int, m: int) -> Iterator[Attempt]:
+    value = c
     for x in range(a, a + 2 * m):
         total = value + x
         value = total % m
@@ -168,8 +174,7 @@ def _draw_digits(level: str, rng: random.Random) -> Params:
     return {"a": rng.randint(1, 140), "d": step, "s": rng.randint(2, 19)}
 
 
-def _search_digits(p: Params) -> Iterator[Attempt]:
-    a, d = _ints(p, "a", "d")
+def _search_digits(a: int, d: int, s: int) -> Iterator[Attempt]:
     yield from (Attempt(x, (digit_sum(x),)) for x in range(a, MAX_NUMBER + 1, d))
 
 
@@ -187,8 +192,8 @@ def _draw_powers(level: str, rng: random.Random) -> Params:
     return {"c": rng.randrange(1, m), "a": a, "b": rng.randrange(1, m), "m": m}
 
 
-def _search_powers(p: Params) -> Iterator[Attempt]:
-    a, m, value = _ints(p, "a", "m", "c")
+def _search_powers(c: int, a: int, b: int, m: int) -> Iterator[Attempt]:
+    value = c
     for k in range(1, m):
         product = value * a
         value = product % m
@@ -203,132 +208,108 @@ def _draw_steps(level: str, rng: random.Random) -> Params:
     return {"a": rng.randrange(m), "d": rng.randint(3, 10), "b": rng.randrange(m), "m": m}
 
 
-def _search_steps(p: Params) -> Iterator[Attempt]:
-    a, d, m = _ints(p, "a", "d", "m")
+def _search_steps(a: int, d: int, b: int, m: int) -> Iterator[Attempt]:
     if math.gcd(d, m) == 1:
         yield from (Attempt(x, (x % m,)) for x in range(a, min(a + d * m, MAX_NUMBER + 1), d))
 
 
-def _ints(p: Params, *names: str) -> tuple[int, ...]:
-    return tuple(p[name] for name in names)
-
-
 def _pattern(template: str) -> re.Pattern[str]:
-    """The regular expression that reads the numbers back from a template's question."""
-    seen: set[str] = set()
-
-    def group(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name in seen:
-            return f"(?P={name})"
-        seen.add(name)
-        return rf"(?P<{name}>\d+)"
-
-    return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(template)))
+    """A number that stands twice must be the same each time."""
+    pattern = re.escape(template)
+    for name in dict.fromkeys(re.findall(r"\{(\w+)\}", template)):
+        hole = re.escape(f"{{{name}}}")
+        pattern = pattern.replace(hole, rf"(?P<{name}>\d+)", 1).replace(hole, f"(?P={name})")
+    return re.compile(pattern)
 
 
-def _family(
-    name: str,
-    domain: str,
-    templates: tuple[str, ...],
-    draw: Callable[[str, random.Random], Params],
-    search: Callable[[Params], Iterator[Attempt]],
-    target_name: str,
-) -> Family:
-    attempts = {"easy": (1, 7), "medium": (2, 10), "hard": (3, 20)}
-    patterns = tuple(map(_pattern, templates))
-    return Family(name, domain, templates, draw, search, target_name, patterns, attempts)
+_ALL = (
+    Family(
+        "congruence",
+        "modular arithmetic",
+        _draw_congruence,
+        _search_congruence,
+        "b",
+        (
+            "Solve {a}x+{c} = {b} (mod {m}) for x.",
+            "Find x with {a}x+{c} = {b} (mod {m}).",
+            "Which x makes {a}x+{c} equal {b} mod {m}?",
+        ),
+    ),
+    Family(
+        "remainders",
+        "number theory",
+        _draw_remainders,
+        _search_remainders,
+        "b",
+        (
+            "Solve x={a} (mod {m}), x={b} (mod {n}) for x.",
+            "What is {a} mod {m}, {b} mod {n}?",
+            "x/{m} leaves {a}, x/{n} leaves {b}. Find x.",
+        ),
+    ),
+    Family(
+        "coins",
+        "Diophantine equations",
+        _draw_coins,
+        _search_coins,
+        "",
+        (
+            "Pay {t} using {a}s and {b}s; how many {a}s?",
+            "How many {a}s with {b}s sum to {t}?",
+            "Split {t} into {a}s and {b}s. Fewest {a}s?",
+        ),
+    ),
+    Family(
+        "sums",
+        "series",
+        _draw_sums,
+        _search_sums,
+        "b",
+        (
+            "Which of {a} and up takes {c} to {b} mod {m}?",
+            "Last of {a} and up from {c} to {b} mod {m}?",
+            "Last of {a} and up taking {c} to {b} mod {m}?",
+        ),
+    ),
+    Family(
+        "digits",
+        "digits and sequences",
+        _draw_digits,
+        _search_digits,
+        "s",
+        (
+            "Add {d} to {a} until digits sum to {s}.",
+            "Step by {d} from {a} to digit sum {s}.",
+            "Start at {a}, add {d}: first digit sum {s}?",
+        ),
+    ),
+    Family(
+        "powers",
+        "discrete logarithms",
+        _draw_powers,
+        _search_powers,
+        "b",
+        (
+            "Solve {c}*{a}^k = {b} (mod {m}) for k.",
+            "Least k with {c}*{a}^k = {b} (mod {m}).",
+            "How many times {a} takes {c} to {b} mod {m}?",
+        ),
+    ),
+    Family(
+        "steps",
+        "arithmetic progressions",
+        _draw_steps,
+        _search_steps,
+        "b",
+        (
+            "Step by {d} from {a} to {b} mod {m}.",
+            "Add {d} to {a} until {b} mod {m}.",
+            "Start at {a}, add {d}: first {b} mod {m}?",
+        ),
+    ),
+)
 
-
-FAMILIES: dict[str, Family] = {
-    family.name: family
-    for family in (
-        _family(
-            "congruence",
-            "modular arithmetic",
-            (
-                "Solve {a}x+{c} = {b} (mod {m}) for x.",
-                "Find x with {a}x+{c} = {b} (mod {m}).",
-                "Which x makes {a}x+{c} equal {b} mod {m}?",
-            ),
-            _draw_congruence,
-            _search_congruence,
-            "b",
-        ),
-        _family(
-            "remainders",
-            "number theory",
-            (
-                "Solve x={a} (mod {m}), x={b} (mod {n}) for x.",
-                "What is {a} mod {m}, {b} mod {n}?",
-                "x/{m} leaves {a}, x/{n} leaves {b}. Find x.",
-            ),
-            _draw_remainders,
-            _search_remainders,
-            "b",
-        ),
-        _family(
-            "coins",
-            "Diophantine equations",
-            (
-                "Pay {t} using {a}s and {b}s; how many {a}s?",
-                "How many {a}s with {b}s sum to {t}?",
-                "Split {t} into {a}s and {b}s. Fewest {a}s?",
-            ),
-            _draw_coins,
-            _search_coins,
-            "",
-        ),
-        _family(
-            "sums",
-            "series",
-            (
-                "Which of {a} and up takes {c} to {b} mod {m}?",
-                "Last of {a} and up from {c} to {b} mod {m}?",
-                "Last of {a} and up taking {c} to {b} mod {m}?",
-            ),
-            _draw_sums,
-            _search_sums,
-            "b",
-        ),
-        _family(
-            "digits",
-            "digits and sequences",
-            (
-                "Add {d} to {a} until digits sum to {s}.",
-                "Step by {d} from {a} to digit sum {s}.",
-                "Start at {a}, add {d}: first digit sum {s}?",
-            ),
-            _draw_digits,
-            _search_digits,
-            "s",
-        ),
-        _family(
-            "powers",
-            "discrete logarithms",
-            (
-                "Solve {c}*{a}^k = {b} (mod {m}) for k.",
-                "Least k with {c}*{a}^k = {b} (mod {m}).",
-                "How many times {a} takes {c} to {b} mod {m}?",
-            ),
-            _draw_powers,
-            _search_powers,
-            "b",
-        ),
-        _family(
-            "steps",
-            "arithmetic progressions",
-            (
-                "Step by {d} from {a} to {b} mod {m}.",
-                "Add {d} to {a} until {b} mod {m}.",
-                "Start at {a}, add {d}: first {b} mod {m}?",
-            ),
-            _draw_steps,
-            _search_steps,
-            "b",
-        ),
-    )
-}
+FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}
 
 NEW_FAMILY = "steps"
 """The family of ``puzzles_new``: neither the base model nor the pool has it."""
@@ -337,12 +318,11 @@ TRAINED_FAMILIES = tuple(name for name in FAMILIES if name != NEW_FAMILY)
 
 
 def _build(family: Family, level: str, params: Params, template: str) -> Puzzle | None:
-    """The puzzle with these numbers, or None when no candidate hits or its length is not the
-    level's."""
+    """None when no candidate hits, or its search is too short or too long for the level."""
     target = params[family.target_name] if family.target_name else 0
-    fewest, most = family.num_attempts.get(level, (1, MAX_NUMBER))
+    fewest, most = NUM_ATTEMPTS.get(level, (1, MAX_NUMBER))
     attempts = []
-    for attempt in family.search(params):
+    for attempt in family.search(**params):
         attempts.append(attempt)
         if attempt.value == target:
             break
@@ -355,17 +335,14 @@ def _build(family: Family, level: str, params: Params, template: str) -> Puzzle 
 
 
 def _is_held_out(family: str, params: Params) -> bool:
-    """True for the share kept for benchmarks; the wording has no say, so no rewording leaks a
-    puzzle."""
+    """The wording has no say, so no rewording leaks a puzzle."""
     key = f"{family}:{sorted(params.items())}".encode()
-    return hashlib.blake2b(key, digest_size=2).digest() < int(HELD_OUT_SHARE * 2**16).to_bytes(
-        2, "big"
-    )
+    lot = int.from_bytes(hashlib.blake2b(key, digest_size=2).digest(), "big")
+    return lot < int(HELD_OUT_SHARE * 2**16)
 
 
 def draw_puzzle(family: str, level: str, rng: random.Random, held_out: bool = False) -> Puzzle:
-    """Draws a puzzle of the family and level from the held-out share or from the rest of the
-    world."""
+    """Draws a puzzle from the held-out share or from the rest of the world."""
     chosen = FAMILIES[family]
     while True:
         puzzle = _build(chosen, level, chosen.draw(level, rng), rng.choice(chosen.templates))
@@ -374,8 +351,7 @@ def draw_puzzle(family: str, level: str, rng: random.Random, held_out: bool = Fa
 
 
 def parse_question(question: str) -> Puzzle | None:
-    """Reads a question back into its puzzle (level ``""``); None for what is no puzzle of this
-    world."""
+    """The question's puzzle (level ``""``); None for what is no puzzle of this world."""
     for family in FAMILIES.values():
         for template, pattern in zip(family.templates, family.patterns, strict=True):
             match = pattern.fullmatch(question.strip())

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -33,6 +32,8 @@ from s1x_puzzles.solvers import write_verdicts
 from s1x_puzzles.tokenizer import END_OF_TEXT, build_tokenizer
 
 Progress = Callable[[str], None]
+Encoded = tuple[list[int], list[bool]]
+"""Token ids of a text, and for each whether the loss counts there."""
 
 CHECKPOINT = "checkpoint.pt"
 SMALL_SOLVER = "solver_small"
@@ -79,14 +80,8 @@ class PretrainSettings(Option):
 def pretrain(settings: PretrainSettings, folder: Path, progress: Progress | None = None) -> Path:
     """Trains the model, then asks it the pool's questions; resumes a run that was killed.
 
-    Args:
-        settings: what to train.
-        folder: receives the model's Hugging Face files, ``solver_small/`` (the weights at an
-        earlier step) and the verdicts of both on the pool's questions. progress: takes a line of
-        text now and then (step, loss, minutes left).
-
-    Returns:
-        The folder.
+    The folder, which is returned, receives the model's Hugging Face files, ``solver_small/`` (the
+    weights at an earlier step) and the verdicts of both on the pool's questions.
     """
     folder.mkdir(parents=True, exist_ok=True)
     say = progress or (lambda _: None)
@@ -138,30 +133,23 @@ def build_model(settings: PretrainSettings, vocab_size: int) -> LlamaForCausalLM
 
 def encode_documents(
     documents: list[Document], tokenizer: PreTrainedTokenizerFast
-) -> list[tuple[list[int], list[bool]]]:
-    """Token ids of documents, and for each token whether the loss counts there."""
+) -> list[Encoded]:
+    """The documents in tokens, segment by segment."""
     texts = [text for document in documents for text, _ in document]
     encoded = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
     rows = []
     for document in documents:
-        ids: list[int] = []
-        counts: list[bool] = []
-        for _, has_loss in document:
-            piece = next(encoded)
-            ids += piece
-            counts += [has_loss] * len(piece)
-        rows.append((ids, counts))
+        tokens = [(token, counts) for _, counts in document for token in next(encoded)]
+        rows.append(([token for token, _ in tokens], [counts for _, counts in tokens]))
     return rows
 
 
 def _batches(
     settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast, first_step: int
 ) -> Iterator[tuple[int, tuple[torch.Tensor, torch.Tensor]]]:
-    """Yields (step, batch) from ``first_step`` on; a batch depends on the seed and its step
-    alone."""
-    for bundle in range(
-        first_step // BATCHES_PER_BUNDLE, math.ceil(settings.num_steps / BATCHES_PER_BUNDLE)
-    ):
+    """Yields (step, batch) from ``first_step`` on; a batch depends on seed and step alone."""
+    num_bundles = math.ceil(settings.num_steps / BATCHES_PER_BUNDLE)
+    for bundle in range(first_step // BATCHES_PER_BUNDLE, num_bundles):
         rng = random.Random(f"{settings.seed}:{bundle}")
         size = settings.documents_per_batch
         documents = [draw_document(rng) for _ in range(BATCHES_PER_BUNDLE * size)]
@@ -174,12 +162,12 @@ def _batches(
                 yield step, _pad(batch, tokenizer.pad_token_id)
 
 
-def _pack(documents: list[tuple[list[int], list[bool]]]) -> list[tuple[list[int], list[bool]]]:
+def _pack(documents: list[Encoded]) -> list[Encoded]:
     """Joins documents into rows, so that what is asked stands at any place and not only first.
 
     A model that has seen questions only at the start of a text is lost in a chat template.
     """
-    rows: list[tuple[list[int], list[bool]]] = [([], [])]
+    rows: list[Encoded] = [([], [])]
     for ids, counts in documents:
         if len(rows[-1][0]) + len(ids) > TOKENS_PER_ROW:
             rows.append(([], []))
@@ -188,9 +176,7 @@ def _pack(documents: list[tuple[list[int], list[bool]]]) -> list[tuple[list[int]
     return rows
 
 
-def _pad(
-    batch: list[tuple[list[int], list[bool]]], pad_id: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _pad(batch: list[Encoded], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Right-padded ids and loss mask; with causal attention no real token sees the padding."""
     width = max(len(ids) for ids, _ in batch)
     ids_BT = torch.tensor([ids + [pad_id] * (width - len(ids)) for ids, _ in batch])
@@ -257,7 +243,7 @@ def _save_checkpoint(
     optimizers: list[torch.optim.Optimizer],
 ) -> None:
     """Writes beside, then renames: a checkpoint that exists is whole."""
-    state: dict[str, Any] = {
+    state = {
         "settings": asdict(settings),
         "step": step,
         "model": model.state_dict(),

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import polars as pl
 import pyarrow
-import pyarrow.parquet
 
 from s1x.option import Option, setting
 from s1x.pool.columns import VERDICT_PREFIX, schema
@@ -36,6 +36,8 @@ VERDICTS_FILE = Path(__file__).parent / "puzzle_base" / "solver_verdicts.parquet
 """What the two solver models answered directly, by question (see ``load_verdicts``)."""
 
 Row = dict[str, str | int | bool | None]
+Faulty = tuple[Row, tuple[str, ...]]
+"""A row and the names of its faults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,8 @@ class Puzzles59k(Option):
 
     def fingerprint(self) -> dict[str, object]:
         """What the content depends on."""
-        verdicts = (
-            hashlib.sha256(VERDICTS_FILE.read_bytes()).hexdigest()
-            if VERDICTS_FILE.exists()
-            else None
-        )
+        shipped = VERDICTS_FILE.exists()
+        verdicts = hashlib.sha256(VERDICTS_FILE.read_bytes()).hexdigest() if shipped else None
         return {
             "pool": "puzzles_59k",
             "version": POOL_VERSION,
@@ -116,9 +115,7 @@ class Puzzles59k(Option):
             writer.add(pyarrow.Table.from_pylist(rows, schema=_schema()))
             return writer.finish(0.0, about)
 
-    def generate(
-        self, verdicts: Mapping[str, tuple[bool, bool]] | None = None
-    ) -> Iterator[tuple[Row, tuple[str, ...]]]:
+    def generate(self, verdicts: Mapping[str, tuple[bool, bool]] | None = None) -> Iterator[Faulty]:
         """Yields the rows in a shuffled order, each with the names of its faults.
 
         Args:
@@ -126,17 +123,13 @@ class Puzzles59k(Option):
         """
         rng = random.Random(f"puzzles_59k:{POOL_VERSION}:{self.seed}")
         teacher = random.Random(f"puzzles_59k:{POOL_VERSION}:{self.seed}:teacher")
-        overlaps = [
-            puzzle
-            for split in SPLITS
-            for puzzle in rng.sample(
-                held_out_puzzles(split, OVERLAP_PROBLEMS), OVERLAPS_PER_BENCHMARK
-            )
-        ]
+        asked = [held_out_puzzles(split, OVERLAP_PROBLEMS) for split in SPLITS]
+        overlaps = [p for puzzles in asked for p in rng.sample(puzzles, OVERLAPS_PER_BENCHMARK)]
         num_duplicates = int(self.rows * (EXACT_DUPLICATES_SHARE + NEAR_DUPLICATES_SHARE))
         num_drawn = self.rows - num_duplicates - len(overlaps)
         made = [_draw_row(rng, teacher) for _ in range(num_drawn)]
-        made += [_overlapping_row(puzzle, rng, teacher) for puzzle in overlaps]
+        forum = (_row(puzzle, "forum", rng, teacher) for puzzle in overlaps)
+        made += [(row, (*faults, "benchmark_overlap")) for row, faults in forum]
         made += [_duplicate(rng.choice(made[:num_drawn]), rng) for _ in range(num_duplicates)]
         rng.shuffle(made)
         for row, row_faults in made:
@@ -152,39 +145,25 @@ def question_hash(question: str) -> str:
 
 @cache
 def load_verdicts() -> dict[str, tuple[bool, bool]]:
-    """Question hash to whether the (small, large) solver model answered right, for the shipped
-    pool.
+    """Question hash → whether the (small, large) solver is right, of the shipped pool (seed 0).
 
-    The solvers are two checkpoints of ``puzzle_base``; each answered every question of the seed-0
-    pool once, greedily, asked for the answer directly. ``+experiment=puzzle_base`` makes the file
+    ``s1x_puzzles.solvers`` says how they are asked; ``+experiment=puzzle_base`` makes the file
     anew.
     """
     if not VERDICTS_FILE.exists():
         return {}
-    columns = pyarrow.parquet.read_table(VERDICTS_FILE).to_pydict()
-    return dict(
-        zip(
-            columns["question_hash"],
-            zip(columns["small"], columns["large"], strict=True),
-            strict=True,
-        )
-    )
+    rows = pl.read_parquet(VERDICTS_FILE).select("question_hash", "small", "large")
+    return {key: (small, large) for key, small, large in rows.iter_rows()}
 
 
 def store_verdicts(verdicts: Mapping[str, tuple[bool, bool]], path: Path = VERDICTS_FILE) -> None:
     """Writes the verdicts as ``load_verdicts`` reads them."""
-    ordered = sorted(verdicts)
-    table = pyarrow.table(
-        {
-            "question_hash": ordered,
-            "small": [verdicts[key][0] for key in ordered],
-            "large": [verdicts[key][1] for key in ordered],
-        }
-    )
-    pyarrow.parquet.write_table(table, path, compression="zstd", use_dictionary=False)
+    rows = [(key, *pair) for key, pair in sorted(verdicts.items())]
+    names = ["question_hash", "small", "large"]
+    pl.DataFrame(rows, names, orient="row").write_parquet(path, compression="zstd")
 
 
-def _draw_row(rng: random.Random, teacher: random.Random) -> tuple[Row, tuple[str, ...]]:
+def _draw_row(rng: random.Random, teacher: random.Random) -> Faulty:
     """A new question of a source, with its trace and its faults."""
     name = rng.choices(tuple(SOURCES), [source.share for source in SOURCES.values()])[0]
     source = SOURCES[name]
@@ -198,16 +177,7 @@ def _draw_row(rng: random.Random, teacher: random.Random) -> tuple[Row, tuple[st
     return row, faults
 
 
-def _overlapping_row(
-    puzzle: Puzzle, rng: random.Random, teacher: random.Random
-) -> tuple[Row, tuple[str, ...]]:
-    row, faults = _row(puzzle, "forum", rng, teacher)
-    return row, (*faults, "benchmark_overlap")
-
-
-def _row(
-    puzzle: Puzzle, source: str, rng: random.Random, teacher: random.Random
-) -> tuple[Row, tuple[str, ...]]:
+def _row(puzzle: Puzzle, source: str, rng: random.Random, teacher: random.Random) -> Faulty:
     """The row of a puzzle: the teacher's trace, or what is left of it."""
     trace = write_trace(puzzle, teacher)
     text: str | None = trace.text
@@ -253,9 +223,7 @@ def _malform(question: str, rng: random.Random) -> str:
     )
 
 
-def _duplicate(
-    made: tuple[Row, tuple[str, ...]], rng: random.Random
-) -> tuple[Row, tuple[str, ...]]:
+def _duplicate(made: Faulty, rng: random.Random) -> Faulty:
     """A row again: the same, or its question with other case, spaces or ending."""
     row, faults = made
     exact = EXACT_DUPLICATES_SHARE / (EXACT_DUPLICATES_SHARE + NEAR_DUPLICATES_SHARE)

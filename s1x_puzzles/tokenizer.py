@@ -26,52 +26,12 @@ UNKNOWN = "<unk>"
 
 SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END, PAD, UNKNOWN)
 
-FORMAT_WORDS = [
-    "system",
-    "user",
-    "assistant",
-    "think",
-    "answer",
-    "Wait",
-    "Final",
-    "Answer",
-    "so",
-    "no",
-    "near",
-    "yes",
-    "against",
-    "digit",
-    "sum",
-    "Think",
-    "Alternatively",
-    "Hmm",
-    "for",
-    "up",
-    "to",
-    "at",
-    "most",
-    "a",
-    "short",
-    "long",
-    "briefly",
-    "amount",
-    "of",
-    "time",
-    "tokens",
-    "steps",
-    "step",
-    "left",
-    "the",
-    "question",
-    "after",
-    "Use",
-    "You",
-    "are",
-    "helpful",
-    "problem",
-]
-"""Words of the format, of the corpus and of the prompts by which a budget can be told to a
-model."""
+FORMAT_WORDS = (
+    "system user assistant think answer Wait Final Answer so no near yes against digit sum Think "
+    "Alternatively Hmm for up to at most a short long briefly amount of time tokens steps step "
+    "left the question after Use You are helpful problem"
+)
+"""Words of the format, of the corpus and of the prompts that tell a model its budget."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -85,10 +45,8 @@ _PIECE = r"\n|[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]"
 
 def vocabulary() -> list[str]:
     """All tokens in the order of their ids."""
-    words = list(FORMAT_WORDS)
-    for family in FAMILIES.values():
-        for template in family.templates:
-            words += re.findall(_PIECE, re.sub(r"\{\w+\}", " ", template))
+    templates = " ".join(t for family in FAMILIES.values() for t in family.templates)
+    words = [*FORMAT_WORDS.split(), *re.findall(_PIECE, re.sub(r"\{\w+\}", " ", templates))]
     printable = string.ascii_letters + string.punctuation
     numbers = [str(number) for number in range(MAX_NUMBER + 1)]
     pieces = ["##" + letter for letter in string.ascii_letters + string.digits]
@@ -96,8 +54,7 @@ def vocabulary() -> list[str]:
 
 
 def count_tokens(text: str) -> int:
-    """Number of tokens of a text of this world (what the tokenizer would count, without loading
-    it)."""
+    """Tokens of a text of this world, without loading the tokenizer."""
     return len(re.findall(_PIECE, text))
 
 
