@@ -413,12 +413,16 @@ def _curve(root: Root, budget: Policy, given: set[str]) -> Mapping[str, list[Any
 
     A swept setting that the command line sets (`budget.num_waits=0`) means that one point.
     """
-    fixed = [f"budget.{name}" for name in budget.dials if f"budget.{name}" in given]
+    fixed = [f"budget.{name}" for name in budget.swept_settings if f"budget.{name}" in given]
     told = sorted(key for key in given if key.startswith("curve.") and root.one_pass)
     for key in [] if in_sweep() else told:  # a sweep's jobs may have different policies
         name = key.removeprefix("curve.")
-        if name not in budget.dials:
-            known = f"it sweeps {', '.join(budget.dials)}" if budget.dials else "it sweeps nothing"
+        if name not in budget.swept_settings:
+            known = (
+                f"it sweeps {', '.join(budget.swept_settings)}"
+                if budget.swept_settings
+                else "it sweeps nothing"
+            )
             raise UserError(f"{key} does nothing with budget {_name(type(budget))}: {known}")
         if fixed:
             raise UserError(
@@ -430,7 +434,7 @@ def _curve(root: Root, budget: Policy, given: set[str]) -> Mapping[str, list[Any
     return {
         name: [_typed(budget, name, value) for value in values]
         for name, values in root.curve.items()
-        if name in budget.dials
+        if name in budget.swept_settings
     }
 
 

@@ -6,21 +6,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from s1x.budget import formats
-from s1x.budget.policy import Policy, Steps
-from s1x.budget.thinking import Thinking
-from s1x.model.chat_format import Chat
+from s1x.budget.policy import LimitedPolicy
 from s1x.option import option, setting
 
 
 @option("budget", "class_conditional")
 @dataclass(frozen=True)
-class ClassConditional(Policy):
+class ClassConditional(LimitedPolicy):
     """Asks for a short or a long amount of thinking, in words; the model needs no training."""
 
-    dials = ("thinking_class",)
-    dial_values: ClassVar[dict[str, tuple[object, ...]]] = {
-        "thinking_class": ("short", "none", "long")
-    }
+    swept_settings = ("thinking_class",)
+    swept_values: ClassVar = {"thinking_class": ("short", "none", "long")}
 
     thinking_class: str = setting(
         "none", "which instruction is given", choices=tuple(formats.CLASS_INSTRUCTIONS)
@@ -30,20 +26,8 @@ class ClassConditional(Policy):
     )
 
     def user_turn(self, question: str) -> str:
-        """The question and the instruction."""
         return formats.told(question, formats.CLASS_INSTRUCTIONS[self.thinking_class])
 
-    def run(self, chat: Chat) -> Steps:
-        """Thinks, answers."""
-        trace = Thinking(chat, self, self.max_thinking_tokens)
-        ended = yield from trace.think()
-        return (yield from trace.answer(ended))
-
     def label(self) -> str:
-        """The point's name."""
         forced = self.max_thinking_tokens
         return self.thinking_class + (f", max {forced}" if forced is not None else "")
-
-    def limits(self) -> tuple[int | None, int | None]:
-        """The forced limit; the instruction itself names none."""
-        return None, self.max_thinking_tokens

@@ -16,10 +16,8 @@ class DirectAnswer(Policy):
     """The model answers at once; nothing is forced and no token counts as thinking."""
 
     def run(self, chat: Chat) -> Steps:
-        """Answers."""
         yield self.answer_request(chat)
         return Outcome(NATURAL)
 
     def label(self) -> str:
-        """The point's name."""
         return "direct"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from s1x.budget.policy import Policy, Steps
+from s1x.budget.policy import LimitedPolicy, Steps
 from s1x.budget.thinking import Thinking
 from s1x.model.chat_format import Chat
 from s1x.option import option, setting
@@ -13,7 +13,7 @@ from s1x.option import option, setting
 
 @option("budget", "early_exit")
 @dataclass(frozen=True)
-class EarlyExit(Policy):
+class EarlyExit(LimitedPolicy):
     """Asks for the answer at intervals and ends thinking when it stays the same.
 
     Answers are asked for as after a cut, so each check is the answer of budget forcing at that many
@@ -22,19 +22,15 @@ class EarlyExit(Policy):
     space aside.
     """
 
-    dials = ("num_unchanged_checks",)
-    dial_values: ClassVar[dict[str, tuple[object, ...]]] = {"num_unchanged_checks": (1, 2, 3, 4)}
+    swept_settings = ("num_unchanged_checks",)
+    swept_values: ClassVar = {"num_unchanged_checks": (1, 2, 3, 4)}
 
     check_every_tokens: int = setting(256, "thinking tokens between two checks", at_least=1)
     num_unchanged_checks: int = setting(
         2, "checks in a row that confirm the answer before them", at_least=1
     )
-    max_thinking_tokens: int | None = setting(
-        None, "thinking tokens at most; null: what the context holds", at_least=0
-    )
 
     def run(self, chat: Chat) -> Steps:
-        """Thinks from check to check, answers."""
         trace = Thinking(chat, self, self.max_thinking_tokens)
         ended, unchanged, last = False, 0, ""
         while not ended and trace.left_tokens > 0 and unchanged < self.num_unchanged_checks:
@@ -46,12 +42,7 @@ class EarlyExit(Policy):
         return (yield from trace.answer(ended))
 
     def label(self) -> str:
-        """The point's name."""
         checks = "check" if self.num_unchanged_checks == 1 else "checks"
         exit_ = f"exit after {self.num_unchanged_checks} unchanged {checks}"
         limit = self.max_thinking_tokens
         return exit_ + (f", max {limit}" if limit is not None else "")
-
-    def limits(self) -> tuple[int | None, int | None]:
-        """The limit."""
-        return None, self.max_thinking_tokens

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from s1x.budget.policy import Policy, Steps
+from s1x.budget.policy import LimitedPolicy, Steps
 from s1x.budget.thinking import Thinking
 from s1x.model.chat_format import Chat
 from s1x.option import option, setting
@@ -13,7 +12,7 @@ from s1x.option import option, setting
 
 @option("budget", "rejection_sampling")
 @dataclass(frozen=True)
-class RejectionSampling(Policy):
+class RejectionSampling(LimitedPolicy):
     """Keeps the first sample whose thinking ends by itself within the limit.
 
     s1 has no cap on tries (655 of them at 3,500 tokens on AIME24); here the last one allowed is cut
@@ -21,8 +20,8 @@ class RejectionSampling(Policy):
     `sampling.samples_per_problem=k`, the i-th answer tries the samples i, i + k, i + 2k, ...
     """
 
-    dials = ("max_thinking_tokens",)
-    may_restart: ClassVar[bool] = True
+    swept_settings = ("max_thinking_tokens",)
+    may_restart = True
 
     max_thinking_tokens: int | None = setting(
         None, "what a trace must fit; null: what the context holds", at_least=0
@@ -31,7 +30,6 @@ class RejectionSampling(Policy):
     sampling_temperature: float = setting(1.0, "used where sampling.temperature is 0", above=0)
 
     def run(self, chat: Chat) -> Steps:
-        """Thinks until a try fits, answers."""
         trace = Thinking(chat, self, self.max_thinking_tokens)
         num_tries = 1
         ended = yield from trace.think()
@@ -42,14 +40,9 @@ class RejectionSampling(Policy):
         return (yield from trace.answer(ended, num_tries))
 
     def temperature(self, configured: float) -> float:
-        """Greedy tries would all be the same: the policy's own temperature then."""
+        # greedy tries would all be the same
         return configured or self.sampling_temperature
 
     def label(self) -> str:
-        """The point's name."""
         limit = self.max_thinking_tokens
         return "first sample" if limit is None else f"fits {limit}"
-
-    def limits(self) -> tuple[int | None, int | None]:
-        """What a trace must fit."""
-        return None, self.max_thinking_tokens

@@ -1,32 +1,22 @@
 """Drives one policy over one prompt: from the steps it yields to a whole trace.
 
 The driver keeps the books that no policy should have to keep: ids, which of them were forced, what
-part each belongs to, and which token stream (DESIGN 4) the model is writing on. A stream begins at
-the last forced token, so that one policy's continuation is another one's prefix.
+part each belongs to, and which token stream (`s1x.traces.streams`) the model is writing on. A
+stream begins at the last forced token, so that one policy's continuation is another one's prefix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Protocol
 
-from s1x.budget.policy import (
-    ANSWER,
-    CUE,
-    PARTS,
-    THINKING,
-    Force,
-    Outcome,
-    Policy,
-    Probe,
-    Restart,
-    Step,
-)
+from s1x.budget.policy import Policy
+from s1x.budget.thinking import ANSWER, CUE, PARTS, THINKING, Force, Outcome, Probe, Restart, Step
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
-from s1x.rows import CUT, NATURAL, TRUNCATED
+from s1x.rows import NATURAL, TRUNCATED
 from s1x.traces.request import Continuation, OnTokens, Reader, Request
 
 
@@ -55,7 +45,6 @@ class Trace:
 
     @property
     def thinking_ids(self) -> list[int]:
-        """The thinking tokens."""
         return self.token_ids[: self.part_tokens[THINKING]]
 
     @property
@@ -107,18 +96,19 @@ async def rollout(
     driver = _Driver(chat, reader, sample, sample_stride, listener)
     driver.holds_back = policy.may_restart
     steps = policy.run(chat)
-    reply = Continuation()
     try:
         step = next(steps)
         while True:
-            reply = await driver.take(step)
-            step = steps.send(reply)
+            step = steps.send(await driver.take(step))
     except StopIteration as end:
         outcome = end.value
     finally:
         steps.close()
     assert isinstance(outcome, Outcome), f"{type(policy).__name__}.run must return an Outcome"
-    driver.trace.outcome = driver.corrected(outcome)
+    if driver.overran and outcome.end_reason != TRUNCATED:
+        # the end of the context made the cut, whatever the policy calls it
+        outcome = replace(outcome, end_reason=TRUNCATED)
+    driver.trace.outcome = outcome
     return driver.trace
 
 
@@ -142,7 +132,6 @@ class _Driver:
         self.overran = False
 
     async def take(self, step: Step) -> Continuation:
-        """Does one step."""
         if isinstance(step, Request):
             return await self._generate(step)
         if isinstance(step, Force):
@@ -171,11 +160,8 @@ class _Driver:
 
     def _force(self, step: Force) -> None:
         # the delimiter that the model has just written itself is not counted as forced
-        own = 0
-        while own < min(len(step.token_ids), len(self.stop_ids)):
-            if step.token_ids[own] != self.stop_ids[own]:
-                break
-            own += 1
+        pairs = zip(step.token_ids, self.stop_ids, strict=False)
+        own = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         count = len(step.token_ids)
         forced = [i >= own for i in range(count)]
         if self._ear(step.part):
@@ -235,9 +221,3 @@ class _Driver:
             return Continuation()
         wish = replace(wish, max_tokens=most, prefix_ids=root, start=start, sample=self.sample)
         return await (self.reader.read(wish, ear) if ear else self.reader.read(wish))
-
-    def corrected(self, outcome: Outcome) -> Outcome:
-        """A cut that the end of the context made, whatever the policy called it, is truncated."""
-        if self.overran and outcome.end_reason in (CUT, NATURAL):
-            return Outcome(TRUNCATED, outcome.num_waits, outcome.num_tries)
-        return outcome

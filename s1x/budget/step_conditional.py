@@ -22,9 +22,9 @@ class StepConditional(Policy):
     and thinking ends when no step is left.
     """
 
-    dials = ("max_steps",)
+    swept_settings = ("max_steps",)
     train_format: ClassVar[str] = "step_conditional"
-    dial_values: ClassVar[dict[str, tuple[object, ...]]] = {"max_steps": (16, 32, 64, 128, 256)}
+    swept_values: ClassVar = {"max_steps": (16, 32, 64, 128, 256)}
 
     max_steps: int | None = setting(None, "steps told; null: none are", at_least=1)
     step_tokens: int = setting(
@@ -33,17 +33,13 @@ class StepConditional(Policy):
     force: bool = setting(False, "also counts the steps down and ends thinking after the last")
 
     def user_turn(self, question: str) -> str:
-        """The question and the number of steps."""
         if self.max_steps is None:
             return question
         return formats.told(question, formats.step_instruction(self.max_steps))
 
     def run(self, chat: Chat) -> Steps:
-        """Thinks, step by step where it is forced, and answers."""
         if not self.force or self.max_steps is None:
-            trace = Thinking(chat, self)
-            ended = yield from trace.think()
-            return (yield from trace.answer(ended))
+            return (yield from super().run(chat))
         trace = Thinking(chat, self, self.max_steps * self.step_tokens)
         ended = False
         for steps_left in range(self.max_steps, 0, -1):
@@ -55,18 +51,17 @@ class StepConditional(Policy):
     def _step(self, trace: Thinking, steps_left: int) -> Move[bool]:
         """One step: its header and up to `step_tokens` in all; True: the model ended thinking."""
         chat = trace.chat
-        header = trace.line_break() + chat.encode(formats.step_header(steps_left))
+        header = chat.line_break(trace.ids) + chat.encode(formats.step_header(steps_left))
         if not (yield from trace.force(header)):
             return False
         next_header: TokenIds = chat.encode(formats.step_header(steps_left - 1))
         return (yield from trace.think(self.step_tokens - len(header), also_stop=(next_header,)))
 
     def label(self) -> str:
-        """The point's name."""
         if self.max_steps is None:
             return "natural"
         return f"told {self.max_steps} steps" + (", forced" if self.force else "")
 
     def limits(self) -> tuple[int | None, int | None]:
-        """The tokens of all steps told (paper, Table 13)."""
+        # paper, Table 13
         return None, None if self.max_steps is None else self.max_steps * self.step_tokens

@@ -1,25 +1,88 @@
-"""The moves that budget policies are made of: think, wait, probe, answer.
+"""What budget policies are made of: the steps that they yield, and the usual moves over them.
 
-Each move is a generator to be used with `yield from`; `Thinking` keeps count, so that thinking
-tokens, forced ones included, never exceed the limit.
+A policy yields what it wants and receives what the model wrote. It knows nothing of batching,
+engines or files, and says everything in token ids:
+
+    piece = yield Request(max_tokens=100, stop=chat.thinking_stops)  # the model writes
+    yield Force(chat.encode("Wait"))                                 # put into the trace
+
+A request that may go on is thinking, one that may not is the answer. What comes back is what the
+model wrote; nothing after a `Force` or a `Restart`. A move of `Thinking` (think, wait, probe,
+answer) is a generator to be used with `yield from`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TypeVar
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from s1x.budget.policy import CUE, DELIMITER, Force, Outcome, Policy, Probe, Restart, Step
 from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import CUT, NATURAL, TRUNCATED
 from s1x.traces.request import Continuation, Request
 
+if TYPE_CHECKING:
+    from s1x.budget.policy import Policy
+
+#: the parts of an assistant's turn, in their order
+THINKING, DELIMITER, CUE, ANSWER = "thinking", "delimiter", "cue", "answer"
+PARTS = (THINKING, DELIMITER, CUE, ANSWER)
+
+
+@dataclass(frozen=True)
+class Force:
+    """Tokens put into the trace by the policy. Those in the part `thinking` count as thinking."""
+
+    token_ids: TokenIds
+    part: str = THINKING
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An answer asked for in passing: it leaves the trace as it is.
+
+    Attributes:
+        token_ids: forced between the trace and the answer (delimiters).
+        cue_ids: forced after them; they are read as part of the answer.
+        answer: what is wanted then.
+    """
+
+    token_ids: TokenIds
+    cue_ids: TokenIds
+    answer: Request
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The trace so far is thrown away and another sample is drawn from the prompt."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What only the policy knows at the end.
+
+    Attributes:
+        end_reason: natural, cut or truncated (`s1x.rows`).
+        num_waits: wait strings really put in.
+        num_tries: samples drawn.
+    """
+
+    end_reason: str
+    num_waits: int = 0
+    num_tries: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.end_reason in (NATURAL, CUT, TRUNCATED), self.end_reason
+
+
+Step: TypeAlias = Request | Force | Probe | Restart
+Steps: TypeAlias = Generator[Step, Continuation, Outcome]
 T = TypeVar("T")
 Move = Generator[Step, Continuation, T]
 
 
 class Thinking:
-    """A reasoning trace being written under a limit.
+    """A reasoning trace being written; forced tokens included, it never exceeds its limit.
 
     Attributes:
         ids: the thinking tokens so far, forced ones included.
@@ -82,9 +145,24 @@ class Thinking:
         self.num_waits += 1
         return True
 
-    def line_break(self) -> TokenIds:
-        """Ids of the newline that is missing at the end of the thinking, if one is."""
-        return self.chat.line_break(self.ids)
+    def wait_while(
+        self, wanted: Callable[[], bool], wait_string: str, count_flips: bool
+    ) -> Move[bool]:
+        """After a natural end: waits as long as it is wanted and fits; True: thinking has ended.
+
+        Args:
+            wanted: whether one more wait is.
+            wait_string: see `wait`.
+            count_flips: asks for the answer before each wait.
+        """
+        while wanted():
+            if count_flips:
+                yield from self.probe(as_cut=False)
+            if not (yield from self.wait(wait_string)):
+                break
+            if not (yield from self.think()):
+                return False
+        return True
 
     def probe(self, as_cut: bool) -> Move[TokenIds]:
         """The answer the model would give now, which leaves the trace as it is."""
@@ -110,9 +188,5 @@ class Thinking:
         if not ended and self.chat.format.cue:
             yield Force(self.chat.format.cue, CUE)
         yield self.policy.answer_request(self.chat)
-        return Outcome(self._end_reason(ended), self.num_waits, num_tries)
-
-    def _end_reason(self, ended: bool) -> str:
-        if ended:
-            return NATURAL
-        return TRUNCATED if self.clamped and self.left_tokens <= 0 else CUT
+        cut = TRUNCATED if self.clamped and self.left_tokens <= 0 else CUT
+        return Outcome(NATURAL if ended else cut, self.num_waits, num_tries)

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from s1x.budget import formats
-from s1x.budget.policy import Policy, Steps
-from s1x.budget.thinking import Thinking
-from s1x.model.chat_format import Chat
+from s1x.budget.policy import LimitedPolicy
 from s1x.option import option, setting
 
 
 @option("budget", "token_conditional")
 @dataclass(frozen=True)
-class TokenConditional(Policy):
+class TokenConditional(LimitedPolicy):
     """Tells the limit in the prompt; for models trained with `train.format=token_conditional`."""
 
-    dials = ("max_thinking_tokens",)
+    swept_settings = ("max_thinking_tokens",)
     train_format: ClassVar[str] = "token_conditional"
 
     max_thinking_tokens: int | None = setting(
@@ -26,23 +24,14 @@ class TokenConditional(Policy):
     force: bool = setting(False, "also ends thinking there, as budget forcing does")
 
     def user_turn(self, question: str) -> str:
-        """The question and the limit."""
         if self.max_thinking_tokens is None:
             return question
         return formats.told(question, formats.token_instruction(self.max_thinking_tokens))
 
-    def run(self, chat: Chat) -> Steps:
-        """Thinks, answers."""
-        trace = Thinking(chat, self, self.max_thinking_tokens if self.force else None)
-        ended = yield from trace.think()
-        return (yield from trace.answer(ended))
+    def forced_limit(self) -> int | None:
+        return self.max_thinking_tokens if self.force else None
 
     def label(self) -> str:
-        """The point's name."""
         if self.max_thinking_tokens is None:
             return "natural"
         return f"told {self.max_thinking_tokens}" + (", forced" if self.force else "")
-
-    def limits(self) -> tuple[int | None, int | None]:
-        """The limit that is told, kept or not."""
-        return None, self.max_thinking_tokens

@@ -21,11 +21,13 @@ class WaitWindow(Policy):
     string is put in until the target is reached or no wait is left.
     """
 
-    dials = ("target_thinking_tokens",)
+    swept_settings = ("target_thinking_tokens",)
 
     low_thinking_tokens: int = setting(512, "shorter natural traces are kept", at_least=0)
     high_thinking_tokens: int = setting(8192, "longer natural traces are kept", at_least=0)
-    target_thinking_tokens: int = setting(4096, "waits are put in until so many", at_least=0)
+    target_thinking_tokens: int = setting(
+        4096, "thinking tokens until which waits are put in", at_least=0
+    )
     wait_string: str = setting("Wait", "put in where the end was; empty: the end is only banned")
     max_waits: int = setting(16, "waits at most", at_least=0)
     count_flips: bool = setting(False, "asks for the answer at each Wait too, to count flips")
@@ -40,21 +42,19 @@ class WaitWindow(Policy):
             )
 
     def run(self, chat: Chat) -> Steps:
-        """Thinks; waits where the natural length lies in the window; answers."""
         trace = Thinking(chat, self)
         ended = yield from trace.think()
         in_window = self.low_thinking_tokens <= len(trace.ids) <= self.high_thinking_tokens
-        while ended and in_window and self._goes_on(trace):
-            if self.count_flips:
-                yield from trace.probe(as_cut=False)
-            if not (yield from trace.wait(self.wait_string)):
-                break
-            ended = yield from trace.think()
+        if ended and in_window:
+            ended = yield from trace.wait_while(
+                lambda: (
+                    len(trace.ids) < self.target_thinking_tokens
+                    and trace.num_waits < self.max_waits
+                ),
+                self.wait_string,
+                self.count_flips,
+            )
         return (yield from trace.answer(ended))
 
-    def _goes_on(self, trace: Thinking) -> bool:
-        return len(trace.ids) < self.target_thinking_tokens and trace.num_waits < self.max_waits
-
     def label(self) -> str:
-        """The point's name."""
         return f"target {self.target_thinking_tokens}"

@@ -347,7 +347,7 @@ def swept_settings(policy: str) -> tuple[str, ...]:
         found = option_class("budget", policy, "policy")
     except UserError:
         return usual
-    return (found.dials if issubclass(found, Policy) else ()) or usual
+    return (found.swept_settings if issubclass(found, Policy) else ()) or usual
 
 
 def _sameness(run: Run, series: Series) -> str:

@@ -1,1 +1,1 @@
-"""What models have written: token streams served once (DESIGN 4) and kept on disk."""
+"""What models have written: token streams served once and kept on disk."""

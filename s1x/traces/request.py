@@ -1,4 +1,4 @@
-"""The one request: what a policy yields, a reader takes and an engine gets (DESIGN 4).
+"""The one request: what a policy yields, a reader takes and an engine gets.
 
 A policy says how many tokens it wants and what ends them; the driver adds what they follow and
 which sample it is; the streams add how they are drawn. Everything is in token ids.

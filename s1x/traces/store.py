@@ -1,4 +1,4 @@
-"""The trace store: every token a model has written, kept on disk (DESIGN 4).
+"""The trace store: every token a model has written, kept on disk.
 
 `<folder>/<model>/<host>-<pid>-<number>.sqlite`: one file per writing process, all files of a model
 read. A stream (see `s1x.traces.streams`) is stored in pieces (key, start, token ids); pieces are

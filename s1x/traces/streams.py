@@ -1,4 +1,4 @@
-"""Token streams over an engine: remembered, and served once however many ask (DESIGN 4).
+"""Token streams over an engine: remembered, and served once however many ask.
 
 For one model and one sampling seed, the tokens that follow a prefix are a stream. A reader takes
 what is there and waits for the rest; readers of one stream that are open at the same time are

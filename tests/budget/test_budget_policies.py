@@ -289,18 +289,18 @@ def test_direct_answer_thinks_nothing() -> None:
 CURVE = {"max_thinking_tokens": [8, 16, None], "num_waits": [0, 1, 2], "other": [1]}
 
 
-def test_points_turn_one_dial_after_another() -> None:
+def test_points_turn_one_setting_after_another() -> None:
     labels = [point.label() for point in points(BudgetForcing(), CURVE)]
     assert labels == ["max 8", "max 16", "natural", "Wait x 1", "Wait x 2"]
 
 
-def test_later_dials_turn_at_the_last_value_of_the_earlier() -> None:
+def test_later_settings_turn_at_the_last_value_of_the_earlier() -> None:
     curve = {"max_thinking_tokens": [8, 512], "num_waits": [0, 2]}
     labels = [point.label() for point in points(BudgetForcing(), curve)]
     assert labels == ["max 8", "max 512", "max 512, Wait x 2"]
 
 
-def test_a_dial_set_by_hand_is_one_point() -> None:
+def test_a_setting_set_by_hand_is_one_point() -> None:
     assert points(BudgetForcing(num_waits=3), CURVE) == [BudgetForcing(num_waits=3)]
     assert points(BudgetForcing(), None) == [BudgetForcing()]
     assert points(EarlyExit(), None) == [EarlyExit()]
