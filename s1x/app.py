@@ -27,11 +27,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from s1x.config import CONF
+from s1x.compose import CONF, register
+from s1x.config import load
 from s1x.console import say
 from s1x.errors import RunError, UserError
 from s1x.messages import explain, help_text
-from s1x.schema import register
+from s1x.stages import Run
 
 #: libraries whose bars and warnings would stand between ours; threads that wait without spinning
 QUIET = {
@@ -156,8 +157,6 @@ register_resolvers()  # at import: a job that a launcher starts elsewhere import
 
 def _job(cfg: DictConfig) -> None:
     """One run, or one job of a sweep; a sweep's other jobs go on when one fails."""
-    from s1x.stages import run
-
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     multirun = hydra_cfg.mode is not None and hydra_cfg.mode.name == "MULTIRUN"
@@ -167,10 +166,10 @@ def _job(cfg: DictConfig) -> None:
         if multirun:
             failed.write_text("it never ended: killed, or out of time\n", encoding="utf-8")
             sweep = Path(hydra_cfg.sweep.dir).name
-            run(cfg, folder, overrides, hydra_cfg.job.override_dirname, sweep)
+            Run(load(cfg), cfg, folder, overrides, hydra_cfg.job.override_dirname, sweep).execute()
             failed.unlink()
         else:
-            run(cfg, folder, overrides)
+            Run(load(cfg), cfg, folder, overrides).execute()
     except Exception as error:
         if not multirun:
             _failures.append(error)

@@ -1,21 +1,12 @@
-"""From Hydra's composed configuration to checked objects.
-
-Every option class (`s1x.option`) is a Hydra schema `/schema/<group>/<name>` (`s1x.schema`), to
-which `conf/<group>/<name>.yaml` adds what differs. Hydra and OmegaConf then check keys and types
-while composing; `build` makes the object, which checks its limits.
-"""
+"""From Hydra's composed configuration to checked objects, before anything expensive starts."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -24,33 +15,22 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x.annotate.annotate import Annotate
 from s1x.benchmark.benchmark import Benchmark
 from s1x.budget.policy import Policy
-from s1x.classes import load_named, nearest
+from s1x.classes import nearest
+from s1x.compose import build, plain
 from s1x.engine.engine import Engine
 from s1x.errors import SettingError, UserError
+from s1x.evaluate.settings import EvaluateSettings, Sampling, StoreSettings
 from s1x.model.model import Model, describe_own_model
 from s1x.option import Option, option, setting
 from s1x.pool.pool import Pool
+from s1x.report.settings import Prices, ReportSettings
 from s1x.report.tracker import Tracker
-from s1x.schema import extension_folders, register
 from s1x.selection.recipe import Recipe
+from s1x.stages import STAGES
 from s1x.train.settings import TrainSettings
 
-ROOT = Path(__file__).resolve().parent.parent
-#: in a clone beside the package, in a wheel inside it
-CONF = ROOT / "conf" if (ROOT / "conf" / "config.yaml").is_file() else ROOT / "s1x" / "conf"
-
-
-def conf_folders() -> tuple[Path, ...]:
-    """Where options stand as YAML: s1x's own `conf/` and those of installed extensions."""
-    return (CONF, *extension_folders())
-
-
-#: swappable groups, each a folder of conf/ and a package of s1x/ (DESIGN: the pieces that swap)
-GROUPS = ("pool", "selection", "model", "train", "engine", "budget", "benchmark", "tracker")
-
-
-#: what an option of each group must be, whoever wrote it
-BASES: dict[str, type] = {
+#: swappable groups, each a folder of conf/ and a package of s1x/: what an option of each must be
+GROUPS: dict[str, type] = {
     "pool": Pool,
     "selection": Recipe,
     "model": Model,
@@ -60,91 +40,15 @@ BASES: dict[str, type] = {
     "benchmark": Benchmark,
     "tracker": Tracker,
 }
-
 #: settings of no group, each a node of its own
-PARTS = ("sampling", "evaluate", "report", "prices", "store", "annotate")
-
-STAGES = ("plan", "store", "pretrain", "annotate", "select", "train", "evaluate", "report")
-
-
-@option("sampling", "sampling")
-@dataclasses.dataclass(frozen=True)
-class Sampling(Option):
-    """How tokens are drawn. Temperature 0 is greedy, as in the paper."""
-
-    temperature: float = setting(0.0, "0 is greedy", at_least=0)
-    top_p: float = setting(1.0, "nucleus sampling: probability mass kept", above=0, at_most=1)
-    samples_per_problem: int = setting(
-        1, "samples of every problem, for pass@k and majority", at_least=1
-    )
-
-
-@option("prices", "prices")
-@dataclasses.dataclass(frozen=True)
-class Prices(Option):
-    """What things cost, for the cost ledger and the plan; a price not given stays unknown."""
-
-    usd_per_gpu_hour: float | None = setting(None, "US dollars for one GPU-hour", at_least=0)
-    usd_per_million_prompt_tokens: float | None = setting(None, "of a paid endpoint", at_least=0)
-    usd_per_million_generated_tokens: float | None = setting(None, "of a paid endpoint", at_least=0)
-
-
-@option("report", "report")
-@dataclasses.dataclass(frozen=True)
-class ReportSettings(Option):
-    """What the report stage reads besides this run's own stages."""
-
-    runs: Any = setting(
-        None, "run folders to report on instead of this run: a glob, or a list of globs"
-    )
-    title: str | None = setting(None, "headline of the report")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not all(isinstance(pattern, str) and pattern for pattern in self.patterns()):
-            raise SettingError("runs", "a glob of run folders or a list of globs", self.runs)
-
-    def patterns(self) -> list[Any]:
-        """The globs of `runs`."""
-        if self.runs is None:
-            return []
-        return list(self.runs) if isinstance(self.runs, list) else [self.runs]
-
-
-@option("evaluate", "evaluate")
-@dataclasses.dataclass(frozen=True)
-class EvaluateSettings(Option):
-    """Which models answer, and how the base model is asked."""
-
-    models: list[str] = setting(
-        factory=lambda: ["base", "fine_tuned"], doc="base, fine_tuned, or both"
-    )
-    base_direct: bool = setting(True, "also ask the base model for the answer without thinking")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in self.models:
-            if name not in ("base", "fine_tuned"):
-                raise SettingError("models", "a list of base and fine_tuned", list(self.models))
-        if not self.models:
-            raise SettingError("models", "base, fine_tuned or both", [], "name one model at least")
-
-
-@option("store", "store")
-@dataclasses.dataclass(frozen=True)
-class StoreSettings(Option):
-    """What `stages=[store]` removes from the trace store; without settings it only shows it."""
-
-    remove_models: list[str] = setting(
-        factory=list, doc="models to remove, by the folder names shown (or their beginnings)"
-    )
-    unused_days: float | None = setting(None, "also removes models unused for N days", at_least=0)
-    merge: bool = setting(False, "puts all files of a model into one, each stream once")
-    check: int = setting(
-        0,
-        "streams per model to generate again with `engine`, to see whether they come out the same",
-        at_least=0,
-    )
+PARTS: dict[str, type] = {
+    "sampling": Sampling,
+    "evaluate": EvaluateSettings,
+    "report": ReportSettings,
+    "prices": Prices,
+    "store": StoreSettings,
+    "annotate": Annotate,
+}
 
 
 @option("root", "root")
@@ -208,143 +112,15 @@ class Root(Option):
             raise SettingError("stages", "at least one of " + ", ".join(STAGES), [])
 
 
-def build(node: Any, key: str) -> Any:
-    """The object that a configuration node describes.
-
-    Args:
-        node: a node with `_target_` and the fields of that class.
-        key: where the node stands ("budget"), put before the field in errors.
-
-    Raises:
-        UserError: a class that cannot be imported, a field it does not have, or a wrong value.
-    """
-    values = _plain(node, key)
-    if not values or not values.get("_target_"):
-        raise UserError(f"{key} must name its class in _target_; see conf/{key.split('.')[0]}/")
-    made = _construct(values, key)
-    base = BASES.get(key.partition(".")[0])
-    if base and not isinstance(made, base):
-        raise UserError(
-            f"{key}._target_ must name a {_name(base)} ({base.__module__}), got {_name(type(made))}"
-        )
-    return made
-
-
-def _construct(values: dict[str, Any], key: str) -> Any:
-    values = dict(values)
-    cls: Any = load_named(values.pop("_target_"), f"{key}._target_")
-    if dataclasses.is_dataclass(cls):
-        names = [f.name for f in dataclasses.fields(cls)]
-        for name in values:
-            if name not in names:
-                hint = nearest(name, names) or f"it has {', '.join(names)}"
-                raise UserError(f"{key}.{name} is not a setting of {_name(cls)}; {hint}")
-        for name, kind in _nested(cls).items():
-            if isinstance(values.get(name), dict):
-                values[name] = _make(kind, values[name], f"{key}.{name}")
-    return _make(cls, values, key)
-
-
-def _name(cls: Any) -> str:
-    return str(getattr(cls, "__name__", cls))
-
-
-def _nested(cls: Any) -> dict[str, Any]:
-    """Fields that are options themselves."""
-    hints = typing.get_type_hints(cls)
-    return {
-        field.name: hints[field.name]
-        for field in dataclasses.fields(cls)
-        if dataclasses.is_dataclass(hints.get(field.name))
-    }
-
-
-def _make(cls: Any, values: dict[str, Any], key: str) -> Any:
-    try:
-        return cls(**values)
-    except SettingError as error:
-        raise error.under(key) from None
-    except TypeError as error:
-        raise UserError(f"{key}: {error}") from None
-
-
-def _plain(node: Any, key: str) -> dict[str, Any]:
-    if not isinstance(node, DictConfig):
-        raise UserError(f"{key} must be a group of settings, got {node!r}; set {key}.<setting>=...")
-    try:
-        values = OmegaConf.to_container(node, resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{key}: {str(error).splitlines()[0]}") from None
-    assert isinstance(values, dict)
-    return {str(k): v for k, v in values.items()}
-
-
-def build_benchmarks(node: DictConfig | None) -> dict[str, Any]:
+def build_benchmarks(node: DictConfig | None) -> dict[str, Benchmark]:
     """The benchmarks by name: `benchmark=[a,b]` has a node each, `benchmark=jsonl` stands alone."""
     if not node:
         raise UserError("benchmark must name at least one; for example benchmark=aime24")
     if "_target_" in node:
         path = OmegaConf.select(node, "path", throw_on_missing=False)
-        return {Path(str(path)).stem if path else "benchmark": build(node, "benchmark")}
-    return {name: build(node[name], f"benchmark.{name}") for name in map(str, node)}
-
-
-def benchmarks_named(names: Sequence[str]) -> dict[str, Any]:
-    """The benchmarks with these names as `conf/benchmark` has them, whatever the run evaluates.
-
-    Raises:
-        UserError: a name that conf/benchmark does not have.
-    """
-    for name in names:
-        _check_option("benchmark", name, "decontaminate")
-    return build_benchmarks(_composed(f"benchmark=[{','.join(names)}]").benchmark) if names else {}
-
-
-def model_named(name: str, key: str) -> Any:
-    """The option of the group model with this name, whatever the run trains.
-
-    Raises:
-        UserError: a name that conf/model does not have; `key` says where it stands.
-    """
-    return option_named("model", name, key)
-
-
-def option_named(group: str, name: str, key: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """The option of a group with this name, whatever the run uses, with some settings changed.
-
-    Raises:
-        UserError: a name that conf/<group> does not have (`key` says where it stands), a setting
-            that the option does not have.
-    """
-    with contextlib.ExitStack() as stack:
-        if not GlobalHydra.instance().is_initialized():  # not below `python run.py`
-            register()
-            stack.enter_context(initialize_config_dir(str(CONF), version_base="1.3"))
-        _check_option(group, name, key)
-        cfg = _composed(f"{group}={name}")
-        try:
-            OmegaConf.update(cfg, group, dict(settings or {}), merge=True)
-        except OmegaConfBaseException as error:
-            raise UserError(f"{key}, {name}: {str(error).splitlines()[0]}") from None
-        return build(cfg[group], group)
-
-
-def _composed(override: str) -> DictConfig:
-    return compose("config", overrides=[override])
-
-
-def options_of(group: str) -> list[str]:
-    """The options of a group, the user's own (--config-dir) included; only while a job runs."""
-    return list(GlobalHydra.instance().config_loader().get_group_options(group))
-
-
-def _check_option(group: str, name: str, key: str) -> None:
-    known = options_of(group)
-    if name not in known:
-        raise UserError(
-            f"{key} names {name}, which is no option of {group}; "
-            + (nearest(name, known) or f"there are {', '.join(known)}")
-        )
+        name = Path(str(path)).stem if path else "benchmark"
+        return {name: build(node, "benchmark", Benchmark)}
+    return {name: build(node[name], f"benchmark.{name}", Benchmark) for name in map(str, node)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -381,11 +157,14 @@ def load(cfg: DictConfig) -> Config:
     for key in map(str, cfg):
         if key not in known:
             raise UserError(f"{key} is not a setting; {nearest(key, known)}")
-    root = Root(**_plain(OmegaConf.create({name: cfg[name] for name in root_names}), "config"))
+    root = Root(**plain(OmegaConf.create({name: cfg[name] for name in root_names}), "config"))
     given = set_by_hand()
     if given:
         describe_own_model(cfg.model, HydraConfig.get().overrides.task)
-    parts = {name: build(cfg.get(name), name) for name in (*PARTS, *GROUPS) if name != "benchmark"}
+    kinds = {**PARTS, **GROUPS}
+    parts: dict[str, Any] = {
+        n: build(cfg.get(n), n, kind) for n, kind in kinds.items() if n != "benchmark"
+    }
     config = Config(
         root=root,
         curve=_curve(root, parts["budget"], given),
@@ -418,12 +197,8 @@ def _curve(root: Root, budget: Policy, given: set[str]) -> Mapping[str, list[Any
     for key in [] if in_sweep() else told:  # a sweep's jobs may have different policies
         name = key.removeprefix("curve.")
         if name not in budget.swept_settings:
-            known = (
-                f"it sweeps {', '.join(budget.swept_settings)}"
-                if budget.swept_settings
-                else "it sweeps nothing"
-            )
-            raise UserError(f"{key} does nothing with budget {_name(type(budget))}: {known}")
+            known = f"it sweeps {', '.join(budget.swept_settings) or 'nothing'}"
+            raise UserError(f"{key} does nothing with budget {type(budget).__name__}: {known}")
         if fixed:
             raise UserError(
                 f"{key} would do nothing beside {fixed[0]}, which means that one point; "

@@ -15,7 +15,7 @@ class UserError(ValueError):
 class SettingError(UserError):
     """A setting whose value cannot be: knows its field, so that the full key can be put before it.
 
-    An option raises it with its own field's name ("num_waits"); `s1x.config.build` adds the place
+    An option raises it with its own field's name ("num_waits"); `s1x.compose.build` adds the place
     where the option stands ("budget"), so the message reads "budget.num_waits must be ...".
     """
 

@@ -23,11 +23,12 @@ from s1x.benchmark.benchmark import checked
 from s1x.benchmark.grader import Grade, Grader, make_grader, ungraded
 from s1x.benchmark.problem import Problem
 from s1x.budget import Policy
-from s1x.config import Sampling, conf_folders
+from s1x.compose import conf_folders
 from s1x.curve import Curve
 from s1x.engine.engine import Engine
 from s1x.errors import UserError
-from s1x.evaluate import run as run_evaluation
+from s1x.evaluate.settings import Sampling
+from s1x.evaluate.stage import run as run_evaluation
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.option import option_class

@@ -12,8 +12,10 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import MissingConfigException, OverrideParseException
 
 from s1x.classes import nearest
-from s1x.config import CONF, PARTS, STAGES, Root, conf_folders
+from s1x.compose import CONF, conf_folders
+from s1x.config import PARTS, Root
 from s1x.option import Option
+from s1x.stages import STAGES
 
 HELP = """s1x: how accuracy grows with thinking tokens
 

@@ -28,7 +28,7 @@ T = TypeVar("T", bound="type[Option]")
 #: group → option name → class; filled by the decorator as option modules are imported.
 REGISTRY: dict[str, dict[str, type[Option]]] = {}
 
-#: the package of each group's options: a module for each option, of its name
+#: the package of each group's options, a module for each option, of its name; or their one module
 PACKAGES = {
     "pool": "s1x.pool",
     "selection": "s1x.selection",
@@ -41,6 +41,12 @@ PACKAGES = {
     "grader": "s1x.benchmark",
     "tracker": "s1x.report",
     "annotate": "s1x.annotate",
+    "sampling": "s1x.evaluate.settings",
+    "evaluate": "s1x.evaluate.settings",
+    "store": "s1x.evaluate.settings",
+    "report": "s1x.report.settings",
+    "prices": "s1x.report.settings",
+    "root": "s1x.config",
 }
 
 
@@ -165,7 +171,7 @@ def option_class(group: str, name: str, key: str) -> type[Option]:
         return found
     if name not in known and group in PACKAGES:
         package = importlib.import_module(PACKAGES[group])
-        modules = [info.name for info in pkgutil.iter_modules(package.__path__)]
+        modules = [info.name for info in pkgutil.iter_modules(vars(package).get("__path__", []))]
         # the module of its name; one of another name is found by looking at all of them
         for module in [name, *modules] if name in modules else modules:
             if name in known:

@@ -1,8 +1,10 @@
-"""The loop over the stages of a run, each an artifact found by its fingerprint or built.
+"""The loop over the stages of a run.
 
     (pool ──► annotate) ──► select ──► train ──► evaluate ──► report
 
-A stage is a small class in its own package: its name, what its result depends on, how it is built.
+A stage is a small class in its own package. Those that make artifacts say what their result depends
+on and how it is built; an artifact is found by its fingerprint or built. Nothing here imports them:
+they import this.
 `run.json` in the run's folder names the artifacts that it used, so that a report over many runs
 (`report.runs=<glob>`, sweeps) reads rows and never file names.
 """
@@ -18,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -27,46 +29,65 @@ from s1x.artifact import Artifact, Artifacts, write_json
 from s1x.benchmark.benchmark import Benchmark, load_problems
 from s1x.benchmark.problem import Problem
 from s1x.classes import load_class
-from s1x.config import STAGES, Config, benchmarks_named, load
+from s1x.compose import options_named
 from s1x.console import duration, say, say_once
 from s1x.costs import note_energy
 from s1x.energy import Meter
 from s1x.errors import UserError
 
+if TYPE_CHECKING:
+    from s1x.config import Config
+
 RUN_FILE = "run.json"
-#: stage → its class, imported when a run needs it; `plan` is the check before all of them
+#: stage → its class, imported when a run needs it, in the order in which a run takes them
 CLASSES = {
-    "store": "s1x.evaluate.store_stage.StoreStage",
-    "pretrain": "s1x.train.as_stage.PretrainStage",
-    "pool": "s1x.pool.as_stage.PoolStage",
-    "annotate": "s1x.annotate.as_stage.AnnotateStage",
-    "select": "s1x.selection.as_stage.SelectStage",
-    "train": "s1x.train.as_stage.TrainStage",
-    "evaluate": "s1x.evaluate.as_stage.EvaluateStage",
-    "report": "s1x.report.as_stage.ReportStage",
+    "plan": "s1x.plan.stage.PlanStage",
+    "store": "s1x.evaluate.store.StoreStage",
+    "pretrain": "s1x.train.stage.PretrainStage",
+    "pool": "s1x.pool.stage.PoolStage",
+    "annotate": "s1x.annotate.stage.AnnotateStage",
+    "select": "s1x.selection.stage.SelectStage",
+    "train": "s1x.train.stage.TrainStage",
+    "evaluate": "s1x.evaluate.stage.EvaluateStage",
+    "report": "s1x.report.stage.ReportStage",
 }
+#: what `stages` can name: a pool is made by whatever reads it
+STAGES = tuple(name for name in CLASSES if name != "pool")
 
 
-@dataclass(frozen=True)
 class Stage(ABC):
-    """One artifact of a run: what it depends on and how it is built.
+    """What `stages` can name.
 
-    `version` is raised when the output changes its meaning, so that old artifacts are not taken for
-    new. `makes_first` names stages that a run makes on the way, without being asked for.
+    `makes_first` names stages that a run makes on the way, without being asked for.
     """
 
     name: ClassVar[str]
-    version: ClassVar[int] = 1
     makes_first: ClassVar[tuple[str, ...]] = ()
-
-    run: Run
 
     @classmethod
     def check(cls, run: Run) -> None:
         """Refuses what cannot work, before anything expensive starts."""
 
     @classmethod
-    def of(cls, run: Run) -> Iterator[Stage]:
+    @abstractmethod
+    def execute(cls, run: Run) -> None:
+        """Does what the stage is for."""
+
+
+@dataclass(frozen=True)
+class ArtifactStage(Stage):
+    """One artifact of a run: what it depends on and how it is built.
+
+    `version` is raised when the output changes its meaning, so that old artifacts are not taken for
+    new.
+    """
+
+    version: ClassVar[int] = 1
+
+    run: Run
+
+    @classmethod
+    def of(cls, run: Run) -> Iterator[ArtifactStage]:
         """The stage's artifacts in this run, one after another."""
         yield cls(run)
 
@@ -105,27 +126,25 @@ def stage_class(name: str) -> type[Stage]:
     return cls
 
 
-def run(
-    cfg: DictConfig, folder: Path, overrides: Sequence[str], label: str = "", sweep: str = ""
-) -> dict[str, Any] | None:
-    """Runs the stages that `cfg.stages` names; returns the report's summary if one was written.
-
-    Args:
-        cfg: the composed configuration.
-        folder: this run's own folder (Hydra's output folder).
-        overrides: the command line's overrides, to tell how the run was started.
-        label: the run's name among others (a sweep's job).
-        sweep: the sweep that the run is a job of; trackers group by it.
-
-    Raises:
-        UserError: anything that the user can mend; nothing half-written is left behind.
-    """
-    return Run(load(cfg), cfg, folder, list(overrides), label, sweep).execute()
+def artifacts_of(name: str, run: Run) -> Iterator[ArtifactStage]:
+    """A stage's artifacts in a run, one after another."""
+    cls = stage_class(name)
+    assert issubclass(cls, ArtifactStage)
+    return cls.of(run)
 
 
 @dataclass
 class Run:
-    """The state of one run: what is configured, and which artifacts have been found or built."""
+    """The state of one run: what is configured, and which artifacts have been found or built.
+
+    Attributes:
+        config, cfg: the configuration, checked and as composed.
+        folder: this run's own (Hydra's output folder).
+        overrides: the command line's, to tell how the run was started.
+        label: the run's name among others (a sweep's job).
+        sweep: the sweep that the run is a job of; trackers group by it.
+        sample_lengths: of the samples to train on, in tokens, once they are known.
+    """
 
     config: Config
     cfg: DictConfig
@@ -133,6 +152,7 @@ class Run:
     overrides: list[str]
     label: str = ""
     sweep: str = ""
+    sample_lengths: Sequence[int] = ()
     made: dict[str, list[Artifact]] = field(default_factory=dict)
     told: list[dict[str, Any]] = field(default_factory=list)
     """Each artifact as the summary and `run.json` tell it."""
@@ -149,7 +169,11 @@ class Run:
         (say_once if self.sweep else say)(text)
 
     def execute(self) -> dict[str, Any] | None:
-        """Every stage in turn."""
+        """Every stage in turn; returns the report's summary if one was written.
+
+        Raises:
+            UserError: anything that the user can mend; nothing half-written is left behind.
+        """
         root = self.config.root
         start = time.perf_counter()
         if self.stages != ["plan"]:
@@ -161,8 +185,7 @@ class Run:
         failed = True
         try:
             for name in self.stages:
-                if name != "plan":
-                    self.execute_stage(name)
+                self.execute_stage(name)
             failed = False
         finally:
             tracker.finish(self.summary, self._folders(), failed)
@@ -184,27 +207,14 @@ class Run:
         Raises:
             UserError: the obstacles, each with its remedy.
         """
-        from s1x.plan import plan_run
-
-        running = set(self.stages)
-        if self.config.report.patterns():  # reads other runs: nothing of this one's is used
-            stage_class("report").check(self)
-            return
-        if running & {"select", "train", "evaluate"}:
-            self.config.model.source()
-        plan = plan_run(self.config, self.stages)
-        if "plan" in running:
-            print("\n".join(plan.table()))
-        if self.stages == ["plan"] and plan.problems:
-            raise UserError(f"the run cannot work here: {len(plan.problems)} problem(s), see above")
-        plan.refuse()
-        for name in self.stages:
-            if name != "plan":
-                stage_class(name).check(self)
+        # a report over other runs uses nothing of this one
+        names = ["report"] if self.config.report.patterns() else ["plan", *self.stages]
+        for name in dict.fromkeys(names):
+            stage_class(name).check(self)
 
     # -- artifacts --------------------------------------------------------------------------------
 
-    def make(self, stage: Stage) -> Artifact:
+    def make(self, stage: ArtifactStage) -> Artifact:
         """The stage's artifact, built where it is not yet."""
 
         def measured(folder: Path) -> None:
@@ -224,7 +234,7 @@ class Run:
         stage.finish(artifact)
         return artifact
 
-    def existing(self, stage: Stage) -> Artifact | None:
+    def existing(self, stage: ArtifactStage) -> Artifact | None:
         """What the same settings have made before, if they have."""
         return self.artifacts.existing(stage.name, _inputs(stage))
 
@@ -235,7 +245,7 @@ class Run:
             UserError: one does not exist.
         """
         if name not in self.made:
-            for stage in list(stage_class(name).of(self)):
+            for stage in list(artifacts_of(name, self)):
                 found = self.existing(stage)
                 if found is None:
                     raise UserError(
@@ -252,10 +262,10 @@ class Run:
     def maybe(self, name: str) -> Artifact | None:
         """The artifact of a stage that makes one, or None where it was never made."""
         if name not in self.made:
-            return self.existing(next(stage_class(name).of(self)))
+            return self.existing(next(artifacts_of(name, self)))
         return self.made[name][0] if self.made[name] else None
 
-    def _tell(self, stage: Stage, artifact: Artifact, label: str, seconds: float) -> None:
+    def _tell(self, stage: ArtifactStage, artifact: Artifact, label: str, seconds: float) -> None:
         self.made.setdefault(stage.name, []).append(artifact)
         self.told.append(
             {
@@ -286,7 +296,7 @@ class Run:
         if names and "_target_" in self.cfg.benchmark:
             against.update(self.config.benchmarks)
             names = [n for n in names if n not in (*against, self.choice("benchmark"))]
-        against.update(benchmarks_named(names))
+        against.update(options_named("benchmark", names, "decontaminate", Benchmark))
         return {name: load_problems(name, benchmark) for name, benchmark in against.items()}
 
     def choice(self, group: str) -> str:
@@ -353,5 +363,5 @@ class Run:
         }
 
 
-def _inputs(stage: Stage) -> Mapping[str, Any]:
+def _inputs(stage: ArtifactStage) -> Mapping[str, Any]:
     return {"version": stage.version, **stage.inputs()}

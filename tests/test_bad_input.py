@@ -11,7 +11,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from s1x import app
-from s1x.config import ROOT
+from s1x.compose import ROOT
 
 
 def run(tmp_path: Path, *overrides: str) -> tuple[int, str]:
@@ -105,7 +105,7 @@ def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
         (["budget.num_waits=0", "curve.num_waits=[1]"], ["curve.num_waits", "that one point"]),
         (["force=[train]", "stages=[evaluate]"], ["force", "evaluate", "train"]),
         (["evaluate.models=[fine_tuned]", "evaluate.base_direct=true"], ["base_direct", "base"]),
-        (["tracker._target_=s1x.config.Prices"], ["tracker._target_", "Tracker"]),
+        (["tracker._target_=s1x.report.settings.Prices"], ["tracker._target_", "Tracker"]),
     ],
 )
 def test_mistakes_are_told_in_a_line(

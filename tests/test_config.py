@@ -20,7 +20,9 @@ from omegaconf import OmegaConf
 
 from s1x import app
 from s1x.budget.points import points
-from s1x.config import CONF, GROUPS, ROOT, build, conf_folders, load, register
+from s1x.budget.policy import Policy
+from s1x.compose import CONF, ROOT, build, conf_folders, register
+from s1x.config import GROUPS, load
 from s1x.errors import UserError
 from s1x.option import PACKAGES, REGISTRY, option_class
 from s1x.plan import Machine, check_samples
@@ -58,7 +60,7 @@ def test_every_option_composes_and_builds(group: str, name: str) -> None:
 
         assert all(hasattr(b, "load") for b in build_benchmarks(cfg.benchmark).values())
     else:
-        built = build(cfg[group], group)
+        built = build(cfg[group], group, GROUPS[group])
         assert type(built).__module__.startswith(("s1x.", "s1x_puzzles."))
 
 
@@ -121,8 +123,8 @@ def test_an_extension_names_its_own_schema_by_its_class(
     (tmp_path / "conf" / "budget" / "own.yaml").write_text(yaml, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     cfg = composed(f"hydra.searchpath=[file://{tmp_path}/conf]", "budget=own", "budget.courage=4")
-    budget = build(cfg.budget, "budget")
-    assert (type(budget).__name__, budget.courage, budget.num_waits) == ("Own", 4, 2)
+    budget = build(cfg.budget, "budget", Policy)
+    assert (type(budget).__name__, vars(budget)["courage"], budget.num_waits) == ("Own", 4, 2)
     with pytest.raises(ConfigCompositionException):
         composed(f"hydra.searchpath=[file://{tmp_path}/conf]", "budget=own", "budget.courage=x")
 
@@ -161,7 +163,7 @@ def test_settings_of_the_command_line_reach_the_option() -> None:
 
 def test_a_policy_from_outside_the_package_works_by_target(tmp_path: Path) -> None:
     cfg = OmegaConf.create({"_target_": "s1x.budget.budget_forcing.BudgetForcing", "num_waits": 1})
-    assert build(cfg, "budget").num_waits == 1
+    assert build(cfg, "budget", Policy).num_waits == 1
 
 
 def test_help_lists_every_group_and_option(

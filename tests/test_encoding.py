@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from s1x.config import ROOT
+from s1x.compose import ROOT
 
 #: method or function → the position of its encoding, or of its mode
 TEXT = {"read_text": 0, "write_text": 1}

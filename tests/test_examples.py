@@ -10,7 +10,7 @@ import pytest
 
 from s1x.benchmark.grader import make_grader
 from s1x.benchmark.problem import Problem
-from s1x.config import ROOT
+from s1x.compose import ROOT
 
 
 def rows(name: str) -> list[dict[str, Any]]:

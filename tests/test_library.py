@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 import s1x
-from s1x.config import ROOT
+from s1x.compose import ROOT
 
 SHOWN = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.S)
 README = [

@@ -11,7 +11,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from s1x.config import CONF, conf_folders, load, register
+from s1x.compose import CONF, conf_folders, register
+from s1x.config import load
 from s1x.errors import UserError
 from s1x.model.architecture import Architecture
 from s1x.model.model import Model
@@ -371,16 +372,16 @@ def test_models_here_or_downloaded_need_no_hub(
 
 
 def test_a_plan_with_problems_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from s1x.stages import run
+    from s1x.stages import Run
 
     bare = Machine(**dict(NODE, gpu_memory_bytes=(), hub_reachable=False))  # type: ignore[arg-type]
     monkeypatch.setattr(Machine, "here", lambda *_, **__: bare)
     cfg = composed("+experiment=s1k", "scale=h100x16", "stages=[plan]")
     with pytest.raises(UserError, match=r"the run cannot work here: \d problem"):
-        run(cfg, tmp_path / "run", [])
+        Run(load(cfg), cfg, tmp_path / "run", []).execute()
     cfg = composed("+experiment=s1k", "scale=h100x16", "stages=[evaluate]")
     with pytest.raises(UserError, match=r"H100 GPUs(.|\n)*Also: model\.path"):
-        run(cfg, tmp_path / "run", [])
+        Run(load(cfg), cfg, tmp_path / "run", []).execute()
 
 
 def test_small_sizes_are_said_in_small_units() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from s1x.config import ROOT
+from s1x.compose import ROOT
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

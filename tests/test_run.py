@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from s1x.config import ROOT
+from s1x.compose import ROOT
 
 
 def start(output: Path, *overrides: str, **kwargs: Any) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import slurm_cluster
 
-from s1x.config import ROOT
+from s1x.compose import ROOT
 
 pytestmark = [
     pytest.mark.slurm,

@@ -66,6 +66,18 @@ def test_no_two_files_import_each_other_in_a_circle() -> None:
     assert circles == []
 
 
+def test_no_two_packages_import_each_other_in_a_circle() -> None:
+    edges: dict[str, set[str]] = {}
+    for name in modules():
+        edges.setdefault(room_of(name), set()).update(map(room_of, imports_of(name)))
+    assert strongly_connected({room: edges[room] - {room} for room in edges}) == []
+
+
+def room_of(name: str) -> str:
+    """The package that a module is of, or the module itself beside the packages."""
+    return ".".join(name.split(".")[:2]) if name.startswith("s1x.") else name.split(".")[0]
+
+
 def imports_of(name: str) -> set[str]:
     """The modules of ours that a module imports when it is imported; not those for types alone."""
     found: set[str] = set()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from s1x.config import CONF, ROOT
+from s1x.compose import CONF, ROOT
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The annotate stage: a pool in, the same pool with the columns that models make out.
+"""`stages=[annotate]`: a pool in, the same pool with the columns that models make out.
 
 The first pass over the pool asks for whatever the store lacks, with as many rows in flight as the
 servers or the engine take (a pass for each model where several of the run's own have a role); the
@@ -25,19 +25,78 @@ from s1x.annotate import tasks
 from s1x.annotate.annotate import Annotate
 from s1x.annotate.ask import Asker, Spending
 from s1x.annotate.store import AnswerStore
+from s1x.artifact import Artifact
+from s1x.compose import option_named
 from s1x.console import progress, say
-from s1x.engine.chat import ChatModel, ServerChat
+from s1x.engine.chat import ChatModel, EngineChat, ServerChat
 from s1x.engine.client import Client
-from s1x.engine.live import run_in_loop
+from s1x.engine.live import close_engine, run_in_loop
 from s1x.errors import UserError
+from s1x.model.model import Model
 from s1x.pool.columns import schema
+from s1x.pool.stage import PoolStage
 from s1x.pool.writer import PoolWriter
 from s1x.selection.table import PoolTable
+from s1x.stages import ArtifactStage, Run
 
 STORE = "answers.sqlite"
 _BATCH_ROWS = 256
 
 Row = Mapping[str, Any]
+
+
+class AnnotateStage(ArtifactStage):
+    """Traces, verdicts and domains, by servers or by the run's own engine."""
+
+    name = "annotate"
+    makes_first = ("pool",)
+
+    @classmethod
+    def check(cls, run: Run) -> None:
+        """Servers answer; own models are on this machine."""
+        run.config.annotate.check()
+        for model in own_models(run).values():
+            model.source()
+
+    @property
+    def label(self) -> str:
+        """Words for the console."""
+        return "annotated pool"
+
+    def inputs(self) -> dict[str, Any]:
+        """The pool, the tasks, and the models that this run asks itself."""
+        own = {role: model.fingerprint() for role, model in own_models(self.run).items()}
+        inputs = {**PoolStage(self.run).inputs(), "annotate": self.run.config.annotate.described()}
+        return {**inputs, "own_models": own} if own else inputs
+
+    def build(self, folder: Path) -> None:
+        """Asks what was not asked before (`<output>/answers`)."""
+        config = self.run.config
+        own = {
+            role: EngineChat(config.engine, model, thinking=role == "teacher")
+            for role, model in own_models(self.run).items()
+        }
+        pool, answers = self.run.one("pool").folder, self.run.output / "answers"
+        run(pool, config.annotate, folder, answers, own)
+
+    def finish(self, artifact: Artifact) -> None:
+        """Training needs the engine's memory."""
+        close_engine()
+
+
+def own_models(run: Run) -> dict[str, Model]:
+    """Annotation's roles that have no server: the run's engine plays them, with these models.
+
+    Raises:
+        UserError: a model that is no option, or is not on this machine.
+    """
+    return {
+        role: option_named("model", endpoint.model, f"annotate.{role}.model", Model)
+        if endpoint.model
+        else run.config.model
+        for role, endpoint in run.config.annotate.used()
+        if not endpoint.base_urls
+    }
 
 
 def run(

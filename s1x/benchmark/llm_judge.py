@@ -150,18 +150,19 @@ class LlmJudge(Grader, Servers, Patience):
         Raises:
             UserError: an option or a setting that is not one.
         """
-        from s1x.config import option_named
+        from s1x.compose import option_named
+        from s1x.engine.engine import Engine
         from s1x.model.model import Model
 
         key = "grader_settings.{}"
-        engine: Engine = option_named(
-            "engine", self.engine, key.format("engine"), self.engine_settings
+        engine = option_named(
+            "engine", self.engine, key.format("engine"), Engine, self.engine_settings
         )
         if "/" in self.model or self.model.startswith("."):
             values = {"name": self.model.rstrip("/").rpartition("/")[2], "path": self.model}
             return engine, Model(**(values | self.model_settings))
-        model: Model = option_named("model", self.model, key.format("model"), self.model_settings)
-        return engine, model
+        where = key.format("model")
+        return engine, option_named("model", self.model, where, Model, self.model_settings)
 
 
 class _Judging:

@@ -1,49 +1,141 @@
-"""One evaluation: a model, a prompt format, a policy's curve, a benchmark → rows and costs."""
+"""`stages=[evaluate]`: base and fine-tuned model on every benchmark, a whole curve in one pass."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from s1x import costs
-from s1x.artifact import fingerprint
+from s1x.artifact import Artifact, fingerprint
 from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.grader import Grader, make_grader
-from s1x.benchmark.problem import Problem
+from s1x.benchmark.problem import Problem, content_hash
 from s1x.budget import Policy, points
 from s1x.budget.direct_answer import DirectAnswer
 from s1x.console import progress, say_once
-from s1x.engine.engine import Engine, LiveEngine, Sampling
+from s1x.engine.engine import Engine, LiveEngine
+from s1x.engine.engine import Sampling as TokenSampling
 from s1x.engine.live import live_engine, run_in_loop
 from s1x.errors import SettingError
 from s1x.evaluate.findings import findings, share_cut
 from s1x.evaluate.schedule import answer_all
+from s1x.evaluate.settings import Sampling
 from s1x.evaluate.table import Heading, make_rows, write_rows
 from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
 from s1x.model.chat_format import Chat, ChatFormat
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
-from s1x.option import REGISTRY
+from s1x.option import REGISTRY, result_settings
+from s1x.stages import ArtifactStage, Run
 from s1x.traces.store import TraceStore
 from s1x.traces.streams import Streams
 
 THINKING_FORMAT, DIRECT_FORMAT = "thinking", "direct"
 
 
-class SamplingSettings(Protocol):
-    """How tokens are drawn, and how often (`s1x.config.Sampling`)."""
+#: grader → packages whose version can change a verdict
+GRADERS_LIBRARIES = {"math": ("math-verify", "sympy")}
+
+
+@dataclass(frozen=True)
+class EvaluateStage(ArtifactStage):
+    """One model, in one prompt format, on one benchmark."""
+
+    model: Model
+    role: str
+    prompt_format: str
+    benchmark: str
+
+    name = "evaluate"
+    version = 2  # rows say whether an answer was cut
+
+    @classmethod
+    def check(cls, run: Run) -> None:
+        """Questions and references can be read; the server is not asked for two models as one."""
+        list(run.problems)  # read now
+        run.config.engine.check_roles(run.config.evaluate.models)
+
+    @classmethod
+    def of(cls, run: Run) -> Iterator[ArtifactStage]:
+        """Every model, format and benchmark."""
+        for model, role, prompt_format in _models(run):
+            for benchmark in run.config.benchmarks:
+                yield cls(run, model, role, prompt_format, benchmark)
 
     @property
-    def temperature(self) -> float: ...
-    @property
-    def top_p(self) -> float: ...
-    @property
-    def samples_per_problem(self) -> int: ...
+    def label(self) -> str:
+        """Benchmark, role and format."""
+        direct = ", direct answers" if self.prompt_format == "direct" else ""
+        return f"{self.benchmark}, {self.role.replace('_', '-')} model{direct}"
+
+    def inputs(self) -> dict[str, Any]:
+        """The model, the questions and how they are asked, answered and graded."""
+        config, benchmark = self.run.config, self.run.config.benchmarks[self.benchmark]
+        fine_tuned, direct = self.role == "fine_tuned", self.prompt_format == "direct"
+        answers = {"max_answer_tokens": config.budget.max_answer_tokens}
+        return {
+            "model": self.run.one("train").fingerprint if fine_tuned else self.model.fingerprint(),
+            "role": self.role,
+            "prompt_format": self.prompt_format,
+            "budget": answers if direct else result_settings(config.budget),
+            "curve": None if direct else config.curve,
+            "benchmark": self.benchmark,
+            "problems": content_hash(self.run.problems[self.benchmark]),
+            "benchmark_info": benchmark.info(),
+            "grader": result_settings(benchmark.make_grader()),
+            "libraries": [[n, version(n)] for n in GRADERS_LIBRARIES.get(benchmark.grader, ())],
+            "engine": result_settings(config.engine.for_role(self.role)),
+            "sampling": dataclasses.asdict(benchmark.sampling(config.sampling)),
+            "seed": config.root.seed,
+        }
+
+    def build(self, folder: Path) -> None:
+        """Answers, grades, writes rows."""
+        config, benchmark = self.run.config, self.run.config.benchmarks[self.benchmark]
+        run(
+            model=self.model,
+            model_role=self.role,
+            prompt_format=self.prompt_format,
+            policy=config.budget,
+            curve=config.curve,
+            benchmark_name=self.benchmark,
+            benchmark=benchmark,
+            problems=self.run.problems[self.benchmark],
+            engine=config.engine,
+            sampling=benchmark.sampling(config.sampling),
+            trained_format=config.train.format if self.role == "fine_tuned" else "plain",
+            seed=config.root.seed,
+            store_folder=self.run.output / "traces",
+            folder=folder,
+        )
+
+
+def _models(run: Run) -> Iterator[tuple[Model, str, str]]:
+    settings, model = run.config.evaluate, run.config.model
+    if "fine_tuned" in settings.models:
+        trained: Artifact = run.one("train")
+        # the folder that training wrote is complete: nothing of the base's files is needed
+        yield (
+            dataclasses.replace(
+                model,
+                path=str(trained.folder / "model"),
+                gguf_file=None,
+                revision=None,
+                chat_template=None,
+            ),
+            "fine_tuned",
+            "thinking",
+        )
+    if "base" in settings.models:
+        yield model, "base", "thinking"
+        if settings.base_direct:
+            yield model, "base", "direct"
 
 
 def run(
@@ -55,7 +147,7 @@ def run(
     benchmark_name: str,
     problems: Sequence[Problem],
     engine: Engine,
-    sampling: SamplingSettings,
+    sampling: Sampling,
     seed: int,
     store_folder: Path | None,
     folder: Path,
@@ -124,7 +216,7 @@ class _Evaluation:
     heading: Heading
     chosen: Sequence[Policy]
     problems: Sequence[Problem]
-    sampling: SamplingSettings
+    sampling: Sampling
     seed: int
     live: LiveEngine
     grader: Grader
@@ -135,7 +227,7 @@ class _Evaluation:
     ) -> tuple[list[dict[str, Any]], list[str]]:
         """Every point of every problem, answered and graded; and what the trace store notes."""
         model, samples = prompts.model, self.sampling.samples_per_problem
-        drawn = Sampling(self.sampling.temperature, self.sampling.top_p)
+        drawn = TokenSampling(self.sampling.temperature, self.sampling.top_p)
         key, text = store_key(model, self.live), _store_text(model, self.live)
         total = len(self.problems) * len(self.chosen) * samples
         with TraceStore(store_folder, key, text, prompts.num_ids) as store:
@@ -262,7 +354,7 @@ def _store_text(model: Model, live: LiveEngine) -> dict[str, Any]:
     }
 
 
-def _check_sampling(chosen: Sequence[Policy], sampling: SamplingSettings) -> None:
+def _check_sampling(chosen: Sequence[Policy], sampling: Sampling) -> None:
     greedy = any(point.temperature(sampling.temperature) <= 0 for point in chosen)
     if greedy and sampling.samples_per_problem > 1:
         raise SettingError(

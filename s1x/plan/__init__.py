@@ -11,5 +11,5 @@ from s1x.plan.machine import Machine as Machine
 from s1x.plan.make import Plan as Plan
 from s1x.plan.make import Work as Work
 from s1x.plan.make import make_plan as make_plan
-from s1x.plan.whole import check_samples as check_samples
-from s1x.plan.whole import plan_run as plan_run
+from s1x.plan.stage import check_samples as check_samples
+from s1x.plan.stage import plan_run as plan_run

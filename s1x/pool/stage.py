@@ -1,4 +1,4 @@
-"""The pool stage: any pool made into Parquet with our column names, once."""
+"""The pool of a run, made whenever a stage reads it: Parquet with our column names, once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from s1x import costs
+from s1x.artifact import Artifact
+from s1x.classes import source_hash
 from s1x.console import say
+from s1x.pool.pool import Pool
 from s1x.pool.writer import BAD_ROWS, COUNTS
+from s1x.stages import ArtifactStage
 
 
-def run(pool: Any, folder: Path) -> dict[str, Any]:
+class PoolStage(ArtifactStage):
+    """The pool as Parquet files."""
+
+    name = "pool"
+
+    @property
+    def label(self) -> str:
+        """The option's name."""
+        return self.run.choice("pool")
+
+    def inputs(self) -> dict[str, Any]:
+        """What the pool says of its content, and its code where that is the user's own."""
+        pool = self.run.config.pool
+        source = source_hash(type(pool))
+        return {"pool": dict(pool.fingerprint()), **({"source": source} if source else {})}
+
+    def build(self, folder: Path) -> None:
+        """Writes the parts."""
+        run(self.run.config.pool, folder)
+
+    def finish(self, artifact: Artifact) -> None:
+        """Says which rows could not be read."""
+        tell_bad_rows(artifact.folder)
+
+
+def run(pool: Pool, folder: Path) -> dict[str, Any]:
     """Writes a pool's Parquet parts, `pool.json` and `costs.json`.
 
     Args:
@@ -26,7 +55,7 @@ def run(pool: Any, folder: Path) -> dict[str, Any]:
         UserError: a pool that cannot be read, or of which too much cannot.
     """
     start = time.perf_counter()
-    counts: dict[str, Any] = pool.write(folder)
+    counts = dict(pool.write(folder))
     seconds = time.perf_counter() - start
     costs.write(folder, [costs.entry("pool", str(counts["name"]), seconds)])
     return counts

@@ -1,5 +1,4 @@
-"""The select stage: a pool and a recipe in, the chosen rows and the whole story of the choice
-out."""
+"""`stages=[select]`: a pool and a recipe in, the chosen rows and the story of the choice out."""
 
 from __future__ import annotations
 
@@ -13,18 +12,69 @@ from typing import Any
 import polars as pl
 
 from s1x import costs
-from s1x.benchmark.problem import Problem
+from s1x.artifact import Artifact
+from s1x.benchmark.problem import Problem, content_hash
 from s1x.console import say
 from s1x.errors import SettingError, UserError
 from s1x.model.model import Model
+from s1x.pool.stage import PoolStage
 from s1x.selection import card, write
 from s1x.selection.recipe import Recipe
 from s1x.selection.step import Context, Drops, Rows, Step, TokenCounter
 from s1x.selection.table import PoolTable
 from s1x.selection.tokens import trace_tokens
+from s1x.stages import ArtifactStage, Run
 
 POOL_STEP = "pool"
 """The funnel's first step: rows that could be read."""
+
+
+class SelectStage(ArtifactStage):
+    """The chosen rows with their funnel and card."""
+
+    name = "select"
+    makes_first = ("pool",)
+
+    @classmethod
+    def check(cls, run: Run) -> None:
+        """The benchmarks to decontaminate against can be read."""
+        list(run.not_trained_on)  # read now
+
+    @property
+    def label(self) -> str:
+        """The recipe's name."""
+        return f"selection {self.run.choice('selection')}"
+
+    def _annotated(self) -> Artifact | None:
+        """The annotated pool, where this run or an earlier one with these settings made it."""
+        return self.run.maybe("annotate") if self.run.config.annotate.used() else None
+
+    def inputs(self) -> dict[str, Any]:
+        """Pool, recipe, tokenizer, what is decontaminated against, seed."""
+        config, annotated = self.run.config, self._annotated()
+        return {
+            **PoolStage(self.run).inputs(),
+            "annotated": annotated.fingerprint if annotated else None,
+            "recipe": config.selection.fingerprint(),
+            "tokenizer": config.model.fingerprint(),
+            "decontaminate": {n: content_hash(p) for n, p in self.run.not_trained_on.items()},
+            "seed": config.root.seed,
+        }
+
+    def build(self, folder: Path) -> None:
+        """Runs the recipe."""
+        config = self.run.config
+        pool = self._annotated() or self.run.one("pool")
+        against = self.run.not_trained_on
+        seed = config.root.seed
+        run(pool.folder, config.selection, against, seed, folder, config.model)
+
+    def finish(self, artifact: Artifact) -> None:
+        """Uploads it where the recipe says so."""
+        recipe = self.run.config.selection
+        if recipe.push_to_hub:
+            page = write.push(artifact.folder, recipe.push_to_hub, recipe.private)
+            say(f"{self.label}: uploaded to {page}")
 
 
 @dataclass

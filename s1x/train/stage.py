@@ -1,17 +1,21 @@
-"""The train stage: rows and a base model in, a Hugging Face model folder out."""
+"""`stages=[train]`: the fine-tuned model; `stages=[pretrain]`: a base model from scratch."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from s1x import console, costs
-from s1x.artifact import read_json, write_json
+from s1x.artifact import Artifact, read_json, write_json
+from s1x.compose import build
+from s1x.errors import UserError
 from s1x.model.load import Source, checkpoint_files
 from s1x.model.model import Model
+from s1x.option import Option, result_settings
+from s1x.stages import ArtifactStage, Run, stage_class
 from s1x.train.job import LOG_CSV, RESULT, SAMPLES, Job, read_log
 from s1x.train.launch import train_in_processes
 from s1x.train.resume import check_ranks, put_damaged_aside, steps_saved
@@ -19,6 +23,100 @@ from s1x.train.settings import TrainSettings
 
 OnStep = Callable[[dict[str, str]], None]
 Check = Callable[[list[int]], None]
+
+
+class TrainStage(ArtifactStage):
+    """The fine-tuned model, as a Hugging Face folder."""
+
+    name = "train"
+    version = 2  # texts are stripped as s1's, and never control tokens
+
+    @property
+    def label(self) -> str:
+        """Words for the console."""
+        return "fine-tuned model"
+
+    @property
+    def measured(self) -> bool:
+        """Other nodes' energy is not seen."""
+        return self.run.config.train.nodes == 1
+
+    def inputs(self) -> dict[str, Any]:
+        """The chosen rows, the base model, the recipe, the seed."""
+        config = self.run.config
+        return {
+            "selection": self.run.one("select").fingerprint,
+            "model": config.model.fingerprint(),
+            "train": result_settings(config.train),
+            "seed": config.root.seed,
+        }
+
+    def build(self, folder: Path) -> None:
+        """Trains, from the last checkpoint on if there is one."""
+        config = self.run.config
+        run(
+            config.train,
+            config.model,
+            self.run.one("select").folder / "chosen.parquet",
+            config.root.seed,
+            folder,
+            on_step=config.tracker.log_step,
+            check=self._check_lengths,
+        )
+
+    def _check_lengths(self, lengths: Sequence[int]) -> None:
+        self.run.sample_lengths = lengths
+        stage_class("plan").check(self.run)
+
+    def finish(self, artifact: Artifact) -> None:
+        """A tracker gets the log of a training of before."""
+        if artifact.reused:
+            self.run.config.tracker.log_training(artifact.folder)
+
+
+@runtime_checkable
+class Pretraining(Protocol):
+    """What an option `pretrain` can do."""
+
+    def run(self, folder: Path, say: Callable[[str], None]) -> object:
+        """Trains into the folder."""
+
+
+class PretrainStage(ArtifactStage):
+    """A base model from scratch, as the option `pretrain` of an experiment makes it."""
+
+    name = "pretrain"
+
+    @classmethod
+    def check(cls, run: Run) -> None:
+        """There is such an option."""
+        _pretraining(run)
+
+    @property
+    def label(self) -> str:
+        """Words for the console."""
+        return "base model"
+
+    def inputs(self) -> dict[str, Any]:
+        """Its settings."""
+        return result_settings(_settings(self.run))
+
+    def build(self, folder: Path) -> None:
+        """Trains."""
+        _pretraining(self.run).run(folder, console.say)
+
+
+def _settings(run: Run) -> Option:
+    if "pretrain" not in run.cfg:
+        raise UserError("stages=[pretrain] needs an experiment that has an option pretrain")
+    return build(run.cfg.pretrain, "pretrain", Option)
+
+
+def _pretraining(run: Run) -> Pretraining:
+    settings = _settings(run)
+    if not isinstance(settings, Pretraining):
+        raise UserError("pretrain._target_ must name a class with a method run(folder, say)")
+    return settings
 
 
 def run(

@@ -17,7 +17,7 @@ import pytest
 
 from s1x.annotate.annotate import Annotate
 from s1x.annotate.stage import run
-from s1x.config import ROOT
+from s1x.compose import ROOT
 from s1x.engine import chat
 from s1x.engine.chat import EngineChat
 from s1x.engine.engine import Engine

@@ -12,7 +12,8 @@ from hydra import compose, initialize_config_dir
 
 from s1x.benchmark import hub
 from s1x.benchmark.hub import Hub
-from s1x.config import CONF, build_benchmarks, register
+from s1x.compose import CONF, register
+from s1x.config import build_benchmarks
 from s1x.errors import UserError
 
 register()

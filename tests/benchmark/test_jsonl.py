@@ -107,7 +107,7 @@ def test_real_files(shared_data: Path) -> None:
 
 
 def test_samples_per_problem_of_one_benchmark() -> None:
-    from s1x.config import Sampling
+    from s1x.evaluate.settings import Sampling
 
     general = Sampling(temperature=1.0, samples_per_problem=4)
     assert Jsonl(path="x").sampling(general) is general

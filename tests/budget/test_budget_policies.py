@@ -312,7 +312,8 @@ def test_a_setting_set_by_hand_is_one_point() -> None:
 def test_lengths_follow_the_scale(name: str, scale: str) -> None:
     from hydra import compose, initialize_config_dir
 
-    from s1x.config import CONF, load, register
+    from s1x.compose import CONF, register
+    from s1x.config import load
 
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):

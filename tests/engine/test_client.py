@@ -25,7 +25,7 @@ from s1x.annotate.annotate import Annotate
 from s1x.annotate.stage import run
 from s1x.benchmark.grader import make_grader
 from s1x.benchmark.problem import Problem
-from s1x.config import ROOT
+from s1x.compose import ROOT
 from s1x.engine.client import Client, UnreachableError, _Holders
 from s1x.engine.engine import Request
 from s1x.engine.live import run_in_loop

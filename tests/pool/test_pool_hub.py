@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from stub_hub import COMMIT, serving
 
-from s1x.config import ROOT
+from s1x.compose import ROOT
 
 LOAD = """
 import json, sys

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from s1x.config import ROOT
+from s1x.compose import ROOT
 
 OWN = "how many ways are there to seat nine hungry guests at three round tables"
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from stub_hub import TOKEN, StubHub, serving
 
-from s1x.config import ROOT
+from s1x.compose import ROOT
 from s1x.errors import UserError
 from s1x.selection.write import push
 

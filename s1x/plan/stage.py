@@ -1,4 +1,4 @@
-"""The plan of a whole run: what each of its stages needs, and what is missing here."""
+"""`stages=[plan]`, and the check before every run: what its stages need, what is missing here."""
 
 from __future__ import annotations
 
@@ -21,12 +21,38 @@ from s1x.plan.machine import Machine, gpu
 from s1x.plan.make import Plan, Work, make_plan, missing
 from s1x.pool.hub import Hub as HubPool
 from s1x.pool.s1_59k import S159K
+from s1x.stages import Run, Stage
 
 if TYPE_CHECKING:
     from s1x.config import Config
 
 #: rows of s1's pool, for a recipe that keeps all
 POOL_ROWS = 59_029
+
+
+class PlanStage(Stage):
+    """Tells what a run takes and refuses what cannot work; it runs nothing."""
+
+    name = "plan"
+
+    @classmethod
+    def check(cls, run: Run) -> None:
+        """The whole run before it starts, the training again once its samples are known."""
+        if run.sample_lengths:
+            check_samples(run.config, run.sample_lengths)
+            return
+        if {"select", "train", "evaluate"}.intersection(run.stages):
+            run.config.model.source()
+        plan = plan_run(run.config, run.stages)
+        if "plan" in run.stages:
+            print("\n".join(plan.table()))
+        if run.stages == ["plan"] and plan.problems:
+            raise UserError(f"the run cannot work here: {len(plan.problems)} problem(s), see above")
+        plan.refuse()
+
+    @classmethod
+    def execute(cls, run: Run) -> None:
+        """Nothing: the check before the run has told it."""
 
 
 def plan_run(config: Config, stages: Collection[str], machine: Machine | None = None) -> Plan:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from s1x.evaluate.check import check
 from s1x.stages import Run, Stage
 from s1x.traces.upkeep import describe, prune
@@ -27,11 +24,3 @@ class StoreStage(Stage):
         if settings.check:
             for line in check(place, run.config.engine, settings.check, run.config.root.seed):
                 print(line)
-
-    def inputs(self) -> dict[str, Any]:
-        """Nothing is kept."""
-        raise NotImplementedError
-
-    def build(self, folder: Path) -> None:
-        """Nothing is built."""
-        raise NotImplementedError

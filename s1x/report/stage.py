@@ -11,10 +11,10 @@ from s1x.errors import UserError
 from s1x.report import run as run_report
 from s1x.report.latest import finish_report
 from s1x.report.runs import VERSION, report_on
-from s1x.stages import Run, Stage
+from s1x.stages import ArtifactStage, Run
 
 
-class ReportStage(Stage):
+class ReportStage(ArtifactStage):
     """One run's report and summary; `latest` points to it."""
 
     name = "report"
@@ -39,7 +39,7 @@ class ReportStage(Stage):
             super().execute(run)
 
     @classmethod
-    def of(cls, run: Run) -> Iterator[Stage]:
+    def of(cls, run: Run) -> Iterator[ArtifactStage]:
         """This run's report, over what it or an earlier one with its settings made."""
         run.all("evaluate")
         if "fine_tuned" in run.config.evaluate.models and "pool" not in run.made:

@@ -1,0 +1,56 @@
+"""What the stages `evaluate` and `store` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s1x.errors import SettingError
+from s1x.option import Option, option, setting
+
+
+@option("sampling", "sampling")
+@dataclass(frozen=True)
+class Sampling(Option):
+    """How tokens are drawn. Temperature 0 is greedy, as in the paper."""
+
+    temperature: float = setting(0.0, "0 is greedy", at_least=0)
+    top_p: float = setting(1.0, "nucleus sampling: probability mass kept", above=0, at_most=1)
+    samples_per_problem: int = setting(
+        1, "samples of every problem, for pass@k and majority", at_least=1
+    )
+
+
+@option("evaluate", "evaluate")
+@dataclass(frozen=True)
+class EvaluateSettings(Option):
+    """Which models answer, and how the base model is asked."""
+
+    models: list[str] = setting(
+        factory=lambda: ["base", "fine_tuned"], doc="base, fine_tuned, or both"
+    )
+    base_direct: bool = setting(True, "also ask the base model for the answer without thinking")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.models:
+            if name not in ("base", "fine_tuned"):
+                raise SettingError("models", "a list of base and fine_tuned", list(self.models))
+        if not self.models:
+            raise SettingError("models", "base, fine_tuned or both", [], "name one model at least")
+
+
+@option("store", "store")
+@dataclass(frozen=True)
+class StoreSettings(Option):
+    """What `stages=[store]` removes from the trace store; without settings it only shows it."""
+
+    remove_models: list[str] = setting(
+        factory=list, doc="models to remove, by the folder names shown (or their beginnings)"
+    )
+    unused_days: float | None = setting(None, "also removes models unused for N days", at_least=0)
+    merge: bool = setting(False, "puts all files of a model into one, each stream once")
+    check: int = setting(
+        0,
+        "streams per model to generate again with `engine`, to see whether they come out the same",
+        at_least=0,
+    )
