@@ -257,8 +257,13 @@ def options_named(group: str, names: Sequence[str], key: str, base: type[T]) -> 
     return {name: build(node[name], f"{group}.{name}", base) for name in map(str, node)}
 
 
+def option_names(group: str) -> list[str]:
+    """The options of a group, the user's own (--config-dir) included; only while a job runs."""
+    return list(GlobalHydra.instance().config_loader().get_group_options(group))
+
+
 def _check_option(group: str, name: str, key: str) -> None:
-    known = list(GlobalHydra.instance().config_loader().get_group_options(group))
+    known = option_names(group)
     if name not in known:
         raise UserError(
             f"{key} names {name}, which is no option of {group}; "

@@ -26,6 +26,7 @@ from s1x.pool.pool import Pool
 from s1x.report.settings import Prices, ReportSettings
 from s1x.report.tracker import Tracker
 from s1x.selection.recipe import Recipe
+from s1x.serve.serve import Serve
 from s1x.stages import STAGES
 from s1x.train.settings import TrainSettings
 
@@ -48,6 +49,7 @@ PARTS: dict[str, type] = {
     "prices": Prices,
     "store": StoreSettings,
     "annotate": Annotate,
+    "serve": Serve,
 }
 
 
@@ -136,6 +138,7 @@ class Config:
     prices: Prices
     store: StoreSettings
     annotate: Annotate
+    serve: Serve
     pool: Pool
     selection: Recipe
     model: Model

@@ -50,6 +50,7 @@ CLASSES = {
     "train": "s1x.train.stage.TrainStage",
     "evaluate": "s1x.evaluate.stage.EvaluateStage",
     "report": "s1x.report.stage.ReportStage",
+    "serve": "s1x.serve.stage.ServeStage",
 }
 #: what `stages` can name: a pool is made by whatever reads it
 STAGES = tuple(name for name in CLASSES if name != "pool")

@@ -228,7 +228,7 @@ class _Evaluation:
         """Every point of every problem, answered and graded; and what the trace store notes."""
         model, samples = prompts.model, self.sampling.samples_per_problem
         drawn = TokenSampling(self.sampling.temperature, self.sampling.top_p)
-        key, text = store_key(model, self.live), _store_text(model, self.live)
+        key, text = store_key(model, self.live), store_text(model, self.live)
         total = len(self.problems) * len(self.chosen) * samples
         with TraceStore(store_folder, key, text, prompts.num_ids) as store:
             streams = Streams(self.live, store, drawn, self.seed)
@@ -342,7 +342,7 @@ def store_key(model: Model, live: LiveEngine) -> str:
     return fingerprint({"weights": plain.fingerprint(), "engine": live.identity})
 
 
-def _store_text(model: Model, live: LiveEngine) -> dict[str, Any]:
+def store_text(model: Model, live: LiveEngine) -> dict[str, Any]:
     """What stands beside the streams: for people, and for `s1x.evaluate.check`."""
     names = ("path", "revision", "gguf_file", "dtype", "context_tokens")
     settings = {name: value for name, value in dataclasses.asdict(model).items() if name in names}

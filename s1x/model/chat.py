@@ -11,10 +11,11 @@ Where data holds no control token's text, the ids are those of the tokenizer its
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
     from s1x.model.model import Model
 
-#: private characters, of which one that a text lacks marks what was taken out of it
-_MARKS = [chr(code) for code in range(0xF8F0, 0xF8FF)]
+#: private character; with a hash of the text between two, it marks what was taken out of the text
+_MARK = "\uf8f0"
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -41,15 +42,16 @@ def encode_data(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, object]],
+    tools: Sequence[Mapping[str, object]] = (),
 ) -> list[int]:
     """Ids of a conversation in the chat template, up to where the assistant begins to write.
 
-    Control tokens come from the template alone; the messages are data.
+    Control tokens come from the template alone; the messages are data, and so are tools.
     """
-    guard = _Guard(tokenizer, [message["content"] for message in messages])
-    hidden = [{**m, "content": guard.hide(m["content"])} for m in messages]
-    return guard.encode(_rendered(tokenizer, hidden))
+    guard = _Guard(tokenizer, list(_texts_in([messages, tools])))
+    return guard.encode(_rendered(tokenizer, guard.hidden(messages), guard.hidden(tools)))
 
 
 def thinking_prompt_ids(
@@ -91,10 +93,10 @@ def _opening(tokenizer: PreTrainedTokenizerBase) -> str:
     return _rendered(tokenizer, [{"role": "user", "content": "2"}])
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> str:
+def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Any, tools: Any = None) -> str:
     try:
         text = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            messages, tools=tools or None, tokenize=False, add_generation_prompt=True
         )
     except Exception as error:  # a template is a program: it raises what it likes
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -106,19 +108,42 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str
     return text
 
 
+def _texts_in(value: object) -> Iterator[str]:
+    """All strings of nested lists and mappings, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _texts_in(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _texts_in(inner)
+
+
 class _Guard:
     """Takes control tokens' texts out of data before a template sees them, and puts them back."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> None:
         self.tokenizer = tokenizer
         self.pattern = _control_pattern(tokenizer)
-        together = "".join(texts)
-        self.mark = next(mark for mark in _MARKS if mark not in together)
+        digest = hashlib.blake2b(digest_size=8)
+        for text in texts:
+            digest.update(text.encode("utf-8", "surrogatepass"))
+        self.mark = f"{_MARK}{digest.hexdigest()}{_MARK}"  # of a hash, so that no text can hold it
         self.taken: list[str] = []
 
     def hide(self, text: str) -> str:
         """The text with a mark and a number in the place of each control token's text."""
         return self.pattern.sub(self._take, text)
+
+    def hidden(self, value: object) -> Any:
+        """Nested lists and mappings with every string in them hidden."""
+        if isinstance(value, str):
+            return self.hide(value)
+        if isinstance(value, Mapping):
+            return {self.hide(str(key)): self.hidden(inner) for key, inner in value.items()}
+        return [self.hidden(v) for v in value] if isinstance(value, Sequence) else value
 
     def _take(self, found: re.Match[str]) -> str:
         self.taken.append(found[0])

@@ -1,0 +1,267 @@
+"""Requests at work: who may begin, what the policy does, and what comes out as it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from array import array
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from s1x.budget.policy import Policy
+from s1x.budget.rollout import rollout
+from s1x.engine.engine import LiveEngine, Sampling
+from s1x.errors import UserError
+from s1x.model.chat_format import Chat
+from s1x.serve.body import Ask
+from s1x.serve.metrics import Metrics
+from s1x.serve.policies import Policies
+from s1x.serve.prompts import Prompts
+from s1x.serve.recorder import Piece, Recorder
+from s1x.serve.refusal import Json, RefusedError
+from s1x.serve.serve import Serve
+from s1x.traces.store import TraceStore
+from s1x.traces.streams import ProblemStreams, Streams
+
+T = TypeVar("T")
+#: streams kept in memory: sampled ones are never asked for again
+_IDLE_STREAMS = 256
+#: first prompt tokens that name a conversation, so that its turns meet the same caches
+_GROUP_TOKENS = 32
+
+
+@dataclass
+class Work:
+    """One request at work.
+
+    Attributes:
+        ask: what is asked.
+        policy_name, policy: what controls it.
+        chats: its prompts.
+        sampling: how its tokens are drawn; the seed is the request's own.
+        recorders: its answers, those of one prompt together.
+    """
+
+    ask: Ask
+    policy_name: str
+    policy: Policy
+    chats: list[Chat]
+    sampling: Sampling
+    recorders: list[Recorder] = field(default_factory=list)
+    pieces: asyncio.Queue[Piece | Recorder | Exception | None] = field(
+        default_factory=asyncio.Queue
+    )
+    task: asyncio.Task[None] | None = None
+
+    async def batches(self, patience: float) -> AsyncIterator[list[Piece | Recorder]]:
+        """What is new, whenever something is; an empty list after so many seconds of silence.
+
+        An answer that is whole comes as its recorder.
+
+        Raises:
+            UserError: the engine has failed.
+        """
+        while True:
+            try:
+                item = await asyncio.wait_for(self.pieces.get(), patience)
+            except asyncio.TimeoutError:
+                yield []
+                continue
+            batch: list[Piece | Recorder] = []
+            while True:
+                if item is None or isinstance(item, Exception):
+                    break
+                last = batch[-1] if batch else None
+                if isinstance(item, Piece) and isinstance(last, Piece) and last.kind == item.kind:
+                    batch[-1] = last.joined(item)
+                else:
+                    batch.append(item)
+                if self.pieces.empty():
+                    break
+                item = self.pieces.get_nowait()
+            if batch:
+                yield batch
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                return
+
+    def abandon(self) -> None:
+        """Nobody wants it any more: it costs no further token."""
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+
+    def budget(self) -> Json:
+        """What was asked, what is applied, and where from."""
+        chat = self.chats[0]
+        room = chat.thinking_room(self.policy.answer_reserve_tokens)
+        _, most = self.policy.limits()
+        return {
+            "policy": self.policy_name,
+            "label": self.policy.label(),
+            "asked": dict(self.ask.budget.asked),
+            "sources": dict(self.ask.budget.sources),
+            "applied": {**vars(self.policy)},
+            "thinking_limit_tokens": room if most is None else min(most, room),
+            "limited_by": self._limited_by() if most is None or most > room else "budget",
+        }
+
+    def _limited_by(self) -> str:
+        whole = self.chats[0].format.context_tokens - len(self.chats[0].prompt_ids)
+        return self.ask.limit_field if whole == self.ask.max_tokens else "context"
+
+
+class Gateway:
+    """One model, its engine and its trace store, for all requests.
+
+    Args:
+        engine: of the model.
+        prompts: of the model.
+        policies: that requests may ask for.
+        sampling: of requests that say nothing of it.
+        store: remembers what is written.
+        settings: how much is taken on.
+    """
+
+    def __init__(
+        self,
+        engine: LiveEngine,
+        prompts: Prompts,
+        policies: Policies,
+        sampling: Sampling,
+        store: TraceStore,
+        settings: Serve,
+    ) -> None:
+        self.engine, self.prompts, self.policies = engine, prompts, policies
+        self.sampling, self.store, self.settings = sampling, store, settings
+        self.streams = Streams(engine, store, sampling, max_idle=_IDLE_STREAMS)
+        self.metrics = Metrics()
+        self._slots = asyncio.Semaphore(settings.max_requests)
+        self._open = 0
+
+    def start(self, ask: Ask, begun: float) -> Work:
+        """Puts a request to work, or into the queue.
+
+        Raises:
+            RefusedError: it cannot be served, or the queue is full.
+        """
+        name, policy = self.policies.make(ask.budget)
+        sampling = self._sampling(ask, policy)
+        chats: list[Chat] = []
+        for prompt in ask.prompts:
+            chat = self._chat(prompt, policy, ask)
+            limited, policy_then = self.prompts.limited(
+                chat, policy, ask.max_tokens, ask.limit_field
+            )
+            chats.append(limited)
+        most = self.settings.max_requests + self.settings.max_queued
+        if self._open >= most:
+            raise RefusedError(
+                f"{most} requests are at work or wait already (serve.max_requests and "
+                "serve.max_queued); come again",
+                status=429,
+                code="rate_limit_exceeded",
+                headers={"Retry-After": "2"},
+            )
+        work = Work(ask, name, policy_then, chats, sampling)
+        for index in range(len(chats) * ask.num_samples):
+            decode = self.prompts.format.decode
+            put = work.pieces.put_nowait
+            work.recorders.append(Recorder(index, decode, ask.stop, put, begun))
+        self._open += 1
+        self.metrics.queued.inc()
+        work.task = asyncio.get_running_loop().create_task(self._run(work))
+        return work
+
+    def _chat(self, prompt: object, policy: Policy, ask: Ask) -> Chat:
+        if isinstance(prompt, list) and isinstance(prompt[0], dict):
+            return self.prompts.conversation(prompt, policy, ask.tools)
+        return self.prompts.text(prompt, policy)
+
+    def _sampling(self, ask: Ask, policy: Policy) -> Sampling:
+        """How tokens are drawn; without a seed the samples are the request's own."""
+        configured = self.sampling.temperature if ask.temperature is None else ask.temperature
+        temperature = policy.temperature(configured)
+        if ask.num_samples > 1 and temperature <= 0:
+            raise RefusedError(
+                f"n ({ask.num_samples}) answers at temperature 0 would all be the same; "
+                "give a temperature above 0",
+                "n",
+            )
+        top_p = self.sampling.top_p if ask.top_p is None else ask.top_p
+        return Sampling(temperature, top_p, secrets.randbits(53) if ask.seed is None else ask.seed)
+
+    async def _run(self, work: Work) -> None:
+        ended, waiting = "answered", True
+        try:
+            async with self._slots:
+                waiting = False
+                self.metrics.queued.dec()
+                self.metrics.working.inc()
+                try:
+                    await together([self._answer(work, r) for r in work.recorders])
+                finally:
+                    self.metrics.working.dec()
+            work.pieces.put_nowait(None)
+        except asyncio.CancelledError:
+            ended = "abandoned"
+            raise
+        except Exception as error:
+            ended = "failed"
+            work.pieces.put_nowait(error)
+        finally:
+            if waiting:
+                self.metrics.queued.dec()
+            self._open -= 1
+            self.metrics.requests.labels(work.policy_name, ended).inc()
+
+    async def _answer(self, work: Work, recorder: Recorder) -> None:
+        ask = work.ask
+        chat = work.chats[recorder.index // ask.num_samples]
+        reader = self._reader(work.sampling, chat)
+        sample, stride = recorder.index % ask.num_samples, ask.num_samples
+        trace = await rollout(work.policy, chat, reader, sample, stride, recorder)
+        recorder.end(trace)
+        self.metrics.answered(recorder, len(chat.prompt_ids))
+        work.pieces.put_nowait(recorder)
+
+    def _reader(self, sampling: Sampling, chat: Chat) -> ProblemStreams:
+        """The streams of a conversation under a seed; greedy ones are everybody's."""
+        head = array("i", chat.prompt_ids[:_GROUP_TOKENS]).tobytes()
+        group = hashlib.blake2b(head, digest_size=8).hexdigest()
+        if not sampling.greedy:
+            group += f" {sampling.seed}"
+        return ProblemStreams(self.streams, group, sampling)
+
+    async def keep_committing(self) -> None:
+        """Puts on disk what the last tokens of a request left in memory."""
+        while True:
+            await asyncio.sleep(1.0)
+            self.store.commit()
+
+
+async def together(work: Sequence[Awaitable[T]]) -> list[T]:
+    """All results; the first failure cancels the rest."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def reported(error: Exception) -> UserError:
+    """An engine's failure as clients may see it."""
+    if isinstance(error, UserError):
+        return error
+    return UserError("the gateway has failed with this request; its console says more")
+
+
+def now() -> float:
+    """The clock of all times in replies."""
+    return time.perf_counter()

@@ -1,0 +1,154 @@
+"""Budget policies by name: in a model's name, in a path, or as the object `budget`.
+
+puzzle-base@budget_forcing(num_waits=2)      puzzle-base@waits=2      puzzle-base@high
+/v1/budget_forcing/chat/completions          /v1/waits=2/chat/completions
+{"budget": {"policy": "budget_forcing", "num_waits": 2}}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from s1x.budget.policy import Policy
+from s1x.classes import nearest
+from s1x.errors import SettingError, UserError
+from s1x.serve.dialects import LIMIT, Budget, Wishes
+from s1x.serve.refusal import RefusedError, shown, unknown, wrong
+
+#: short names of settings
+SHORT = {
+    "waits": "num_waits",
+    "wait": "wait_string",
+    "max": "max_thinking_tokens",
+    "min": "min_thinking_tokens",
+    "target": "target_thinking_tokens",
+    "steps": "max_steps",
+    "tries": "max_tries",
+    "checks": "num_unchanged_checks",
+    "answer": "max_answer_tokens",
+}
+_NAMED = re.compile(r"([A-Za-z_][\w.]*)(?:\((.*)\))?", re.DOTALL)
+_SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^,]*?)\s*(?:,|$)")
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The policies that a server has.
+
+    Attributes:
+        own_name, own: the server's own, as its settings have it.
+        presets: every option of `conf/budget`, as this scale sets it.
+        efforts: effort word → thinking tokens.
+    """
+
+    own_name: str
+    own: Policy
+    presets: Mapping[str, Policy]
+    efforts: Mapping[str, int | None]
+
+    def read(self, text: str, source: str, wishes: Wishes) -> None:
+        """Adds what `policy`, `policy(setting=value, ...)`, `setting=value, ...` or an effort says.
+
+        Raises:
+            RefusedError: it says none of these.
+        """
+        if "=" in text.partition("(")[0]:
+            self._settings(text, source, wishes)
+            return
+        named = _NAMED.fullmatch(text)
+        if named is None:
+            raise wrong(source, "a policy, or settings such as waits=2", text)
+        name, settings = named.groups()
+        if name in self.efforts and settings is None:
+            wishes.set(LIMIT, self.efforts[name], source, name)
+            return
+        self._check(name, source)
+        wishes.name_policy(name, source)
+        if settings:
+            self._settings(settings, source, wishes)
+
+    def _settings(self, text: str, source: str, wishes: Wishes) -> None:
+        at = 0
+        while at < len(text):
+            found = _SETTING.match(text, at)
+            if found is None:
+                raise wrong(source, "settings such as waits=2,max=512", text)
+            key, value = found.groups()
+            if value.startswith('"') and value.endswith('"') and len(value) > 1:
+                value = re.sub(r"\\(.)", r"\1", value[1:-1])
+            elif value == "null":
+                value = None
+            wishes.set(SHORT.get(key, key), value, f"{source}, {key}", value)
+            at = found.end()
+
+    def read_object(self, value: object, wishes: Wishes) -> None:
+        """Adds what the body's `budget` says."""
+        if not isinstance(value, dict):
+            raise wrong("budget", "an object of a policy's settings", value)
+        for key, inner in value.items():
+            if key == "policy":
+                if not isinstance(inner, str):
+                    raise wrong("budget.policy", f"one of {', '.join(self.presets)}", inner)
+                self._check(inner, "budget.policy")
+                wishes.name_policy(inner, "budget.policy")
+            else:
+                wishes.set(key, inner, f"budget.{key}")
+
+    def _check(self, name: str, source: str) -> None:
+        if name not in self.presets and name != self.own_name:
+            raise unknown(source, name, self.presets, "the policies are")
+
+    def make(self, budget: Budget) -> tuple[str, Policy]:
+        """The policy that a request asks for, and its name.
+
+        Raises:
+            RefusedError: a setting that the policy has not, or a value that cannot be.
+        """
+        name = budget.policy or self.own_name
+        base = self.own if name == self.own_name else self.presets[name]
+        fields = {field.name for field in dataclasses.fields(base)}
+        values: dict[str, object] = {}
+        for key, value in budget.settings.items():
+            source = budget.sources[key]
+            if key not in fields and key == LIMIT and value is None:
+                continue  # no limit, from a policy that knows none
+            if key not in fields:
+                said = shown(budget.asked[source])
+                text = f"{source} ({said}): budget policy {name} has no {key}; "
+                hint = nearest(key, fields, f"it has {', '.join(sorted(fields))}")
+                raise RefusedError(text + hint, source, code="unknown_parameter")
+            values[key] = _typed(base, key, value, source)
+        try:
+            return name, dataclasses.replace(base, **values)  # type: ignore[arg-type]
+        except SettingError as error:
+            source = budget.sources.get(error.field, f"budget.{error.field}")
+            must = SettingError(source, error.must, error.value, error.remedy)
+            raise RefusedError(str(must), source) from None
+        except UserError as error:
+            raise RefusedError(f"budget: {error}", "budget") from None
+
+
+def _typed(policy: Policy, name: str, value: object, source: str) -> object:
+    """The value as the field's type has it; nothing in it is read as configuration."""
+    if not _is_plain(value):
+        raise wrong(source, "a plain value", value)
+    try:
+        node = OmegaConf.structured(type(policy))
+        return OmegaConf.to_container(OmegaConf.merge(node, {name: value}))[name]  # type: ignore
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise RefusedError(f"{source} ({shown(value)}): {reason}", source) from None
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(inner) for inner in value.values())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return not isinstance(value, str) or ("${" not in value and value != "???")

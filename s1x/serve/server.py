@@ -1,0 +1,278 @@
+"""The HTTP side: routes, keys, limits, errors, and an orderly end.
+
+A request is read whole (up to a limit), understood, put to work, and answered as a stream or in
+one piece. Whoever hangs up costs no further token. Every fault is one sentence in OpenAI's error
+object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import signal
+import socket
+import traceback
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from s1x.console import say
+from s1x.errors import UserError
+from s1x.serve.body import parse, understand
+from s1x.serve.gateway import Gateway, Work, now, reported
+from s1x.serve.recorder import Piece, Recorder
+from s1x.serve.refusal import Json, RefusedError, error_body
+from s1x.serve.replies import DONE, SILENCE, Reply, error_event, event
+from s1x.serve.serve import Serve
+
+#: paths that are open to everybody
+_OPEN = ("/", "/health")
+
+
+class App:
+    """The routes of a gateway."""
+
+    def __init__(self, gateway: Gateway, settings: Serve) -> None:
+        self.gateway, self.settings = gateway, settings
+        self.key = settings.api_key()
+        self.model = gateway.prompts.model.name
+
+    def build(self) -> FastAPI:
+        """The application."""
+        app = FastAPI(title="s1x", docs_url=None, redoc_url=None, openapi_url=None)
+        for path in ("/v1", "/v1/{policy}"):
+            app.add_api_route(f"{path}/chat/completions", self.chat, methods=["POST"])
+            app.add_api_route(f"{path}/completions", self.text, methods=["POST"])
+            app.add_api_route(f"{path}/models", self.models, methods=["GET"])
+        app.add_api_route("/v1/models/{name:path}", self.one_model, methods=["GET"])
+        app.add_api_route("/health", self.health, methods=["GET"])
+        app.add_api_route("/metrics", self.metrics, methods=["GET"])
+        app.add_exception_handler(UserError, self.refuse)
+        app.add_exception_handler(HTTPException, self.refuse)
+        app.add_exception_handler(Exception, self.fail)
+        if self.settings.cors_origins:
+            app.add_middleware(
+                CORSMiddleware,
+                allow_origins=self.settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+            )
+        return app
+
+    # -- routes -----------------------------------------------------------------------------------
+
+    async def chat(self, request: Request) -> Response:
+        """`/v1/chat/completions`"""
+        return await self._complete(request, chat=True)
+
+    async def text(self, request: Request) -> Response:
+        """`/v1/completions`"""
+        return await self._complete(request, chat=False)
+
+    async def models(self, request: Request) -> Response:
+        """`/v1/models`: the model with each policy."""
+        self._authorize(request)
+        names = [self.model, *(f"{self.model}@{name}" for name in self.gateway.policies.presets)]
+        return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
+
+    async def one_model(self, request: Request) -> Response:
+        """`/v1/models/<name>`"""
+        self._authorize(request)
+        name = str(request.path_params["name"])
+        if name.partition("@")[0] != self.model:
+            raise RefusedError(f"model {name!r:.80} is not served here", "model", 404)
+        return JSONResponse(_model(name))
+
+    async def health(self) -> Response:
+        """`/health`: the model is loaded."""
+        return JSONResponse({"status": "ok", "model": self.model})
+
+    async def metrics(self, request: Request) -> Response:
+        """`/metrics`"""
+        self._authorize(request)
+        return Response(self.gateway.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def refuse(self, request: Request, error: Exception) -> Response:
+        """A sentence in OpenAI's error object."""
+        if isinstance(error, HTTPException):
+            text = f"{request.method} {request.url.path[:200]}: {error.detail}"
+            error = RefusedError(text, status=error.status_code)
+        assert isinstance(error, UserError)
+        if isinstance(error, RefusedError):
+            return JSONResponse(error_body(error), error.status, headers=error.headers)
+        return JSONResponse(error_body(error), 500)
+
+    async def fail(self, request: Request, error: Exception) -> Response:
+        """A fault of ours: told on the console, not to the client."""
+        return JSONResponse(error_body(reported(error)), 500)
+
+    # -- one request ------------------------------------------------------------------------------
+
+    async def _complete(self, request: Request, chat: bool) -> Response:
+        begun = now()
+        self._authorize(request)
+        body = parse(await self._read(request))
+        ask = understand(
+            body,
+            chat,
+            request.path_params.get("policy"),
+            self.gateway.policies,
+            self.model,
+            self.settings.max_samples,
+            self.settings.reasoning_format,
+        )
+        work = self.gateway.start(ask, begun)
+        reply = Reply(work, chat)
+        if ask.stream:
+            headers = {**reply.headers(whole=False), "cache-control": "no-store"}
+            events = self._events(work, reply)
+            return StreamingResponse(events, headers=headers, media_type="text/event-stream")
+        whole = await self._whole(request, work, reply)
+        return JSONResponse(whole, headers=reply.headers(whole=True))
+
+    async def _events(self, work: Work, reply: Reply) -> AsyncIterator[bytes]:
+        """The stream: a role, pieces, the end of each answer, the counts."""
+        try:
+            for chunk in reply.first():
+                yield event(chunk)
+            async for batch in work.batches(self.settings.keep_alive_seconds):
+                if not batch:
+                    yield SILENCE
+                    continue
+                yield b"".join(event(chunk) for item in batch for chunk in reply.chunks(item))
+            for chunk in reply.last():
+                yield event(chunk)
+            yield DONE
+        except Exception as error:
+            if not isinstance(error, UserError):
+                say(traceback.format_exc())
+            yield error_event(reported(error))
+            yield DONE
+        finally:
+            work.abandon()
+
+    async def _whole(self, request: Request, work: Work, reply: Reply) -> Json:
+        gone = asyncio.ensure_future(_disconnected(request))
+
+        async def collect() -> list[Piece | Recorder]:
+            return [item async for batch in work.batches(3600) for item in batch]
+
+        collecting = asyncio.ensure_future(collect())
+        try:
+            await asyncio.wait({gone, collecting}, return_when=asyncio.FIRST_COMPLETED)
+            if not collecting.done():
+                raise RefusedError("the client has gone", status=499)
+            try:
+                return reply.whole(collecting.result())
+            except UserError:
+                raise
+            except Exception as error:
+                say(traceback.format_exc())
+                raise reported(error) from None
+        finally:
+            work.abandon()
+            gone.cancel()
+            collecting.cancel()
+
+    async def _read(self, request: Request) -> bytes:
+        """The body, as long as it is allowed to be."""
+        kind = request.headers.get("content-type", "application/json")
+        if kind.partition(";")[0].strip().lower() != "application/json":
+            text = f"content-type must be application/json, got {kind[:60]!r}"
+            raise RefusedError(text, status=415)
+        most = int(self.settings.max_body_mib * 2**20)
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > most:
+                limit = f"{self.settings.max_body_mib:g} MiB"
+                raise RefusedError(
+                    f"the body is longer than {limit} (serve.max_body_mib)", status=413
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+    def _authorize(self, request: Request) -> None:
+        if self.key is None:
+            return
+        given = request.headers.get("authorization", "").encode("utf-8", "replace")
+        if not hmac.compare_digest(given, f"Bearer {self.key}".encode()):
+            raise RefusedError(
+                "a key is needed: Authorization: Bearer <key>",
+                status=401,
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+
+def _model(name: str) -> Json:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "s1x"}
+
+
+async def _disconnected(request: Request) -> None:
+    """Returns when the client has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, that ends by itself on Ctrl-C and SIGTERM once what is streaming has finished."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Asks the loop to stop; the signal goes no further."""
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = {kind: signal.signal(kind, self.handle_exit) for kind in kinds}
+        try:
+            yield
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+
+async def serve(gateway: Gateway, settings: Serve) -> None:
+    """Serves until it is stopped.
+
+    Raises:
+        UserError: the address is taken.
+    """
+    app = App(gateway, settings).build()
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
+        server_header=False,
+    )
+    server = Server(config)
+    sock = _listening(settings)
+    host, port = sock.getsockname()[:2]
+    say(f"s1x serves {gateway.prompts.model.name} at http://{host}:{port}/v1 (Ctrl-C ends it)")
+    committing = asyncio.ensure_future(gateway.keep_committing())
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        committing.cancel()
+        sock.close()
+
+
+def _listening(settings: Serve) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        sock.close()
+        raise UserError(
+            f"serve.host={settings.host} serve.port={settings.port}: {error.strerror or error}; "
+            "choose another port (0: any free one)"
+        ) from None
+    sock.listen(2048)
+    return sock

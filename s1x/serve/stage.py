@@ -1,0 +1,89 @@
+"""`stages=[serve]`: the gateway, until it is stopped. It makes no artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+
+from s1x.budget.policy import Policy
+from s1x.compose import build, option_names
+from s1x.engine.engine import Sampling
+from s1x.engine.live import live_engine, run_in_loop
+from s1x.errors import UserError
+from s1x.evaluate.stage import option_name, store_key, store_text
+from s1x.model.model import Model
+from s1x.serve.gateway import Gateway
+from s1x.serve.policies import Policies
+from s1x.serve.prompts import Prompts
+from s1x.serve.server import serve
+from s1x.stages import Run, Stage
+from s1x.traces.store import TraceStore
+
+
+class ServeStage(Stage):
+    """Serves one model with every policy of `conf/budget`."""
+
+    name = "serve"
+
+    @classmethod
+    def check(cls, run: Run) -> None:
+        """The model is there, and so is the key."""
+        run.config.serve.api_key()
+        if "train" not in run.stages:
+            _model(run).source()
+
+    @classmethod
+    def execute(cls, run: Run) -> None:
+        """Serves."""
+        config, settings, model = run.config, run.config.serve, _model(run)
+        policies = Policies(
+            option_name(config.budget), config.budget, dict(presets(run)), settings.efforts
+        )
+        prompts = Prompts(model)
+        live = live_engine(config.engine.for_role(settings.model_role), model)
+        store = TraceStore(
+            run.output / "traces" if settings.keep_traces else None,
+            store_key(model, live),
+            store_text(model, live),
+            num_ids=prompts.num_ids,
+        )
+        sampling = Sampling(config.sampling.temperature, config.sampling.top_p)
+
+        async def work() -> None:
+            gateway = Gateway(live, prompts, policies, sampling, store, settings)
+            await serve(gateway, settings)
+
+        with store:
+            run_in_loop(work())
+
+
+def _model(run: Run) -> Model:
+    model = run.config.model
+    if run.config.serve.model_role == "base":
+        return model
+    folder = str(run.one("train").folder / "model")
+    changes = {"gguf_file": None, "revision": None, "chat_template": None}
+    return dataclasses.replace(model, path=folder, **changes)  # type: ignore[arg-type]
+
+
+def presets(run: Run) -> Iterator[tuple[str, Policy]]:
+    """Every option of the group budget, as this run's other settings have it.
+
+    What the command line sets of all policies (`budget.max_answer_tokens`) holds for each; its
+    other settings of the budget belong to the policy that it chose.
+    """
+    given = HydraConfig.get().overrides.task
+    shared = {f"budget.{field.name}" for field in dataclasses.fields(Policy)}
+    kept = [
+        word
+        for word in given
+        if not word.lstrip("+~").startswith(("budget=", "budget.", "stages"))
+        or word.lstrip("+").partition("=")[0] in shared
+    ]
+    for name in option_names("budget"):
+        with contextlib.suppress(UserError):  # an option that needs a setting of its own
+            yield name, build(compose("config", [*kept, f"budget={name}"]).budget, "budget", Policy)
