@@ -218,7 +218,7 @@ async def _write(rows: _Rows, folder: Path) -> dict[str, int]:
 
 
 async def _batches(rows: _Rows, wanted: pa.Schema) -> AsyncIterator[pa.RecordBatch]:
-    for _, batch in rows.table.scan(rows.table.schema.names, batch_rows=_BATCH_ROWS):
+    for batch in rows.table.scan(rows.table.schema.names, _BATCH_ROWS):
         values = [await rows.annotated(row) for row in batch.select(rows.read).to_pylist()]
         columns = {name: batch.column(name) for name in batch.schema.names}
         for name in rows.made:
@@ -254,7 +254,7 @@ class _Rows:
 
     def all(self) -> Iterator[Row]:
         """The rows in the pool's order, with the columns that the tasks look at."""
-        for _, batch in self.table.scan(self.read, batch_rows=_BATCH_ROWS):
+        for batch in self.table.scan(self.read, _BATCH_ROWS):
             yield from batch.to_pylist()
 
     async def annotated(self, row: Row) -> dict[str, Any]:

@@ -6,10 +6,10 @@ for found in curve.curves(curve.read([folder])):
 """
 
 from s1x.curve.cells import Cell, cells, read
-from s1x.curve.compare import difference, flips, flips_between, told_apart
-from s1x.curve.curves import by_domain, curve, curves
-from s1x.curve.results import Curve, Difference, DomainAccuracy, Estimate, Flips, Point, SampleCount
-from s1x.curve.samples import pass_at_k, sample_counts
+from s1x.curve.compare import Difference, Flips, difference, flips, flips_between, told_apart
+from s1x.curve.curves import Curve, DomainAccuracy, Point, by_domain, curve, curves
+from s1x.curve.interval import Estimate
+from s1x.curve.samples import SampleCount, pass_at_k, sample_counts
 from s1x.curve.scaling import control, performance, slope_per_doubling, slope_per_thousand
 
 __all__ = [

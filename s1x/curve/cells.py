@@ -21,8 +21,6 @@ from polars.exceptions import PolarsError
 from s1x.errors import UserError
 from s1x.rows import CORRECT, UNGRADED
 
-Floats = NDArray[np.float64]
-
 #: what a curve is named by
 CURVE_KEY = ("benchmark", "model", "model_role", "prompt_format", "policy")
 COUNTS = ("thinking_tokens", "answer_tokens", "forced_tokens")
@@ -32,6 +30,8 @@ COLUMNS = (
     *("end_reason", "extracted_answer", "verdict", "interim_answers", "interim_verdicts"),
 )
 LIMITS = ("limit_min_tokens", "limit_max_tokens")
+#: least and most thinking tokens asked for at a point (None: no such limit)
+Limits = tuple[int | None, int | None]
 #: a problem is its question (choices written out) and its reference answer, whatever its id
 CONTENT = ("question", "reference_answer")
 
@@ -104,16 +104,6 @@ class Cell:
         """How the thinking of each row ended."""
         return self.rows["end_reason"].to_list()
 
-    def share_percent(self, column: str, value: object) -> float | None:
-        """Percent of the rows whose column has the value; None where it is not known."""
-        known = self.rows[column].drop_nulls()
-        return float(100 * (known == value).sum() / len(known)) if len(known) else None
-
-    def aligned(self, column: str, keys: pl.DataFrame) -> Floats:
-        """A column of `problems` in the order of `keys`, NaN for a problem that the cell lacks."""
-        found = keys.join(self.problems, on="key", how="left", maintain_order="left")
-        return found[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-
 
 def read(sources: Iterable[Path]) -> pl.DataFrame:
     """Rows of many evaluations as one frame with the columns that curves need.
@@ -149,7 +139,7 @@ def _read_one(source: Path, index: int) -> pl.DataFrame:
         ) from None
     info = file.with_name("evaluation.json")
     points = json.loads(info.read_text(encoding="utf-8"))["points"] if info.is_file() else []
-    return with_limits(rows, {entry["point"]: thinking_limits(entry) for entry in points})
+    return with_limits(rows, {entry["point"]: _limits_of(entry) for entry in points})
 
 
 def _needed(rows: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
@@ -165,21 +155,15 @@ def _needed(rows: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
     )
 
 
-def with_limits(
-    rows: pl.DataFrame, limits: Mapping[int, tuple[int | None, int | None]]
-) -> pl.DataFrame:
+def with_limits(rows: pl.DataFrame, limits: Mapping[int, Limits]) -> pl.DataFrame:
     """Adds the columns `limit_min_tokens` and `limit_max_tokens`: point → (least, most)."""
     known = [(point, *pair) for point, pair in limits.items()]
     table = pl.DataFrame(known, dict.fromkeys(("point", *LIMITS), pl.Int64), orient="row")
     return rows.join(table, on="point", how="left", maintain_order="left")
 
 
-def thinking_limits(entry: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Least and most thinking tokens asked for at a point (None: no such limit).
-
-    Args:
-        entry: the point in evaluation.json: its limits, else its policy's settings.
-    """
+def _limits_of(entry: Mapping[str, Any]) -> Limits:
+    """Of a point in evaluation.json: its limits, else those of its policy's settings."""
     settings = entry.get("settings") or {}
     low = entry.get(LIMITS[0], settings.get("min_thinking_tokens"))
     high = entry.get(LIMITS[1], settings.get("max_thinking_tokens"))
@@ -201,8 +185,8 @@ def cells(rows: pl.DataFrame) -> list[Cell]:
     found = []
     for group in rows.partition_by(curve, maintain_order=True):
         for part in group.sort("point", "problem_id", "sample").partition_by("point"):
-            first: dict[str, Any] = part.row(0, named=True)
-            values = {name: first[name] for name in (*CURVE_KEY, "point", "setting")}
-            values |= {name: first.get(name) for name in LIMITS}
+            first = part.row(0, named=True)
+            names = (*CURVE_KEY, "point", "setting", *(name for name in LIMITS if name in first))
+            values = {name: first[name] for name in names}
             found.append(Cell(rows=part.with_columns(key), **values))
     return found

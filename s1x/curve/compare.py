@@ -10,15 +10,54 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
 from s1x.curve.cells import Cell
 from s1x.curve.curves import few_problems
-from s1x.curve.interval import contrast_interval
-from s1x.curve.results import Difference, Estimate, Flips
+from s1x.curve.interval import Estimate, Result, contrast_interval
 from s1x.errors import UserError
 from s1x.rows import CORRECT, UNGRADED
+
+
+@dataclass(frozen=True)
+class Difference(Result):
+    """Accuracy of `left` minus accuracy of `right` on the problems that both have, in points.
+
+    `low_points` and `high_points` are the 95% interval, paired by problem; `clear` says that it
+    excludes 0: the difference is significant.
+    """
+
+    left: str
+    right: str
+    benchmark: str
+    left_accuracy_percent: float
+    right_accuracy_percent: float
+    difference_points: float
+    low_points: float
+    high_points: float
+    num_problems: int
+    left_samples_per_problem: int
+    right_samples_per_problem: int
+    clear: bool
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Flips(Result):
+    """What one more step of thinking (a Wait) did to the answers: numbers of samples.
+
+    A missing answer counts as wrong, an ungraded one leaves the pair out.
+    """
+
+    step: int  # 1: the first answer asked for against the second
+    wrong_to_right: int
+    right_to_wrong: int
+    stayed_right: int
+    stayed_wrong: int
+    changed: int  # the extracted answer differs, right or not
+    net_points: Estimate = Estimate(None)  # of accuracy gained, paired
 
 
 def difference(left: Cell, right: Cell) -> Difference:
@@ -48,10 +87,8 @@ def difference(left: Cell, right: Cell) -> Difference:
     if few := few_problems(both.height, min(left.samples_per_problem, right.samples_per_problem)):
         warnings.append(few)
     if dropped := left.problems.height + right.problems.height - 2 * both.height:
-        warnings.append(
-            f"{dropped} problems are not in both (by question and reference answer) and were left "
-            "out"
-        )
+        by = "by question and reference answer"
+        warnings.append(f"{dropped} problems are not in both ({by}) and were left out")
     return Difference(
         left=left.name,
         right=right.name,
@@ -131,9 +168,8 @@ def _count(step: int, pairs: pl.DataFrame, most: int) -> Flips:
     if graded.height:
         shares = graded.group_by("key").agg(pl.col("before", "after").mean())
         values = shares.select("before", "after").to_numpy()
-        low, high = contrast_interval(values, (-1, 1), most)
-        mean = float(100 * (values[:, 1] - values[:, 0]).mean())
-        net = Estimate(mean, 100 * float(low), 100 * float(high))
+        gain = (values[:, 1] - values[:, 0]).mean()
+        net = Estimate.percent(gain, contrast_interval(values, (-1, 1), most))
     return Flips(
         step=step,
         wrong_to_right=kinds.count((False, True)),

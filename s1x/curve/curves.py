@@ -3,18 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from s1x.curve.cells import CURVE_KEY, Cell, cells
-from s1x.curve.interval import Z95, share_interval
-from s1x.curve.results import Curve, DomainAccuracy, Estimate, Point
+from s1x.curve.interval import Z95, Estimate, Result, share_interval
 from s1x.curve.scaling import Measured, control_estimate, performance_estimate, slope_estimate
 from s1x.rows import CORRECT, CUT, NATURAL, TRUNCATED, UNANSWERED, UNGRADED
 
 #: below so many problems a single answer moves accuracy by more than a point
 FEW_PROBLEMS = 100
+
+
+@dataclass(frozen=True)
+class Point(Result):
+    """One budget of a curve, averaged over its problems and samples.
+
+    An unanswered and an ungraded sample count as not correct; where nothing at all was graded,
+    accuracy is None. `accuracy_graded_percent` leaves ungraded samples out.
+    """
+
+    point: int  # its index on the curve
+    setting: str  # "max 512", "natural", "Wait x 2"
+    mean_thinking_tokens: float  # forced tokens included
+    mean_answer_tokens: float
+    mean_total_tokens: float
+    mean_forced_tokens: float
+    mean_num_tries: float
+    accuracy_percent: float | None  # mean over problems of the share of samples that are correct
+    interval_low_percent: float | None  # 95%, Wilson's at the effective number of answers
+    interval_high_percent: float | None
+    accuracy_graded_percent: float | None
+    num_problems: int
+    samples_per_problem: int  # the most that a problem has
+    num_correct: int  # samples
+    num_graded: int  # samples with a verdict
+    natural_percent: float  # how thinking ended
+    cut_percent: float
+    truncated_percent: float
+    unanswered_percent: float
+    ungraded_percent: float
+    answers_cut_percent: float | None = None  # by the limit of answer tokens, where recorded
+    limit_min_tokens: int | None = None  # the budget asked for
+    limit_max_tokens: int | None = None
+    within_limits_percent: float | None = None  # of single traces
+
+
+@dataclass(frozen=True)
+class Curve(Result):
+    """A test-time scaling curve: one model, prompt format and policy on one benchmark.
+
+    The three metrics are the paper's (section 3.2); `s1x.curve.scaling` defines them.
+    """
+
+    benchmark: str
+    model: str
+    model_role: str
+    prompt_format: str
+    policy: str
+    points: list[Point]  # in the order of the swept setting, not of tokens
+    control_percent: Estimate  # of the points that have a limit
+    scaling_per_thousand_tokens: Estimate  # points of accuracy, mean slope over pairs of points
+    scaling_per_doubling: Estimate  # likewise; the unit of the paper's Table 3
+    performance_percent: Estimate  # the best accuracy of any point
+    num_problems: int
+    samples_per_problem: int
+    warnings: list[str]  # sentences: too few problems, ungraded answers, uneven samples
+
+
+@dataclass(frozen=True)
+class DomainAccuracy(Result):
+    """Accuracy of a point on the problems of one domain."""
+
+    domain: str
+    accuracy_percent: Estimate
+    mean_thinking_tokens: float
+    num_problems: int
 
 
 def curves(rows: pl.DataFrame | Sequence[Cell]) -> list[Curve]:
@@ -35,12 +100,14 @@ def curve(points: Sequence[Cell]) -> Curve:
     """The curve through cells of one benchmark, model and policy."""
     assert points
     assert len({cell.key for cell in points}) == 1
-    keys = pl.concat([cell.problems.select("key") for cell in points]).unique().sort("key")
-    most = max(cell.samples_per_problem for cell in points)
+    columns = ("thinking_tokens", "accuracy")
+    frames = [c.problems.select("key", *columns, at=pl.lit(n)) for n, c in enumerate(points)]
+    whole = pl.concat(frames, how="vertical_relaxed").sort("key", "at")
     tokens, accuracy = (
-        np.stack([cell.aligned(column, keys) for cell in points], axis=1)
-        for column in ("thinking_tokens", "accuracy")
+        whole.pivot("at", index="key", values=name, sort_columns=True).drop("key").to_numpy()
+        for name in columns
     )
+    num_problems, most = len(tokens), max(cell.samples_per_problem for cell in points)
     measured = Measured(tokens, accuracy, most)
     made = [_point(cell) for cell in points]
     limits = [(cell.limit_min_tokens, cell.limit_max_tokens) for cell in points]
@@ -51,9 +118,9 @@ def curve(points: Sequence[Cell]) -> Curve:
         scaling_per_thousand_tokens=slope_estimate(measured, per_doubling=False),
         scaling_per_doubling=slope_estimate(measured, per_doubling=True),
         performance_percent=performance_estimate(measured),
-        num_problems=keys.height,
+        num_problems=num_problems,
         samples_per_problem=most,
-        warnings=_warnings(points, made, keys.height),
+        warnings=_warnings(points, made, num_problems),
     )
 
 
@@ -64,7 +131,7 @@ def by_domain(cell: Cell) -> list[DomainAccuracy]:
         DomainAccuracy(
             part["domain"][0],
             share_estimate(part["accuracy"], cell.samples_per_problem),
-            _mean(part["thinking_tokens"]),
+            float(part["thinking_tokens"].to_numpy().mean()),
             part.height,
         )
         for part in named.sort("domain").partition_by("domain")
@@ -76,52 +143,52 @@ def share_estimate(shares: pl.Series, most: float) -> Estimate:
     values = shares.drop_nulls().to_numpy()
     if not len(values):
         return Estimate(None)
-    low, high = share_interval(values, most)
-    return Estimate(float(100 * values.mean()), float(100 * low), float(100 * high))
-
-
-def _mean(series: pl.Series) -> float:
-    return float(series.to_numpy().mean())
+    return Estimate.percent(values.mean(), share_interval(values, most))
 
 
 def _point(cell: Cell) -> Point:
-    problems = cell.problems
-    accuracy = share_estimate(problems["accuracy"], cell.samples_per_problem)
-    graded = share_estimate(problems["graded"], cell.samples_per_problem)
-    thinking, answer = _mean(problems["thinking_tokens"]), _mean(problems["answer_tokens"])
-    inside = pl.col("thinking_tokens").is_between(
-        cell.limit_min_tokens or 0,
-        float("inf") if cell.limit_max_tokens is None else cell.limit_max_tokens,
+    problems, most = cell.problems, cell.samples_per_problem
+    low, high = cell.limit_min_tokens, cell.limit_max_tokens
+    accuracy = share_estimate(problems["accuracy"], most)
+    thinking = pl.col("thinking_tokens")
+    inside = thinking.is_between(low or 0, float("inf") if high is None else high)
+    shares = cell.rows.select(
+        natural_percent=_percent("end_reason", NATURAL).fill_null(0.0),
+        cut_percent=_percent("end_reason", CUT).fill_null(0.0),
+        truncated_percent=_percent("end_reason", TRUNCATED).fill_null(0.0),
+        unanswered_percent=_percent("verdict", UNANSWERED).fill_null(0.0),
+        ungraded_percent=_percent("verdict", UNGRADED).fill_null(0.0),
+        answers_cut_percent=_percent("answer_cut", True),
+        within_limits_percent=None if low is None and high is None else 100 * inside.mean(),
+        num_correct=(pl.col("verdict") == CORRECT).sum(),
     )
-    unlimited = cell.limit_min_tokens is None and cell.limit_max_tokens is None
-    kept = None if unlimited else 100 * _mean(cell.rows.select(inside).to_series())
-    ends = {end: cell.share_percent("end_reason", end) or 0.0 for end in (NATURAL, CUT, TRUNCATED)}
+    means = problems.select(
+        mean_thinking_tokens=thinking.mean(),
+        mean_answer_tokens=pl.col("answer_tokens").mean(),
+        mean_total_tokens=thinking.mean() + pl.col("answer_tokens").mean(),
+        mean_forced_tokens=pl.col("forced_tokens").mean(),
+        mean_num_tries=pl.col("num_tries").mean(),
+    )
     return Point(
         point=cell.point,
         setting=cell.setting,
-        mean_thinking_tokens=thinking,
-        mean_answer_tokens=answer,
-        mean_total_tokens=thinking + answer,
-        mean_forced_tokens=_mean(problems["forced_tokens"]),
-        mean_num_tries=_mean(problems["num_tries"]),
         accuracy_percent=accuracy.value,
         interval_low_percent=accuracy.low,
         interval_high_percent=accuracy.high,
-        accuracy_graded_percent=graded.value,
+        accuracy_graded_percent=share_estimate(problems["graded"], most).value,
         num_problems=problems.height,
-        samples_per_problem=cell.samples_per_problem,
-        num_correct=int((cell.rows["verdict"] == CORRECT).sum()),
+        samples_per_problem=most,
         num_graded=cell.num_graded,
-        natural_percent=ends[NATURAL],
-        cut_percent=ends[CUT],
-        truncated_percent=ends[TRUNCATED],
-        unanswered_percent=cell.share_percent("verdict", UNANSWERED) or 0.0,
-        ungraded_percent=cell.share_percent("verdict", UNGRADED) or 0.0,
-        answers_cut_percent=cell.share_percent("answer_cut", True),
-        limit_min_tokens=cell.limit_min_tokens,
-        limit_max_tokens=cell.limit_max_tokens,
-        within_limits_percent=kept,
+        limit_min_tokens=low,
+        limit_max_tokens=high,
+        **means.row(0, named=True),
+        **shares.row(0, named=True),
     )
+
+
+def _percent(column: str, value: object) -> pl.Expr:
+    """Percent of the rows whose column has the value; null where no row is known."""
+    return 100 * pl.col(column).eq(value).mean()
 
 
 def _warnings(points: Sequence[Cell], made: Sequence[Point], num_problems: int) -> list[str]:

@@ -12,12 +12,15 @@ little about it, so it is drawn towards n, the careful end.
 * The best of many points: below, a bound that all points keep at once; above, the highest bound of
   a point.
 
-`tests/metrics/test_coverage.py` measures what they cover; docs/report.md has the figures.
+`tests/curve/test_coverage.py` measures what they cover; docs/report.md has the figures.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +31,41 @@ Z95 = 1.959963984540054
 #: weight, in problems that differ, of the belief that a problem's samples all agree. Chosen by
 #: simulation: without it, intervals near 0 and 1 cover 88% at 8 samples a problem
 PRIOR_PROBLEMS = 0.7
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result that can be written as JSON.
+
+    Accuracies and shares are percent (0 to 100) and say so in their names, token counts are tokens.
+    A value that cannot be computed is None, never 0.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form, nested results included."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Estimate(Result):
+    """A value with its 95% interval, clustered by problem; None where it cannot be told.
+
+    Attributes:
+        best_of: the value is the best of this many points, which its interval allows for.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    best_of: int | None = None
+
+    @classmethod
+    def percent(
+        cls, value: float | Floats, interval: tuple[float | Floats, float | Floats]
+    ) -> Estimate:
+        """A share and its interval in percent."""
+        low, high = interval
+        return cls(float(100 * value), float(100 * low), float(100 * high))
 
 
 def share_interval(values: ArrayLike, most: float = 1.0, z: float = Z95) -> tuple[Floats, Floats]:

@@ -18,14 +18,29 @@ import polars as pl
 from numpy.typing import NDArray
 
 from s1x.benchmark.forms import normal_form
-from s1x.curve.cells import Cell, Floats
+from s1x.curve.cells import Cell
 from s1x.curve.curves import share_estimate
-from s1x.curve.results import SampleCount
+from s1x.curve.interval import Estimate, Floats, Result
 from s1x.rows import CORRECT
 
 Ints = NDArray[np.int64]
 
 MOST_SUBSETS = 500
+
+
+@dataclass(frozen=True)
+class SampleCount(Result):
+    """Parallel scaling at `k` samples per problem, from the same samples as every other k."""
+
+    k: int
+    num_problems: int
+    num_samples: int
+    mean_total_tokens: float  # of thinking and answers of all k: sequential scaling's x axis too
+    pass_percent: Estimate  # pass@k, unbiased (Chen et al. 2021): at least one of k is correct
+    average_percent: Estimate  # avg@k, the mean accuracy of a sample
+    majority_percent: Estimate  # cons@k, the answer that most give is correct; ties to the first
+    shortest_majority_percent: Estimate
+    """Votes weighted by 1 / log(mean thinking tokens) of the group (arXiv 2502.12215)."""
 
 
 def sample_counts(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) -> list[SampleCount]:

@@ -14,9 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from s1x.curve.cells import Floats
-from s1x.curve.interval import best_interval, contrast_interval
-from s1x.curve.results import Estimate
+from s1x.curve.interval import Estimate, Floats, best_interval, contrast_interval
 
 Limits = Sequence[tuple[float | None, float | None]]
 
@@ -123,10 +121,9 @@ def slope_estimate(measured: Measured, per_doubling: bool) -> Estimate:
     weights, pull = _influence(x, mean_accuracy)
     moves = pull / (mean_tokens * np.log(2.0)) if per_doubling else pull / 1000
     noise = (tokens - tokens.mean(axis=0)) @ moves
-    low, high = contrast_interval(
-        accuracy[complete], weights, measured.most, noise, _reach(tokens, weights)
-    )
-    return Estimate(100 * slope, 100 * float(low), 100 * float(high))
+    reach = _reach(tokens, weights)
+    interval = contrast_interval(accuracy[complete], weights, measured.most, noise, reach)
+    return Estimate.percent(slope, interval)
 
 
 def _influence(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -143,11 +140,9 @@ def _reach(tokens: Floats, weights: Floats) -> float:
 
     Points at which a problem's trace is the same have the same answer.
     """
-    total = 0.0
-    for row in tokens:
-        same = np.unique(row, return_inverse=True)[1]
-        total += np.abs(np.bincount(same, weights=weights)).sum() / 2
-    return float(total / len(tokens))
+    same = (np.unique(row, return_inverse=True)[1] for row in tokens)
+    reaches = [np.abs(np.bincount(one, weights=weights)).sum() / 2 for one in same]
+    return float(np.mean(reaches))
 
 
 def _axis(tokens: ArrayLike, per_doubling: bool) -> Floats:

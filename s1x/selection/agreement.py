@@ -14,18 +14,13 @@ from fractions import Fraction
 
 import polars as pl
 
-from s1x.benchmark.extraction import (
-    DEFAULT_RULES,
-    LAST_NUMBER,
-    WHOLE_TEXT,
-    extract,
-)
+from s1x.benchmark.extraction import DEFAULT_RULES, LAST_NUMBER, WHOLE_TEXT, extract
 from s1x.benchmark.forms import is_number, normal_form
 from s1x.option import option, setting
 from s1x.pool.columns import ANSWER_PREFIX, VERDICT_PREFIX
 from s1x.selection.step import Drops, Rows, Step
 from s1x.selection.texts import question_keys
-from s1x.selection.verdicts import column_names
+from s1x.selection.verdicts import column_names, num_right
 
 
 @option("selection_step", "agreement")
@@ -65,8 +60,7 @@ class Agreement(Step):
         rows.context.note(
             "agreement: the pool has verdicts only, so models agree where they are right"
         )
-        right = pl.sum_horizontal(pl.col(n).cast(pl.Boolean).fill_null(False) for n in names)
-        return rows.frame(names).select("row", agreeing=right)
+        return rows.frame(names).select("row", agreeing=num_right(names))
 
 
 def most_common(answers: Iterable[str | None]) -> int:
@@ -100,17 +94,14 @@ def answer_value(text: str) -> Fraction | str:
 
 
 def _agreeing_rows(rows: Rows) -> pl.DataFrame:
+    """The same where each row is another model's attempt; a model's first one counts."""
     every = rows.everything()
-    keys = question_keys(every)
+    key_of: dict[int, int] = dict(question_keys(every).iter_rows())
     answers: dict[int, dict[str, str | None]] = defaultdict(dict)
-    first = 0
     for batch in every.batches(["model", "attempt"]):
-        own = keys["key"].slice(first, batch.height)
-        first += batch.height
-        for key, model, attempt in zip(own, batch["model"], batch["attempt"], strict=True):
+        for row, model, attempt in batch.iter_rows():
             if model is not None:
-                answers[key].setdefault(model, attempt)
-    most = {key: most_common(given.values()) for key, given in answers.items()}
-    left = keys.filter(pl.col("row").is_in(rows.numbers.implode()))
-    agreeing = pl.Series([most.get(key, 0) for key in left["key"]], dtype=pl.Int64)
-    return left.select("row", agreeing=agreeing)
+                answers[key_of[row]].setdefault(model, attempt)
+    agreeing = {key: most_common(given.values()) for key, given in answers.items()}
+    found = [(row, agreeing.get(key_of[row], 0)) for row in rows.numbers]
+    return pl.DataFrame(found, ["row", "agreeing"], orient="row")

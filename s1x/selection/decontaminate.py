@@ -9,10 +9,9 @@ dropped names the n-gram and the problem, so that people can judge for themselve
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -50,76 +49,83 @@ class Decontaminate(Step):
     benchmarks: list[str] = setting(factory=list, doc="names; none given: all of the run")
 
     def __call__(self, rows: Rows) -> Drops:
-        known = Ngrams(self._wanted(rows), self.ngram_words, self.ignore_punctuation)
-        if not known.problems:
-            rows.context.note("decontaminate: the run has no benchmarks, nothing was compared")
-            return Drops()
-        whole, hits = self._scan(rows, known)
-        num_questions = pl.col("key").n_unique()
-        common = hits.select("gram").clear()
-        if self.common_questions is not None:
-            asked = hits.group_by("gram").agg(num_questions)
-            common = asked.filter(pl.col("key") > self.common_questions).select("gram")
-        judged = hits.join(common, on="gram", how="anti")
-        if self.rule == "any":
-            found, overlapping = _any_shared(known, judged)
-        else:
-            found, overlapping = self._much_shared(known, judged, common)
-        found = found.join(whole, on="row", how="anti")
-        return Drops(pl.concat([whole, found]), _report(known, hits, common, overlapping))
-
-    def _wanted(self, rows: Rows) -> dict[str, Sequence[Problem]]:
         given = rows.context.benchmarks
         for name in self.benchmarks:
             if name not in given:
                 raise SettingError("benchmarks", f"of the run's ({', '.join(given)})", name)
-        return {name: given[name] for name in (self.benchmarks or given)}
+        wanted = {name: given[name] for name in (self.benchmarks or given)}
+        known = Ngrams(wanted, self.ngram_words, self.ignore_punctuation)
+        if not known.problems:
+            rows.context.note("decontaminate: the run has no benchmarks, nothing was compared")
+            return Drops()
+        whole, hits, common = self._scan(rows, known)
+        judged = {row: grams - common for row, grams in hits.items() if not grams <= common}
+        if self.rule == "any":
+            reason, found, overlapping = "shares an n-gram with a benchmark", {}, set[int]()
+            for row, grams in judged.items():
+                found[row] = known.told(min(grams), len(grams) - 1)
+                overlapping.update(problem for gram in grams for problem in known.owners[gram])
+        else:
+            reason = "shares much of a benchmark's question"
+            found, overlapping = self._much_shared(known, judged, common)
+        found = {row: told for row, told in found.items() if row not in whole}
+        drops = rows.drop_rows(whole, "a benchmark's question")
+        drops.frame = pl.concat([drops.frame, rows.drop_rows(found, reason).frame])
+        num_rows = Counter(gram for grams in hits.values() for gram in grams)
+        most = sorted(num_rows, key=lambda gram: (-num_rows[gram], gram))[:NUM_REPORTED]
+        drops.report = {
+            "problems": dict(Counter(name for name, _ in known.problems)),
+            "problems_found": dict(Counter(known.problems[p][0] for p in sorted(overlapping))),
+            "shared_ngrams": [
+                {"ngram": known.texts[g], "rows": num_rows[g], "counted": g not in common}
+                for g in most
+            ],
+        }
+        return drops
 
-    def _scan(self, rows: Rows, known: Ngrams) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Rows that ask a benchmark's whole question; (row, n-gram, question) of every hit."""
-        whole: list[tuple[int, str]] = []
-        hits = []
-        for batch in rows.batches(["question", *(c for c in self.columns if c != "question")]):
-            found: list[tuple[int, int, int]] = []
+    def _scan(
+        self, rows: Rows, known: Ngrams
+    ) -> tuple[dict[int, str], dict[int, set[int]], set[int]]:
+        """Row → problem whose whole question it asks; row → n-grams; n-grams that count for
+        nothing."""
+        whole: dict[int, str] = {}
+        hits: dict[int, set[int]] = {}
+        questions: dict[int, set[int]] = defaultdict(set)
+        for batch in rows.batches(list(dict.fromkeys(["question", *self.columns]))):
             for row in batch.iter_rows(named=True):
-                question = words_of(row["question"], self.ignore_punctuation)
-                key = folded(question)
-                if key in known.whole:
-                    whole.append((row["row"], known.name(known.whole[key])))
-                for name in self.columns:
-                    words = question
-                    if name != "question":
-                        words = words_of(row[name] or "", self.ignore_punctuation)
-                    found += [(row["row"], gram, hash(key)) for gram in known.find(words)]
-            schema = {"row": pl.UInt32, "gram": pl.UInt32, "key": pl.Int64}
-            hits.append(pl.DataFrame(found, schema, orient="row").unique())
-        asked = pl.DataFrame(whole, {"row": pl.UInt32, "detail": pl.String}, orient="row")
-        reason = pl.lit("a benchmark's question")
-        return asked.select("row", "detail", reason=reason), pl.concat(hits)
+                words = {
+                    name: words_of(row[name] or "", self.ignore_punctuation)
+                    for name in batch.columns[1:]
+                }
+                question = folded(words["question"])
+                if question in known.whole:
+                    whole[row["row"]] = known.name(known.whole[question])
+                grams = {gram for name in self.columns for gram in known.find(words[name])}
+                if grams:
+                    hits[row["row"]] = grams
+                    for gram in grams:
+                        questions[gram].add(hash(question))
+        most = self.common_questions
+        common = {g for g, keys in questions.items() if most is not None and len(keys) > most}
+        return whole, hits, common
 
     def _much_shared(
-        self, known: Ngrams, judged: pl.DataFrame, common: pl.DataFrame
-    ) -> tuple[pl.DataFrame, set[int]]:
+        self, known: Ngrams, judged: Mapping[int, set[int]], common: set[int]
+    ) -> tuple[dict[int, str], set[int]]:
         """Rows to drop, and the problems that they hold `min_share` of."""
-        owners = known.owners()
-        sizes = owners.join(common, on="gram", how="anti").group_by("problem").agg(size=pl.len())
-        shared = (
-            judged.join(owners, on="gram")
-            .group_by("row", "problem")
-            .agg(count=pl.col("gram").n_unique(), gram=pl.col("gram").min())
-            .join(sizes, on="problem")
-            .filter(pl.col("count") >= self.min_share * pl.col("size"))
-            .sort("row", "count", "problem", descending=[False, True, False])
-        )
-        most = shared.unique("row", keep="first", maintain_order=True)
-        details = [
-            f"{known.name(problem)}: {count} of {size} n-grams, as “{known.texts[gram]}”"
-            for problem, count, size, gram in most.select(
-                "problem", "count", "size", "gram"
-            ).iter_rows()
-        ]
-        reason = "shares much of a benchmark's question"
-        return _dropped(most, reason, details), set(shared["problem"])
+        grams_left = (g for g in range(len(known.texts)) if g not in common)
+        sizes = Counter(problem for gram in grams_left for problem in known.owners[gram])
+        found, overlapping = {}, set[int]()
+        for row, grams in judged.items():
+            counts = Counter(problem for gram in grams for problem in known.owners[gram])
+            much = {p: n for p, n in counts.items() if n >= self.min_share * sizes[p]}
+            if much:
+                overlapping |= much.keys()
+                most = min(much, key=lambda problem: (-much[problem], problem))
+                text = known.texts[min(gram for gram in grams if most in known.owners[gram])]
+                numbers = f"{much[most]} of {sizes[most]}"
+                found[row] = f"{known.name(most)}: {numbers} n-grams, as “{text}”"
+        return found, overlapping
 
 
 class Ngrams:
@@ -128,6 +134,7 @@ class Ngrams:
     Attributes:
         problems: (benchmark, problem id) of each problem.
         texts: of each n-gram.
+        owners: of each n-gram, the numbers of the problems that hold it.
         whole: folded question → number of the first problem that asks it.
     """
 
@@ -138,37 +145,29 @@ class Ngrams:
         ignore_punctuation: bool = False,
     ) -> None:
         self.num_words = num_words
-        self.problems: list[tuple[str, str]] = []
+        asked = [(name, problem) for name, problems in benchmarks.items() for problem in problems]
+        self.problems = [(name, problem.problem_id) for name, problem in asked]
         self.whole: dict[str, int] = {}
-        self._numbers: dict[str, int] = {}
-        self._owners: dict[tuple[int, int], None] = {}
         self._words: set[str] = set()
-        for name, problems in benchmarks.items():
-            for problem in problems:
-                self._add(name, problem, words_of(problem.question, ignore_punctuation))
-        self.texts = list(self._numbers)
-        self.first_owner: dict[int, int] = {}
-        for gram, number in self._owners:
-            self.first_owner.setdefault(gram, number)
-
-    def _add(self, benchmark: str, problem: Problem, words: list[str]) -> None:
-        number = len(self.problems)
-        self.problems.append((benchmark, problem.problem_id))
-        self._words.update(words)
-        if words:
-            self.whole.setdefault(folded(words), number)
-        for end in range(self.num_words, len(words) + 1):
-            text = " ".join(words[end - self.num_words : end])
-            self._owners[self._numbers.setdefault(text, len(self._numbers)), number] = None
+        owners: dict[str, dict[int, None]] = {}
+        for number, (_, problem) in enumerate(asked):
+            words = words_of(problem.question, ignore_punctuation)
+            self._words.update(words)
+            if words:
+                self.whole.setdefault(folded(words), number)
+            for end in range(num_words, len(words) + 1):
+                owners.setdefault(" ".join(words[end - num_words : end]), {})[number] = None
+        self.texts, self.owners = list(owners), [list(own) for own in owners.values()]
+        self._numbers = {text: number for number, text in enumerate(self.texts)}
 
     def name(self, problem: int) -> str:
         """A problem as the user knows it."""
         return "/".join(self.problems[problem])
 
-    def owners(self) -> pl.DataFrame:
-        """Each n-gram with each problem that holds it."""
-        schema = {"gram": pl.UInt32, "problem": pl.UInt32}
-        return pl.DataFrame(list(self._owners), schema, orient="row")
+    def told(self, gram: int, num_others: int) -> str:
+        """An n-gram with the first problem that holds it."""
+        more = f" and {num_others} more" if num_others else ""
+        return f"{self.name(self.owners[gram][0])}: “{self.texts[gram]}”{more}"
 
     def find(self, words: list[str]) -> list[int]:
         """The n-grams in a text, each time that they stand there.
@@ -184,39 +183,3 @@ class Ngrams:
                 if number is not None:
                     found.append(number)
         return found
-
-
-def _any_shared(known: Ngrams, judged: pl.DataFrame) -> tuple[pl.DataFrame, set[int]]:
-    """Rows to drop, and the problems whose n-grams they hold."""
-    gram = pl.col("gram")
-    shared = judged.group_by("row").agg(gram.min(), others=gram.n_unique() - 1).sort("row")
-    details = [
-        f"{known.name(known.first_owner[first])}: “{known.texts[first]}”"
-        + (f" and {others} more" if others else "")
-        for _, first, others in shared.iter_rows()
-    ]
-    overlapping = known.owners().join(judged, on="gram", how="semi")["problem"]
-    return _dropped(shared, "shares an n-gram with a benchmark", details), set(overlapping)
-
-
-def _dropped(rows: pl.DataFrame, reason: str, details: list[str]) -> pl.DataFrame:
-    detail = pl.Series("detail", details, pl.String)
-    return rows.select("row", detail, reason=pl.lit(reason))
-
-
-def _report(
-    known: Ngrams, hits: pl.DataFrame, common: pl.DataFrame, overlapping: set[int]
-) -> dict[str, Any]:
-    """Problems that were found in the pool, and the n-grams shared most, whether they counted or
-    not."""
-    counts = hits.group_by("gram").agg(rows=pl.col("row").n_unique())
-    most = counts.sort("rows", "gram", descending=[True, False]).head(NUM_REPORTED)
-    uncounted = set(common["gram"])
-    return {
-        "problems": dict(Counter(name for name, _ in known.problems)),
-        "problems_found": dict(Counter(known.problems[problem][0] for problem in overlapping)),
-        "shared_ngrams": [
-            {"ngram": known.texts[gram], "rows": rows, "counted": gram not in uncounted}
-            for gram, rows in most.iter_rows()
-        ],
-    }

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
 
 from s1x.option import Option, option, setting
-from s1x.selection.domains import rows_of_domains
+from s1x.selection.domain_cap import rows_of_domains
 from s1x.selection.step import Drops, Rows, Step, wanted_size
-from s1x.selection.tokens import trace_tokens
+from s1x.selection.tokens import count_traces
 
 
 @dataclass(frozen=True)
@@ -66,40 +65,36 @@ class DomainDraw(Step):
     num_domains: int | None = setting(None, "only the N largest domains", at_least=1)
     chooses: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, kind in (("trusted", Trusted), ("benchmark_sources", BenchmarkSource)):
-            rules = [kind(**r) if isinstance(r, dict) else r for r in getattr(self, name)]
-            object.__setattr__(self, name, rules)
-
     def __call__(self, rows: Rows) -> Drops:
-        size = wanted_size(self.size, rows)
-        if size is None:
+        if self.size is None and rows.context.size is None:
             return Drops()
-        lists = Lists(rows, self.length_bias, self.num_domains)
+        size = wanted_size(self.size, rows)
+        domains = rows_of_domains(rows, by_length=self.length_bias > 1)
+        largest = sorted(domains, key=lambda d: (-len(domains[d]), d))[: self.num_domains]
+        left = {name: own for name, own in domains.items() if name in largest}
         trusted = self._trusted_rows(rows)
         chosen = dict.fromkeys(trusted[:size])
         if self.trusted:
             rows.context.note(f"domain_draw: {len(chosen)} rows of trusted sources taken first")
-        report = {"trusted_rows": len(trusted), "domains": len(lists.left)}
-        self._draw(rows, lists, chosen, size, rows.random())
+        report: dict[str, object] = {"trusted_rows": len(trusted), "domains": len(left)}
+        rng = rows.random()
+        weights: Mapping[str, float] = {}
+        is_uniform = True
+        while len(chosen) < size and left:
+            if is_uniform and len(chosen) >= self.uniform_share * size:
+                is_uniform, weights = False, self._weights(rows)
+            weighted = [name for name in left if name in weights]
+            name = rng.choices(weighted or list(left), [weights[n] for n in weighted] or None)[0]
+            chosen[left[name].pop(-1 - draw_rank(len(left[name]), self.length_bias, rng))] = None
+            if not left[name]:
+                del left[name]
         wanted_size(size, rows, len(chosen))
         drops = rows.keep_rows(chosen, "not drawn")
         drops.report = report
         return drops
 
-    def _draw(
-        self, rows: Rows, lists: Lists, chosen: dict[int, None], size: int, rng: random.Random
-    ) -> None:
-        weights: dict[str, float] | None = None
-        while len(chosen) < size and lists.left:
-            if weights is None and len(chosen) >= self.uniform_share * size:
-                weights = self._weights(rows)
-            domain = lists.pick(rng, weights if len(chosen) >= self.uniform_share * size else None)
-            chosen[lists.take(domain, rng)] = None
-
     def _trusted_rows(self, rows: Rows) -> list[int]:
-        if not self.trusted or not rows.has("source") or not rows.has("attempt_is_correct"):
+        if not self.trusted or not rows.has("source", "attempt_is_correct"):
             return []
         is_right = pl.col("attempt_is_correct").cast(pl.Boolean).fill_null(False)
         frame = rows.frame(["source", "attempt_is_correct"]).filter(is_right)
@@ -107,12 +102,14 @@ class DomainDraw(Step):
         for rule in self.trusted:
             own = frame.filter(_is_from(rule.source))
             if rule.min_trace_tokens and own.height:
-                lengths = pl.DataFrame({"row": rows.numbers, "tokens": trace_tokens(rows)})
-                own = own.join(lengths, on="row").filter(pl.col("tokens") > rule.min_trace_tokens)
+                count_traces(rows)
+                lengths = rows.among(own["row"]).frame(["trace_tokens"])
+                own = lengths.filter(pl.col("trace_tokens") > rule.min_trace_tokens)
             taken.update(own["row"])
         return sorted(taken)
 
     def _weights(self, rows: Rows) -> dict[str, float]:
+        """Weights of domains after the uniform part, from the pool or from the benchmarks."""
         if not rows.has("domain"):
             return _benchmark_weights(rows, set())
         total: Counter[str] = Counter()
@@ -120,13 +117,11 @@ class DomainDraw(Step):
         for rule in self.benchmark_sources if rows.has("source") else []:
             frame = rows.frame(["domain", "source"]).filter(_is_from(rule.source))
             counts = Counter(frame["domain"].drop_nulls())
-            number = sum(counts.values())
-            first = first or number
-            scale = 1.0 if rule.share is None else rule.share * first / max(number, 1)
-            for domain, count in counts.items():
-                total[domain] += int(count * scale)
-        if total:
-            return {d: float(n) for d, n in total.items() if n}
+            first = first or counts.total()
+            scale = 1.0 if rule.share is None else rule.share * first / max(counts.total(), 1)
+            total.update({domain: int(count * scale) for domain, count in counts.items()})
+        if any(total.values()):
+            return {domain: float(number) for domain, number in total.items() if number}
         return _benchmark_weights(rows, set(rows.frame(["domain"])["domain"]))
 
 
@@ -138,53 +133,16 @@ def _is_from(part: str) -> pl.Expr:
 
 def _benchmark_weights(rows: Rows, domains: set[str]) -> dict[str, float]:
     """Weights by the domains of the run's benchmarks, each benchmark counting as much."""
-    weights: dict[str, float] = {}
+    weights: Counter[str] = Counter()
     for problems in rows.context.benchmarks.values():
         counts = Counter(p.domain for p in problems if p.domain in domains)
-        for domain, count in counts.items():
-            weights[domain] = weights.get(domain, 0) + count / sum(counts.values())
-    if weights:
-        rows.context.note(
-            "domain_draw: later draws weighted by the domains of the run's benchmarks"
-        )
-    else:
-        rows.context.note(
-            "domain_draw: no benchmark shares a domain with the pool; uniform to the end"
-        )
-    return weights
-
-
-class Lists:
-    """Each domain's rows that can still be drawn, the longest trace last."""
-
-    def __init__(self, rows: Rows, length_bias: float, max_domains: int | None) -> None:
-        self.length_bias = length_bias
-        domains = rows_of_domains(rows)
-        if max_domains is not None:
-            largest = sorted(domains, key=lambda d: (-len(domains[d]), d))[:max_domains]
-            domains = {d: domains[d] for d in largest}
-        if length_bias > 1:
-            tokens = dict(zip(rows.numbers, trace_tokens(rows), strict=True))
-            for own in domains.values():
-                own.sort(key=lambda row: (tokens[row], -row))
-        self.left = {domain: domains[domain] for domain in sorted(domains)}
-
-    def pick(self, rng: random.Random, weights: dict[str, float] | None) -> str:
-        """A domain that has rows left: uniform, or by weight while a weighted one has any."""
-        names = list(self.left)
-        weighted = [n for n in names if weights and n in weights]
-        if not weighted or weights is None:
-            return names[int(rng.random() * len(names))]
-        sums = list(itertools.accumulate(weights[n] for n in weighted))
-        return weighted[min(bisect.bisect_right(sums, rng.random() * sums[-1]), len(sums) - 1)]
-
-    def take(self, domain: str, rng: random.Random) -> int:
-        """Removes and gives one row of the domain, drawn by the rank of its trace's length."""
-        own = self.left[domain]
-        row = own.pop(len(own) - 1 - draw_rank(len(own), self.length_bias, rng))
-        if not own:
-            del self.left[domain]
-        return row
+        weights.update({domain: n / counts.total() for domain, n in counts.items()})  # type: ignore
+    rows.context.note(
+        "domain_draw: later draws weighted by the domains of the run's benchmarks"
+        if weights
+        else "domain_draw: no benchmark shares a domain with the pool; uniform to the end"
+    )
+    return dict(weights)
 
 
 def draw_rank(count: int, bias: float, rng: random.Random) -> int:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import polars as pl
-
 from s1x.option import option, setting
 from s1x.selection.step import Drops, Rows, Step, wanted_size
-from s1x.selection.tokens import trace_tokens
+from s1x.selection.tokens import count_traces
 
 
 @option("selection_step", "longest")
@@ -22,8 +20,6 @@ class Longest(Step):
 
     def __call__(self, rows: Rows) -> Drops:
         size = wanted_size(self.size, rows)
-        frame = pl.DataFrame({"row": rows.numbers, "tokens": trace_tokens(rows)})
-        longest = frame.sort("tokens", descending=True, maintain_order=True)
-        return rows.keep_rows(
-            longest["row"].head(len(rows) if size is None else size), "trace is shorter"
-        )
+        count_traces(rows)
+        longest = rows.frame(["trace_tokens"]).sort("trace_tokens", "row", descending=[True, False])
+        return rows.keep_rows(longest["row"].head(size), "trace is shorter")

@@ -33,15 +33,14 @@ class Looping(Step):
     min_words: int = setting(100, "shorter traces are not judged", at_least=1)
 
     def __call__(self, rows: Rows) -> Drops:
-        found: dict[int, float] = {}
+        found = {}
         spaced = pl.col("reasoning_trace").fill_null("").str.replace_all(UNSPACED, " $1 ")
         for batch in rows.batches(["reasoning_trace"]):
             for row, trace in batch.select("row", spaced).iter_rows():
                 share = self._share(words_of(trace))
                 if share > self.max_loop_share:
-                    found[row] = share
-        details = [f"{share:.0%} of its passages stood before" for share in found.values()]
-        return rows.drop_rows(found, "loops", details)
+                    found[row] = f"{share:.0%} of its passages stood before"
+        return rows.drop_rows(found, "loops")
 
     def _share(self, words: list[str]) -> float:
         number = len(words) - self.passage_words + 1

@@ -28,7 +28,7 @@ class NearDuplicates(Step):
         numbers: dict[tuple[str, ...], int] = {}
         kept: dict[int, frozenset[int]] = {}
         by_gram: dict[int, list[int]] = {}
-        near: dict[int, int] = {}
+        near: dict[int, str] = {}
         for batch in rows.batches(["question"]):
             for row, question in batch.iter_rows():
                 grams = self._grams(question, numbers)
@@ -36,13 +36,12 @@ class NearDuplicates(Step):
                 candidates = sorted({c for gram in rarest for c in by_gram.get(gram, ())})
                 twin = next((c for c in candidates if self._near(grams, kept[c])), None)
                 if twin is not None:
-                    near[row] = twin
+                    near[row] = f"row {twin}"
                     continue
                 kept[row] = grams
                 for gram in rarest:
                     by_gram.setdefault(gram, []).append(row)
-        details = [f"row {twin}" for twin in near.values()]
-        return rows.drop_rows(near, "nearly the same question", details)
+        return rows.drop_rows(near, "nearly the same question")
 
     def _grams(self, text: str, numbers: dict[tuple[str, ...], int]) -> frozenset[int]:
         """Numbers of the question's n-grams; the whole is one where it is shorter."""

@@ -18,8 +18,5 @@ class RandomDraw(Step):
     chooses: ClassVar[bool] = True
 
     def __call__(self, rows: Rows) -> Drops:
-        size = wanted_size(self.size, rows)
-        if size is None:
-            return Drops()
-        drawn = rows.random().sample(range(len(rows)), size)
+        drawn = rows.random().sample(range(len(rows)), wanted_size(self.size, rows))
         return rows.keep_rows((rows.numbers[place] for place in drawn), "not drawn")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from s1x.classes import nearest
 from s1x.errors import SettingError
@@ -62,54 +62,46 @@ class Recipe(Option):
                 raise SettingError("override", f"of steps in this recipe ({known})", name)
         return [self._build(f"steps[{n}]", values) for n, values in enumerate(self.steps)]
 
-    def _build(self, where: str, values: Any) -> tuple[str, Step]:
+    def _build(self, where: str, values: object) -> tuple[str, Step]:
+        from s1x.selection.step import Step  # brings polars, which `--help` does not need
+
         if not isinstance(values, Mapping) or "step" not in values:
             raise SettingError(where, "a mapping with a key step", values, "write {step: name}")
-        options = {str(k): v for k, v in values.items()}
-        name = str(options.pop("step"))
+        name = str(values["step"])
         more = self.override.get(name, {})
         if not isinstance(more, Mapping):
             raise SettingError(f"override.{name}", "a mapping of options", more)
-        from s1x.selection.step import Step  # brings polars, which `--help` does not need
-
         cls = option_class("selection_step", name, f"{where}.step")
         if not issubclass(cls, Step):
             raise SettingError(f"{where}.step", "a step (s1x.selection.step)", name)
-        return name, _make(cls, name, {**options, **more}, where)
+        fields = [field.name for field in dataclasses.fields(cls)]
+        node = OmegaConf.structured(cls)
+        for key, value in {**values, **more}.items():
+            if key == "step":
+                continue
+            if key not in fields:
+                must = f"an option of the step {name} ({', '.join(fields) or 'it has none'})"
+                raise SettingError(f"{where}.{key}", must, value, nearest(key, fields))
+            try:
+                node = OmegaConf.merge(node, {key: value})
+            except OmegaConfBaseException as error:
+                must, reason = f"of its type in the step {name}", str(error).splitlines()[0]
+                raise SettingError(f"{where}.{key}", must, value, reason) from None
+        try:
+            step = OmegaConf.to_object(node)
+        except MissingMandatoryValue as error:
+            raise SettingError(f"{where}.{error.full_key}", "set", None) from None
+        except SettingError as error:
+            raise error.under(where) from None
+        assert isinstance(step, Step)
+        return name, step
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """What the chosen rows depend on: every option of every step, and the code of own steps."""
         steps = [{"step": name, **result_settings(step)} for name, step in self.built()]
         return {"name": self.name, "size": self.size, "steps": steps}
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """The recipe with every option of every step, for the card."""
         steps = [{"step": name, **dataclasses.asdict(step)} for name, step in self.built()]
         return {"name": self.name, "size": self.size, "steps": steps}
-
-
-def _make(cls: type[Step], name: str, options: dict[str, Any], where: str) -> Step:
-    fields = [field.name for field in dataclasses.fields(cls)]
-    for key, value in options.items():
-        if key not in fields:
-            must = f"an option of the step {name} ({', '.join(fields) or 'it has none'})"
-            raise SettingError(f"{where}.{key}", must, value, nearest(key, fields))
-    try:
-        return cls(**_typed(cls, name, options))
-    except SettingError as error:
-        raise error.under(where) from None
-
-
-def _typed(cls: type[Step], name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options with the types that the class declares, as Hydra checks them for other groups."""
-    typed = {}
-    for key, value in options.items():
-        try:
-            node = OmegaConf.merge(OmegaConf.structured(cls), {key: value})
-        except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0]
-            raise SettingError(key, f"of its type in the step {name}", value, reason) from None
-        plain = OmegaConf.to_container(node)
-        assert isinstance(plain, dict)
-        typed[key] = plain[key]
-    return typed

@@ -10,7 +10,7 @@ from s1x.option import option, setting
 from s1x.pool.columns import VERDICT_PREFIX
 from s1x.selection.step import Drops, Rows, Step
 from s1x.selection.texts import question_keys
-from s1x.selection.verdicts import attempt_verdicts, column_names
+from s1x.selection.verdicts import attempt_verdicts, column_names, num_right
 
 
 @option("selection_step", "solved")
@@ -34,29 +34,28 @@ class Solved(Step):
         if self.min_right == 1 and len(names) == 1:
             words = names[0].removeprefix(VERDICT_PREFIX)
         if names:
-            right = pl.sum_horizontal(pl.col(n).cast(pl.Boolean).fill_null(False) for n in names)
-            asked = pl.lit(len(names))
+            right, asked, frame = num_right(names), pl.lit(len(names)), None
         else:
             right, asked = pl.col("right"), pl.max_horizontal("asked", 1)
+            frame = _right_models(rows, self.grader)
         needed = asked if self.min_right is None else self.min_right
-        frame = None if names else _right_models(rows, self.grader)
         return rows.drop({f"solved by {words}": right >= needed}, frame)
 
 
 def _right_models(rows: Rows, grader: str) -> pl.DataFrame:
-    """For each row: how many models tried its question anywhere in the pool, how many are right."""
+    """For each row: `asked` models tried its question anywhere in the pool, `right` were right."""
     if not rows.has("model"):
         rows.table.need([f"{VERDICT_PREFIX}<solver>"])
     rows.context.note("solved: each model that has rows in the pool counts as a solver")
-    every = rows.everything()
-    verdicts = attempt_verdicts(every, grader).join(every.frame(["model"]), on="row")
-    keys = question_keys(every)
-    model = pl.col("model")
-    questions = (
-        verdicts.filter(model.is_not_null())
-        .join(keys, on="row")
-        .group_by("key")
-        .agg(asked=model.n_unique(), right=model.filter(pl.col("is_right")).n_unique())
+    every, model = rows.everything(), pl.col("model").drop_nulls()
+    tried = attempt_verdicts(every, grader).join(every.frame(["model"]), on="row")
+    is_right = pl.col("is_right").fill_null(False)
+    return (
+        tried.join(question_keys(every), on="row")
+        .select(
+            "row",
+            asked=model.n_unique().over("key"),
+            right=pl.col("model").filter(is_right).drop_nulls().n_unique().over("key"),
+        )
+        .filter(pl.col("row").is_in(rows.numbers.implode()))
     )
-    own = keys.filter(pl.col("row").is_in(rows.numbers.implode()))
-    return own.join(questions, on="key", how="left").fill_null(0)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import polars as pl
 
@@ -18,15 +18,12 @@ from s1x.console import say
 from s1x.errors import SettingError, UserError
 from s1x.model.model import Model
 from s1x.pool.stage import PoolStage
-from s1x.selection import card, write
+from s1x.selection import write
 from s1x.selection.recipe import Recipe
 from s1x.selection.step import Context, Drops, Rows, Step, TokenCounter
 from s1x.selection.table import PoolTable
-from s1x.selection.tokens import trace_tokens
+from s1x.selection.tokens import count_traces
 from s1x.stages import ArtifactStage, Run
-
-POOL_STEP = "pool"
-"""The funnel's first step: rows that could be read."""
 
 
 class SelectStage(ArtifactStage):
@@ -77,15 +74,43 @@ class SelectStage(ArtifactStage):
             say(f"{self.label}: uploaded to {page}")
 
 
+class FunnelStep(TypedDict, total=False):
+    """One line of the funnel: how many rows went in and out, and why the others went."""
+
+    step: str
+    rows_in: int
+    rows_out: int
+    reasons: dict[str, int]
+    wall_seconds: float
+    report: dict[str, object]
+
+
 @dataclass
 class Choice:
-    """What the steps decided: the rows left, and where and why the others went."""
+    """What the steps decided: the rows left (sorted numbers), and where the others went."""
 
     rows: pl.Series
-    """Numbers of the rows that are left, sorted."""
-    funnel: list[dict[str, Any]]
+    funnel: list[FunnelStep]
     dropped: list[pl.DataFrame] = field(default_factory=list)
     """Of each step: row, reason, detail, step."""
+
+    def apply(self, name: str, drops: Drops, wall_seconds: float) -> None:
+        """Takes a step's rows out and writes the step down."""
+        row = pl.col("row").cast(pl.UInt32)
+        gone = drops.frame.select(row, "reason", "detail", step=pl.lit(name))
+        counts = gone["reason"].value_counts().sort("count", "reason", descending=[True, False])
+        entry: FunnelStep = {
+            "step": name,
+            "rows_in": len(self.rows),
+            "rows_out": len(self.rows) - gone.height,
+            "reasons": dict(counts.iter_rows()),
+            "wall_seconds": wall_seconds,
+        }
+        if drops.report:
+            entry["report"] = drops.report
+        self.funnel.append(entry)
+        self.dropped.append(gone)
+        self.rows = self.rows.filter(~self.rows.is_in(gone["row"].implode()))
 
 
 def run(
@@ -95,7 +120,7 @@ def run(
     seed: int,
     folder: Path,
     tokenizer_source: Model | TokenCounter | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Chooses rows of a pool and writes them down with the funnel and the card.
 
     Args:
@@ -120,15 +145,24 @@ def run(
     context = Context(seed, recipe.size, benchmarks, tokenizer_source)
     choice = choose(table, recipe.built(), context)
     if context.tokenizer_source is not None and "reasoning_trace" in table.names:
-        trace_tokens(Rows(table, choice.rows, context, "chosen"))
+        count_traces(Rows(table, choice.rows, context, "chosen"))
     write.chosen(table, choice.rows, folder / "chosen.parquet")
     write.published(table, choice.rows, folder / "s1k.parquet")
     write.dropped(table, pl.concat(choice.dropped), folder / "dropped.parquet")
-    summary = _summary(table, choice, recipe, context)
+    summary: dict[str, object] = {
+        "recipe": recipe.described(),
+        "seed": seed,
+        "pool": table.counts().get("name", ""),
+        "steps": choice.funnel,
+        "rows_pool": table.num_rows,
+        "rows_chosen": len(choice.rows),
+        **_facts(table, choice.rows),
+        "notes": context.notes,
+    }
     say("funnel: " + " → ".join(f"{e['step']} {e['rows_out']:,}" for e in choice.funnel))
     text = json.dumps(summary, indent=1, ensure_ascii=False)
     (folder / "funnel.json").write_text(text, encoding="utf-8")
-    (folder / "README.md").write_text(card.text(table, summary, recipe), encoding="utf-8")
+    write.card(table, summary, folder / "README.md")
     costs.write(folder, [costs.entry("select", recipe.name, time.perf_counter() - start)])
     return summary
 
@@ -139,15 +173,23 @@ def choose(table: PoolTable, steps: Sequence[tuple[str, Step]], context: Context
     Raises:
         UserError: from a step, or when no row is left.
     """
-    everything = pl.int_range(table.num_rows, dtype=pl.UInt32, eager=True)
-    choice = Choice(everything, [_pool_step(table)])
+    counts = table.counts()
+    unreadable = {f"unreadable: {k}": n for k, n in counts.get("bad_reasons", {}).items()}
+    readable: FunnelStep = {
+        "step": "pool",
+        "rows_in": counts.get("rows_read", table.num_rows),
+        "rows_out": table.num_rows,
+        "reasons": unreadable,
+        "wall_seconds": 0.0,
+    }
+    choice = Choice(pl.int_range(table.num_rows, dtype=pl.UInt32, eager=True), [readable])
     for place, (name, step) in enumerate(steps):
         start = time.perf_counter()
         try:
             drops = step(Rows(table, choice.rows, context, f"{place} {name}"))
         except SettingError as error:
             raise error.under(f"selection.steps[{place}]") from None
-        _apply(choice, drops, name, time.perf_counter() - start)
+        choice.apply(name, drops, time.perf_counter() - start)
         if choice.rows.is_empty():
             why = ", ".join(f"{n} {reason}" for reason, n in choice.funnel[-1]["reasons"].items())
             raise UserError(
@@ -164,53 +206,16 @@ def choose(table: PoolTable, steps: Sequence[tuple[str, Step]], context: Context
     return choice
 
 
-def _apply(choice: Choice, drops: Drops, name: str, wall_seconds: float) -> None:
-    row = pl.col("row").cast(pl.UInt32)
-    gone = drops.frame.select(row, "reason", "detail", step=pl.lit(name))
-    counts = gone["reason"].value_counts().sort("count", "reason", descending=[True, False])
-    entry: dict[str, Any] = {
-        "step": name,
-        "rows_in": len(choice.rows),
-        "rows_out": len(choice.rows) - gone.height,
-        "reasons": dict(counts.iter_rows()),
-        "wall_seconds": wall_seconds,
-    }
-    if drops.report:
-        entry["report"] = drops.report
-    choice.funnel.append(entry)
-    choice.dropped.append(gone)
-    choice.rows = choice.rows.filter(~choice.rows.is_in(gone["row"].implode()))
-
-
-def _pool_step(table: PoolTable) -> dict[str, Any]:
-    counts = table.counts()
-    return {
-        "step": POOL_STEP,
-        "rows_in": int(counts.get("rows_read", table.num_rows)),
-        "rows_out": table.num_rows,
-        "reasons": {f"unreadable: {k}": v for k, v in counts.get("bad_reasons", {}).items()},
-        "wall_seconds": 0.0,
-    }
-
-
-def _summary(table: PoolTable, choice: Choice, recipe: Recipe, context: Context) -> dict[str, Any]:
-    names = ("trace_tokens", "level", "attempt_is_correct", "domain")
-    known = table.lazy([n for n in names if n in table.names], choice.rows).collect()
-
-    def one(name: str, value: pl.Expr) -> Any:
-        return known.select(value).item() if name in known.columns else None
-
+def _facts(table: PoolTable, rows: pl.Series) -> dict[str, object]:
+    """What the chosen rows are like; None: the pool does not say."""
     tokens, right = pl.col("trace_tokens"), pl.col("attempt_is_correct").cast(pl.Boolean)
-    return {
-        "recipe": recipe.described(),
-        "seed": context.seed,
-        "pool": table.counts().get("name", ""),
-        "steps": choice.funnel,
-        "rows_pool": table.num_rows,
-        "rows_chosen": len(choice.rows),
-        "trace_tokens_chosen": one("trace_tokens", pl.when(tokens.count() > 0).then(tokens.sum())),
-        "share_hard": one("level", (pl.col("level").drop_nulls() == "hard").mean()),
-        "share_attempts_correct": one("attempt_is_correct", right.mean()),
-        "num_domains": one("domain", pl.col("domain").drop_nulls().n_unique()),
-        "notes": context.notes,
+    facts = {
+        "trace_tokens_chosen": pl.when(tokens.count() > 0).then(tokens.sum()),
+        "share_hard": (pl.col("level").drop_nulls() == "hard").mean(),
+        "share_attempts_correct": right.mean(),
+        "num_domains": pl.col("domain").drop_nulls().n_unique(),
     }
+    told = {k: e for k, e in facts.items() if e.meta.root_names()[0] in table.names}
+    columns = [expression.meta.root_names()[0] for expression in told.values()]
+    known = table.lazy(columns, rows).select(**told).collect()
+    return {name: known[name].item() if name in told else None for name in facts}

@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import polars as pl
 
@@ -26,14 +26,16 @@ from s1x.benchmark.problem import Problem
 from s1x.errors import UserError
 from s1x.model.model import Model
 from s1x.option import Option
-from s1x.selection.table import BATCH_ROWS, PoolTable
+from s1x.selection.table import PoolTable
 
 TokenCounter = Callable[[list[str]], list[int]]
+#: columns of the rows dropped; detail: what exactly was found there, or null
+DROPPED = {"row": pl.UInt32, "reason": pl.String, "detail": pl.String}
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a step may know besides its rows."""
+    """What a step may know besides its rows; `notes` are sentences for the dataset card."""
 
     seed: int
     size: int | None
@@ -41,26 +43,19 @@ class Context:
     benchmarks: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     tokenizer_source: Model | TokenCounter | None = None
     notes: list[str] = field(default_factory=list)
-    """Sentences for the dataset card: what a step had to decide."""
 
     def note(self, text: str) -> None:
-        """Writes down a decision, once."""
+        """Writes down what a step had to decide, once."""
         if text not in self.notes:
             self.notes.append(text)
 
 
-def _no_rows() -> pl.DataFrame:
-    return pl.DataFrame(schema={"row": pl.UInt32, "reason": pl.String, "detail": pl.String})
-
-
 @dataclass
 class Drops:
-    """The rows that a step drops."""
+    """The rows that a step drops (`DROPPED`), and what else the funnel should say of it."""
 
-    frame: pl.DataFrame = field(default_factory=_no_rows)
-    """Columns row, reason, detail (what exactly was found there, or null)."""
-    report: dict[str, Any] = field(default_factory=dict)
-    """What else the funnel should say of the step (JSON-able)."""
+    frame: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DROPPED))
+    report: dict[str, object] = field(default_factory=dict)
 
 
 class Rows:
@@ -72,9 +67,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def has(self, column: str) -> bool:
-        """Whether the pool has a column of this name."""
-        return column in self.table.names
+    def has(self, *columns: str) -> bool:
+        """Whether the pool has columns of these names."""
+        return set(columns) <= set(self.table.names)
 
     def among(self, numbers: pl.Series) -> Rows:
         """Other rows of the same pool."""
@@ -88,11 +83,9 @@ class Rows:
         """`row` and small columns, whole, in the pool's order."""
         return self.table.lazy(columns, self.numbers).collect(engine="streaming").sort("row")
 
-    def batches(
-        self, columns: Sequence[str], batch_rows: int = BATCH_ROWS
-    ) -> Iterator[pl.DataFrame]:
-        """`row` and texts, so many rows at a time, in the pool's order."""
-        return self.table.batches(columns, self.numbers, batch_rows)
+    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """`row` and texts, some 2,000 rows at a time, in the pool's order."""
+        return self.table.batches(columns, self.numbers)
 
     def random(self) -> random.Random:
         """The step's own generator: seeded by the run's seed and the step's place and name."""
@@ -107,49 +100,39 @@ class Rows:
         """
         if not reasons:
             return Drops()
-        if frame is None:
-            used = [
-                name for expression in reasons.values() for name in expression.meta.root_names()
-            ]
-            lazy = self.table.lazy(list(dict.fromkeys(used)), self.numbers)
-        else:
-            lazy = frame.lazy()
+        used = (name for expression in reasons.values() for name in expression.meta.root_names())
+        read = self.table.lazy(list(dict.fromkeys(used)), self.numbers) if frame is None else frame
         whens = [pl.when(e).then(pl.lit(reason)) for reason, e in reasons.items()]
-        found = lazy.select("row", reason=pl.coalesce(whens), detail=pl.lit(None, pl.String))
+        found = read.lazy().select("row", reason=pl.coalesce(whens), detail=pl.lit(None, pl.String))
         dropped = found.filter(pl.col("reason").is_not_null()).collect(engine="streaming")
         return Drops(dropped.sort("row"))
 
-    def drop_rows(
-        self, numbers: Iterable[int], reason: str, details: Iterable[str] | None = None
-    ) -> Drops:
-        """Drops these rows."""
-        rows = pl.Series("row", list(numbers), pl.UInt32)
-        detail = (
-            pl.Series("detail", list(details), pl.String) if details else pl.lit(None, pl.String)
-        )
-        frame = rows.to_frame().with_columns(reason=pl.lit(reason), detail=detail)
+    def drop_rows(self, numbers: Iterable[int] | Mapping[int, str], reason: str) -> Drops:
+        """Drops these rows; a mapping says what was found at each."""
+        row = pl.Series(list(numbers), dtype=pl.UInt32)
+        detail = list(numbers.values()) if isinstance(numbers, Mapping) else None
+        frame = pl.DataFrame({"row": row, "reason": reason, "detail": detail}, DROPPED)
         return Drops(frame.sort("row"))
 
     def keep_rows(self, numbers: Iterable[int], reason: str) -> Drops:
         """Drops all other rows."""
-        kept = pl.Series("row", list(numbers), pl.UInt32)
+        kept = pl.Series(list(numbers), dtype=pl.UInt32)
         return self.drop_rows(self.numbers.filter(~self.numbers.is_in(kept.implode())), reason)
 
 
 @dataclass(frozen=True)
 class Step(Option):
-    """Base of every step: a callable option that says what it reads."""
+    """Base of every step: a callable option; one that `chooses` leaves the size wanted."""
 
     chooses: ClassVar[bool] = False
-    """Whether the step brings the rows down to the size wanted."""
 
     def __call__(self, rows: Rows) -> Drops:
         """Which rows to drop, and why."""
         raise NotImplementedError
 
 
-def wanted_size(own: int | None, rows: Rows, left: int | None = None) -> int | None:
-    """How many rows a choosing step is to leave: its own `size`, else `selection.size`.
+def wanted_size(own: int | None, rows: Rows, left: int | None = None) -> int:
+    """How many rows a choosing step is to leave: its own `size`, else `selection.size`, else all.
 
     Args:
         left: rows that can be drawn; None: all of `rows`.
@@ -162,8 +145,7 @@ def wanted_size(own: int | None, rows: Rows, left: int | None = None) -> int | N
     if size is not None and size > left:
         raise UserError(
             f"selection.size must be {left} or less, got {size}: of the pool's "
-            f"{rows.table.num_rows} rows {left} are left before the draw; "
-            f"set selection.size={max(left, 1)}, use a bigger pool, "
-            "or loosen the recipe's steps"
+            f"{rows.table.num_rows} rows {left} are left before the draw; set "
+            f"selection.size={max(left, 1)}, use a bigger pool, or loosen the recipe's steps"
         )
-    return size
+    return left if size is None else size

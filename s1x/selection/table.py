@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import polars as pl
 import pyarrow as pa
@@ -17,6 +17,15 @@ import pyarrow.parquet as pq
 from s1x.errors import UserError
 
 BATCH_ROWS = 2048
+
+
+class PoolCounts(TypedDict, total=False):
+    """What the pool stage wrote of itself (`pool.json`)."""
+
+    name: str
+    license: str
+    rows_read: int
+    bad_reasons: dict[str, int]
 
 
 class PoolTable:
@@ -34,10 +43,8 @@ class PoolTable:
             )
         self.folder, self.files = folder, files
         self.schema = pq.read_schema(files[0]).remove_metadata()
-        self._sizes = [
-            pl.scan_parquet(f, glob=False).select(pl.len()).collect().item() for f in files
-        ]
-        self.num_rows: int = sum(self._sizes)
+        self._sizes: list[int] = [pq.read_metadata(file).num_rows for file in files]
+        self.num_rows = sum(self._sizes)
         if not self.num_rows:
             raise UserError(f"pool: {folder} is empty; check pool.path")
         self._counted = pl.DataFrame(schema={"row": pl.UInt32, "counted": pl.Int64})
@@ -48,11 +55,10 @@ class PoolTable:
         counted = [] if self._counted.is_empty() else ["trace_tokens"]
         return list(dict.fromkeys([*self.schema.names, *counted]))
 
-    def counts(self) -> dict[str, Any]:
-        """What the pool stage wrote of itself (`pool.json`): rows read, bad rows, licence."""
+    def counts(self) -> PoolCounts:
+        """What the pool stage wrote of itself; nothing where it did not make the pool."""
         path = self.folder / "pool.json"
-        counts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        assert isinstance(counts, dict)
+        counts: PoolCounts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return counts
 
     def add_trace_tokens(self, counted: pl.DataFrame) -> None:
@@ -63,11 +69,10 @@ class PoolTable:
         """Raises the user's error for the first column that the pool lacks."""
         for name in columns:
             if name not in self.names:
-                have = ", ".join(self.names)
                 raise UserError(
                     f"the pool has no column {name}; map it with "
-                    f"+pool.columns.{name}=<your column>, "
-                    f"make it with stages=[annotate], or leave the step out (the pool has {have})"
+                    f"+pool.columns.{name}=<your column>, make it with stages=[annotate], "
+                    f"or leave the step out (the pool has {', '.join(self.names)})"
                 )
 
     def lazy(self, columns: Sequence[str], rows: pl.Series | None = None) -> pl.LazyFrame:
@@ -77,20 +82,18 @@ class PoolTable:
             frame = frame.filter(pl.col("row").is_in(rows.implode()))
         return self._select(frame, columns)
 
-    def batches(
-        self, columns: Sequence[str], rows: pl.Series | None = None, batch_rows: int = BATCH_ROWS
-    ) -> Iterator[pl.DataFrame]:
+    def batches(self, columns: Sequence[str], rows: pl.Series) -> Iterator[pl.DataFrame]:
         """The same, in pieces that fit into memory; where no row is wanted nothing is read."""
         first = 0
         for path, size in zip(self.files, self._sizes, strict=True):
-            for start in range(0, size, batch_rows):
-                number = min(batch_rows, size - start)
-                wanted = None if rows is None else _between(rows, first + start, number)
-                if wanted is None or len(wanted):
+            for start in range(0, size, BATCH_ROWS):
+                number = min(BATCH_ROWS, size - start)
+                edges = (first + start, first + start + number)
+                low, high = (rows.search_sorted(edge, side="left") for edge in edges)
+                if high > low:
                     part = pl.scan_parquet(path, glob=False).slice(start, number)
-                    part = part.with_row_index("row", first + start)
-                    batch = self._select(part, columns).collect()
-                    yield batch if wanted is None else batch[wanted - (first + start)]
+                    part = part.with_row_index("row", edges[0])
+                    yield self._select(part, columns).collect()[rows[low:high] - edges[0]]
             first += size
 
     def _select(self, frame: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
@@ -102,18 +105,9 @@ class PoolTable:
             frame = frame.with_columns(trace_tokens=pl.coalesce("counted", *known))
         return frame.select("row", *columns)
 
-    def scan(
-        self, columns: Sequence[str], batch_rows: int = BATCH_ROWS
-    ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """All rows as Arrow batches, each with the number of its first row: to write them anew."""
-        first = 0
+    def scan(self, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """All rows as Arrow batches: to write them anew."""
         for path in self.files:
             with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
                 for batch in file.iter_batches(batch_rows, columns=list(columns)):
-                    yield first, batch.select(list(columns))
-                    first += batch.num_rows
-
-
-def _between(rows: pl.Series, first: int, number: int) -> pl.Series:
-    start, end = (rows.search_sorted(edge, side="left") for edge in (first, first + number))
-    return rows[start:end]
+                    yield batch.select(list(columns))

@@ -13,12 +13,7 @@ MARKS = ".?!:"
 
 
 def words_of(text: str, ignore_punctuation: bool = False) -> list[str]:
-    """The words of a text.
-
-    Args:
-        text: any text.
-        ignore_punctuation: words are runs of letters and digits, whatever stands between them.
-    """
+    """The words of a text, or its runs of letters and digits, whatever stands between them."""
     return re.findall(r"\w+", text.lower()) if ignore_punctuation else text.lower().split()
 
 

@@ -19,31 +19,29 @@ from s1x.selection.step import Rows, TokenCounter
 BATCH_ROWS = 256
 
 
-def trace_tokens(rows: Rows) -> pl.Series:
-    """Tokens of each row's trace (0 for a missing one); what is counted is remembered in the table.
+def count_traces(rows: Rows) -> None:
+    """From here on each of the rows has `trace_tokens` (0 for a missing trace).
 
     Raises:
         UserError: some must be counted and there is no tokenizer.
     """
     unknown = rows.numbers
     if rows.has("trace_tokens"):
-        unknown = unknown.filter(rows.frame(["trace_tokens"])["trace_tokens"].is_null())
-    if len(unknown):
-        counter = token_counter(rows.context.tokenizer_source)
-        counted = []
-        with progress("counting trace tokens", len(unknown), "traces") as advance:
-            for batch in rows.among(unknown).batches(["reasoning_trace"]):
-                for part in batch.with_columns(pl.col("reasoning_trace").fill_null("")).iter_slices(
-                    BATCH_ROWS
-                ):
-                    tokens = pl.Series(counter(part["reasoning_trace"].to_list()), dtype=pl.Int64)
-                    counted.append(part.select("row", counted=tokens))
-                    advance(part.height)
-        rows.table.add_trace_tokens(pl.concat(counted))
-        rows.context.note(
-            f"trace_tokens: counted with the tokenizer for {len(unknown)} rows that did not say"
-        )
-    return rows.frame(["trace_tokens"])["trace_tokens"]
+        unknown = rows.frame(["trace_tokens"]).filter(pl.col("trace_tokens").is_null())["row"]
+    if unknown.is_empty():
+        return
+    counter = token_counter(rows.context.tokenizer_source)
+    counted = []
+    with progress("counting trace tokens", len(unknown), "traces") as advance:
+        for batch in rows.among(unknown).batches(["reasoning_trace"]):
+            for part in batch.iter_slices(BATCH_ROWS):
+                tokens = counter(part["reasoning_trace"].fill_null("").to_list())
+                counted.append(part.select("row", counted=pl.Series(tokens, dtype=pl.Int64)))
+                advance(part.height)
+    rows.table.add_trace_tokens(pl.concat(counted))
+    rows.context.note(
+        f"trace_tokens: counted with the tokenizer for {len(unknown)} rows that did not say"
+    )
 
 
 def token_counter(source: Model | TokenCounter | None) -> TokenCounter:
@@ -76,8 +74,5 @@ def _fast_counter(path: Path) -> TokenCounter:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
-
-    def count(texts: list[str]) -> list[int]:
-        return [len(e) for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-
-    return count
+    encode = tokenizer.encode_batch_fast
+    return lambda texts: [len(found) for found in encode(texts, add_special_tokens=False)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
 from s1x.benchmark.extraction import last_boxed
 from s1x.benchmark.grader import make_grader
 from s1x.benchmark.problem import Problem
+from s1x.rows import CORRECT, UNGRADED
 from s1x.selection.step import Rows
 
 
@@ -16,7 +17,7 @@ def attempt_verdicts(rows: Rows, grader: str | None) -> pl.DataFrame:
     """`row` and `is_right` of each row's own attempt; graded where unknown, if a grader is named.
 
     Raises:
-        UserError: there is neither a verdict column nor a solution to grade against.
+        UserError: no such grader, or neither a verdict column nor a solution to grade against.
     """
     given = ["attempt_is_correct"] if rows.has("attempt_is_correct") else []
     if not given and (grader is None or not rows.has("solution")):
@@ -24,56 +25,38 @@ def attempt_verdicts(rows: Rows, grader: str | None) -> pl.DataFrame:
     known = pl.col(*given) if given else pl.lit(None)
     found = rows.frame(given).select("row", is_right=known.cast(pl.Boolean))
     unknown = found.filter(pl.col("is_right").is_null())["row"]
-    if grader is None or unknown.is_empty() or not (rows.has("solution") and rows.has("attempt")):
+    if grader is None or unknown.is_empty() or not rows.has("solution", "attempt"):
         return found
-    graded = []
-    for batch in rows.among(unknown).batches(["question", "attempt", "solution"]):
-        questions, attempts, solutions = batch.drop("row").get_columns()
-        verdicts = grade(questions.to_list(), attempts.to_list(), solutions.to_list(), grader)
-        graded.append(batch.select("row", graded=pl.Series(verdicts, dtype=pl.Boolean)))
-    found = found.join(pl.concat(graded), on="row", how="left", maintain_order="left")
+    graded = pl.DataFrame(
+        _graded(rows.among(unknown), grader), {"row": pl.UInt32, "graded": pl.Boolean}, orient="row"
+    )
+    found = found.join(graded, on="row", how="left", maintain_order="left")
     return found.select("row", is_right=pl.coalesce("is_right", "graded"))
 
 
-def grade(
-    questions: Sequence[str],
-    attempts: Sequence[str | None],
-    solutions: Sequence[str | None],
-    grader: str,
-) -> list[bool | None]:
-    """Grades attempts against reference solutions with a grader of `s1x.benchmark`.
-
-    A solution that ends in `#### n` (GSM8K) or holds a `\\boxed{}` stands for that answer.
-
-    Raises:
-        UserError: there is no such grader.
-    """
-    pairs: dict[int, tuple[Problem, str]] = {}
-    for place, (question, attempt, solution) in enumerate(
-        zip(questions, attempts, solutions, strict=True)
-    ):
-        if attempt and solution:
-            problem = Problem(str(place), question, reference_answer(solution), domain="")
-            pairs[place] = (problem, attempt)
-    result: list[bool | None] = [None] * len(questions)
+def _graded(rows: Rows, grader: str) -> Iterator[tuple[int, bool]]:
+    """Rows whose attempt can be graded against the solution, and whether it is right."""
     judge = make_grader(grader)
     try:
-        for place, found in zip(pairs, judge.grade_all(list(pairs.values())), strict=True):
-            result[place] = {"correct": True, "wrong": False, "unanswered": False}.get(
-                found.verdict
-            )
+        for batch in rows.batches(["question", "attempt", "solution"]):
+            pairs = {
+                row: (Problem(str(row), question, reference_answer(solution), domain=""), attempt)
+                for row, question, attempt, solution in batch.iter_rows()
+                if attempt and solution
+            }
+            for row, grade in zip(pairs, judge.grade_all(list(pairs.values())), strict=True):
+                if grade.verdict != UNGRADED:
+                    yield row, grade.verdict == CORRECT
     finally:
         judge.close()
-    return result
 
 
 def reference_answer(solution: str) -> str:
-    """The answer that a worked solution comes to; the solution itself where it marks none."""
+    """The answer that a worked solution comes to: its `\\boxed{}`, or what follows `####` (GSM8K);
+    the solution itself where it marks none."""
     if "\\boxed" in solution:
         return last_boxed(solution)[1] or solution.strip()
-    if "####" in solution:
-        return solution.rpartition("####")[2].strip()
-    return solution.strip()
+    return solution.rpartition("####")[2].strip()
 
 
 def column_names(rows: Rows, prefix: str, wanted: Iterable[str]) -> list[str]:
@@ -85,3 +68,8 @@ def column_names(rows: Rows, prefix: str, wanted: Iterable[str]) -> list[str]:
     named = [prefix + name for name in wanted]
     rows.table.need(named)
     return named or sorted(name for name in rows.table.names if name.startswith(prefix))
+
+
+def num_right(names: Iterable[str]) -> pl.Expr:
+    """How many of the verdict columns say right; an unknown verdict does not."""
+    return pl.sum_horizontal(pl.col(n).cast(pl.Boolean).fill_null(False) for n in names)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import jinja2
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +18,7 @@ from s1x.selection.table import PoolTable
 
 WRITTEN_FILES = ("README.md", "chosen.parquet", "s1k.parquet", "dropped.parquet", "funnel.json")
 ROWS_PER_GROUP = 1024
+CARD = Path(__file__).with_name("card.md.jinja")
 
 TEXT = pa.string()
 #: s1K's columns → ours, where they differ
@@ -48,31 +52,26 @@ def published(table: PoolTable, rows: pl.Series, path: Path) -> None:
     }
     trace = columns["thinking_trajectories"]
     columns["thinking_trajectories"] = pl.when(trace.is_not_null()).then(pl.concat_list(trace))
-    schema = pa.schema(
-        [(n, pa.list_(TEXT) if n == "thinking_trajectories" else TEXT) for n in columns]
-    )
+    types = dict.fromkeys(columns, TEXT) | {"thinking_trajectories": pa.list_(TEXT)}
     read = [ours for ours in dict.fromkeys(own.values()) if ours in there]
-    _write((batch.select(**columns) for batch in table.batches(read, rows)), schema, path)
+    _write((b.select(**columns) for b in table.batches(read, rows)), pa.schema(types), path)
 
 
 def dropped(table: PoolTable, frame: pl.DataFrame, path: Path) -> None:
     """Every row that was not chosen: its number and question, the step, the reason, what was
     found."""
     small = [n for n in ("source", "domain", "trace_tokens") if n in table.names]
-    told = ("step", "reason", "detail", "question")
-    types = {"row": pa.int64(), **dict.fromkeys((*told, *small), TEXT)}
-    if "trace_tokens" in small:
-        types["trace_tokens"] = pa.int64()
+    types = dict.fromkeys(("row", "step", "reason", "detail", "question", *small), TEXT)
+    types |= {name: pa.int64() for name in ("row", "trace_tokens") if name in types}
     frame = frame.sort("row")
-    _write(_told(table.batches(["question", *small], frame["row"]), frame), pa.schema(types), path)
 
+    def told() -> Iterator[pl.DataFrame]:
+        first = 0
+        for batch in table.batches(["question", *small], frame["row"]):
+            yield pl.concat([frame.slice(first, batch.height), batch.drop("row")], how="horizontal")
+            first += batch.height
 
-def _told(batches: Iterable[pl.DataFrame], frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Batches of the pool beside what the steps said of the same rows."""
-    first = 0
-    for batch in batches:
-        yield pl.concat([frame.slice(first, batch.height), batch.drop("row")], how="horizontal")
-        first += batch.height
+    _write(told(), pa.schema(types), path)
 
 
 def _write(frames: Iterable[pl.DataFrame], schema: pa.Schema, path: Path) -> None:
@@ -85,6 +84,28 @@ def _write(frames: Iterable[pl.DataFrame], schema: pa.Schema, path: Path) -> Non
                 file.write_table(pa.concat_tables(waiting), ROWS_PER_GROUP)
                 waiting = []
         file.write_table(pa.concat_tables([schema.empty_table(), *waiting]), ROWS_PER_GROUP)
+
+
+def card(table: PoolTable, summary: Mapping[str, object], path: Path) -> None:
+    """The dataset card; its front matter makes `datasets.load_dataset(folder)` work.
+
+    Args:
+        summary: what funnel.json holds.
+    """
+    names = [name for name in ("source", "license") if name in table.schema.names]
+    origins: list[tuple[object, ...]] = []
+    if names:
+        groups = table.lazy(names).group_by(names).agg(rows=pl.len())
+        most = groups.sort("rows", *names, descending=[True, *(False for _ in names)]).head(40)
+        origins = most.collect().rows()
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["json"] = functools.partial(json.dumps, ensure_ascii=False)
+    template = environment.from_string(CARD.read_text(encoding="utf-8"))
+    licence = table.counts().get("license") or "not given"
+    text = template.render(summary, licence=licence, names=names, origins=origins)
+    path.write_text(text, encoding="utf-8")
 
 
 def push(folder: Path, repository: str, private: bool) -> str:
