@@ -151,7 +151,7 @@ class Asker:
         usd = endpoint.usd(prompt_tokens, endpoint.max_tokens) or 0.0
         async with self.spending.set_aside(tokens, usd):
             try:
-                answer = await self.model.ask(messages, sampling)
+                answer = await self.model.ask(messages, **sampling)
             except GivenUpError as error:
                 self.counts["given_up"] += 1
                 self.given_up[str(error)[:160]] += 1

@@ -198,13 +198,13 @@ class _Judging:
             answer=answer_text[-settings.longest_answer_characters :],
         )
         for reply in range(settings.max_replies):
-            sampling = {
-                "temperature": 0.7 if reply else 0.0,
-                "top_p": 1.0,
-                "max_tokens": settings.max_tokens,
-                "seed": reply,
-            }
-            answer = await self.chat.ask([{"role": "user", "content": prompt}], sampling)
+            answer = await self.chat.ask(
+                [{"role": "user", "content": prompt}],
+                temperature=0.7 if reply else 0.0,
+                top_p=1.0,
+                max_tokens=settings.max_tokens,
+                seed=reply,
+            )
             settings.spent.add(answer)
             found = last_match(_REPLY, answer.text)
             if found is not None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from s1x.engine.client import Client, GivenUpError
 from s1x.engine.engine import Engine, LiveEngine, Request, Sampling, ends_with_stop
 from s1x.engine.live import live_engine
-from s1x.engine.replies import MalformedError, choice_of, text_of
+from s1x.engine.replies import MalformedError, Reply, Usage
 from s1x.model.chat import prompt_ids, thinking_start_ids
 from s1x.model.chat_format import ChatFormat
 from s1x.model.load import load_tokenizer
@@ -40,145 +40,123 @@ class Answer:
     generated_tokens: int | None = None
 
 
-class ChatModel(Protocol):
-    """Anything that replies to messages."""
+class ChatModel(ABC):
+    """Anything that replies to messages.
 
-    @property
-    def name(self) -> str:
-        """What tells its answers from another model's."""
-        ...
+    Attributes:
+        name: what tells its answers from another model's.
+        memory: what it takes up here; models that take up different things work one after another.
+        num_slots: questions that are worth having in flight.
+    """
 
-    @property
-    def memory(self) -> object:
-        """What it takes up here; models that take up different things work one after another."""
-        ...
-
-    @property
-    def num_slots(self) -> int:
-        """Questions that are worth having in flight."""
-        ...
+    name: str
+    memory: object
+    num_slots: int
 
     @property
     def device(self) -> tuple[str | None, int | None]:
         """What it runs on, and on how many, for the cost ledger."""
-        ...
+        raise NotImplementedError
 
-    async def ask(self, messages: Sequence[Message], sampling: Mapping[str, Any]) -> Answer:
+    @abstractmethod
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int,
+    ) -> Answer:
         """One reply.
-
-        Args:
-            sampling: temperature, top_p, max_tokens, seed.
 
         Raises:
             GivenUpError: no reply to these messages; others may be answered.
             UserError: nothing can be answered.
         """
-        ...
 
     async def close(self) -> None:
         """Frees what it holds."""
-        ...
 
 
-@dataclass(frozen=True)
-class ServerChat:
+class ServerChat(ChatModel):
     """A model behind OpenAI-compatible servers."""
 
-    client: Client
-    memory: object = "servers"
-
-    @property
-    def name(self) -> str:
-        """The name that the servers know the model by."""
-        return self.client.model
-
-    @property
-    def num_slots(self) -> int:
-        """Calls that keep every server busy."""
-        return self.client.num_slots
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.name, self.memory, self.num_slots = client.model, "servers", client.num_slots
 
     @property
     def device(self) -> tuple[str | None, int | None]:
-        """Servers, whose hardware is not known here."""
         return "server", len(self.client.settings.base_urls)
 
-    async def ask(self, messages: Sequence[Message], sampling: Mapping[str, Any]) -> Answer:
-        """See `ChatModel.ask`."""
+    async def ask(self, messages: Sequence[Message], **sampling: float) -> Answer:
         body = {"model": self.name, "messages": [dict(m) for m in messages], **sampling}
         return await self.client.ask("/chat/completions", body, _answer)
 
     async def close(self) -> None:
-        """Closes the connections."""
         await self.client.close()
 
 
-def _answer(reply: dict[str, Any]) -> Answer:
-    choice, usage = choice_of(reply)
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        raise MalformedError("no message in the choice")
-    text = text_of(message, "content")
-    reasoning = text_of(message, "reasoning_content") or text_of(message, "reasoning")
-    if text is None and reasoning is None:
+def _answer(reply: Reply) -> Answer:
+    message, usage = reply.choice.message, reply.usage or Usage()
+    reasoning = (message.reasoning_content or message.reasoning) if message else None
+    if message is None or (message.content is None and reasoning is None):
         raise MalformedError("no text in the message")
     return Answer(
-        text or "",
+        message.content or "",
         reasoning,
-        choice.get("finish_reason"),
+        reply.choice.finish_reason,
         usage.prompt_tokens,
-        usage.generated_tokens,
+        usage.completion_tokens,
     )
 
 
-@dataclass
-class EngineChat:
+class EngineChat(ChatModel):
     """A model in an engine, asked in its chat template; loaded with the first question.
 
-    Attributes:
+    Args:
         engine: any option of the group engine.
-        model: what answers.
+        model: what answers; one is loaded at a time.
         thinking: open the turn with the model's `thinking_start`, and take its trace apart.
     """
 
-    engine: Engine
-    model: Model
-    thinking: bool = False
-    num_slots: int = 512
-    """Questions in flight: more than an engine batches, so that it never waits for one."""
-    _loaded: tuple[LiveEngine, PreTrainedTokenizerBase, ChatFormat] | None = field(
-        default=None, init=False
-    )
+    num_slots = 512  # more than an engine batches, so that it never waits for a question
 
-    @cached_property
-    def name(self) -> str:
-        """Weights and chat format: what tells its answers from another model's."""
-        way = " thinking" if self.thinking else ""
-        return f"{self.model.name} {self.model.fingerprint()}{way}"
-
-    @property
-    def memory(self) -> object:
-        """The weights: one model is loaded at a time."""
-        return self.model
+    def __init__(self, engine: Engine, model: Model, thinking: bool = False) -> None:
+        self.engine, self.model, self.thinking = engine, model, thinking
+        self.memory = model
+        self.name = f"{model.name} {model.fingerprint()}{' thinking' if thinking else ''}"
+        self._loaded: tuple[LiveEngine, PreTrainedTokenizerBase, ChatFormat] | None = None
 
     @property
     def device(self) -> tuple[str | None, int | None]:
-        """cpu, cuda, or server behind engine=openai, and how many; None while not loaded."""
         if self._loaded is None:
             return None, None
         identity = self._loaded[0].identity
-        return identity.get("device", "server"), int(identity.get("num_devices", 1))
+        return identity.get("device", "server"), identity.get("num_devices", 1)
 
-    async def ask(self, messages: Sequence[Message], sampling: Mapping[str, Any]) -> Answer:
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float,
+        top_p: float,
+        max_tokens: int,
+        seed: int,
+    ) -> Answer:
         """See `ChatModel.ask`; a prompt longer than the model's context is given up."""
-        live, tokenizer, form = self._load()
+        if self._loaded is None:
+            tokenizer, live = load_tokenizer(self.model), live_engine(self.engine, self.model)
+            self._loaded = (live, tokenizer, ChatFormat.of(self.model, tokenizer))
+        live, tokenizer, form = self._loaded
         prompt = tuple(prompt_ids(tokenizer, messages))
         if self.thinking:
             prompt += tuple(thinking_start_ids(tokenizer, self.model))
-        room = min(sampling["max_tokens"], self.model.context_tokens - len(prompt))
+        room = min(max_tokens, self.model.context_tokens - len(prompt))
         if room < 1:
             raise GivenUpError(f"a prompt of {len(prompt)} tokens leaves no room in the context")
         stops = form.answer_stops
-        drawn = Sampling(sampling["temperature"], sampling["top_p"], sampling["seed"])
         ids: list[int] = []
 
         def on_tokens(new: Sequence[int]) -> bool:
@@ -188,26 +166,17 @@ class EngineChat:
                 ids.append(token)
             return not ends_with_stop(ids, stops)
 
-        await live.generate(
-            Request(
-                prefix_ids=prompt, max_tokens=room, stop=stops, sampling=drawn, may_go_on=False
-            ),
-            on_tokens,
+        request = Request(
+            prefix_ids=prompt,
+            max_tokens=room,
+            stop=stops,
+            sampling=Sampling(temperature, top_p, seed),
+            may_go_on=False,
         )
+        await live.generate(request, on_tokens)
         end = max((len(s) for s in stops if tuple(ids[-len(s) :]) == s), default=0)
         reply = form.decode(ids[: len(ids) - end])
-        finish = "stop" if end else "length"
-        if not self.thinking:
-            return Answer(reply, None, finish, len(prompt), len(ids))
-        trace, _, attempt = reply.partition(self.model.answer_start)
-        return Answer(attempt, trace, finish, len(prompt), len(ids))
-
-    def _load(self) -> tuple[LiveEngine, PreTrainedTokenizerBase, ChatFormat]:
-        if self._loaded is None:
-            tokenizer = load_tokenizer(self.model)
-            live = live_engine(self.engine, self.model)
-            self._loaded = (live, tokenizer, ChatFormat.of(self.model, tokenizer))
-        return self._loaded
-
-    async def close(self) -> None:
-        """The engine stays for whoever asks next, and is closed at the end of the process."""
+        trace: str | None = None
+        if self.thinking:
+            trace, _, reply = reply.partition(self.model.answer_start)
+        return Answer(reply, trace, "stop" if end else "length", len(prompt), len(ids))

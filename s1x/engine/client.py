@@ -14,23 +14,34 @@ import os
 import random
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol, TypeVar
+from itertools import groupby
+from typing import Protocol, TypeVar
 
 import httpx2
 import openai
 
-from s1x.engine.replies import MalformedError, as_object, limit_size, object_of
+from s1x.engine.replies import MalformedError, Reply, limit_size, reply_of
 from s1x.engine.servers import Patience, Servers
 from s1x.errors import UserError
 
 T = TypeVar("T")
 
-#: statuses after which another try may succeed
+#: statuses after which another try may succeed, and those after which no call can
 _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)})
 _HOPELESS = {401: "refuses the key", 403: "refuses the key", 404: "does not know the model or path"}
+#: failures of a try, besides statuses, that may pass
+_FAILURES = (
+    asyncio.TimeoutError,
+    openai.APIError,
+    httpx2.HTTPError,
+    MalformedError,
+    ValueError,
+    RecursionError,
+)
 #: characters of the key that count as an echo of it
 _KEY_PIECE = 8
 
@@ -58,7 +69,7 @@ class _PassingError(Exception):
 class Exchange(Protocol):
     """A call whose reply comes in events, and that can go on after a failed try."""
 
-    def body(self) -> Mapping[str, Any] | None:
+    def body(self) -> Mapping[str, object] | None:
         """The request for what is still wanted, made anew for each try; None: nothing is."""
         ...
 
@@ -66,7 +77,7 @@ class Exchange(Protocol):
         """The prefix with what has been written so far; it chooses the server."""
         ...
 
-    def on_event(self, event: dict[str, Any]) -> bool:
+    def on_event(self, event: Reply) -> bool:
         """Takes an event; False: nothing more is wanted. May raise MalformedError."""
         ...
 
@@ -99,7 +110,12 @@ class Client:
         self.settings, self.patience = servers, patience
         self.model, self.where = model, where
         self.num_slots = servers.concurrency * len(servers.base_urls)
-        self._key = _key(servers.api_key_env)
+        self._key = os.environ.get(servers.api_key_env, "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise UserError(
+                f"the environment variable {servers.api_key_env} holds no key: it has odd "
+                "characters"
+            )
         self._http: httpx2.AsyncClient | None = None
         self._servers: list[_Server] = []
         self._options: openai.RequestOptions = {}
@@ -108,9 +124,7 @@ class Client:
 
     # -- calls ------------------------------------------------------------------------------------
 
-    async def ask(
-        self, path: str, body: Mapping[str, Any], read: Callable[[dict[str, Any]], T]
-    ) -> T:
+    async def ask(self, path: str, body: Mapping[str, object], read: Callable[[Reply], T]) -> T:
         """What `read` makes of the reply; a `MalformedError` of it counts as a failed try.
 
         Raises:
@@ -120,10 +134,10 @@ class Client:
         """
 
         async def once(server: _Server) -> T:
-            reply = await server.sdk.post(
-                path, cast_to=httpx2.Response, body=body, options=self._options
-            )
-            return read(object_of(reply.content))
+            async with aclosing(self._replies(server, path, body)) as replies:
+                async for reply in replies:
+                    return read(reply)
+            raise MalformedError("no event in the stream")
 
         return await self._try(once)
 
@@ -138,20 +152,17 @@ class Client:
             body = exchange.body()
             if body is None:
                 return
-            events = self._events(server, path, body)
-            try:
-                async for event in events:
-                    if not exchange.on_event(event):
+            async with aclosing(self._replies(server, path, body)) as replies:
+                async for reply in replies:
+                    if not exchange.on_event(reply):
                         break
                 exchange.on_end()
-            finally:
-                await events.aclose()
 
         await self._try(once, exchange.tokens)
 
-    async def _events(
-        self, server: _Server, path: str, body: Mapping[str, Any]
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def _replies(
+        self, server: _Server, path: str, body: Mapping[str, object]
+    ) -> AsyncGenerator[Reply, None]:
         kind = openai.AsyncStream[object]
         events = await server.sdk.post(
             path, cast_to=object, body=body, options=self._options, stream=True, stream_cls=kind
@@ -159,9 +170,9 @@ class Client:
         try:
             if "text/event-stream" in events.response.headers.get("content-type", ""):
                 async for event in events:
-                    yield as_object(event)
+                    yield reply_of(event)
             else:
-                yield object_of(await events.response.aread())
+                yield reply_of(await events.response.aread())
         finally:
             await events.close()
 
@@ -194,7 +205,7 @@ class Client:
                 continue
             finally:
                 server.in_flight -= 1
-                self._holders.note(prefix(), len(begun), self._servers.index(server))
+                self._holders.note(prefix(), len(begun), server.url)
             server.failures_in_a_row = 0
             return result
         tries = f"{most} tries" if most > 1 else "one try"
@@ -208,28 +219,31 @@ class Client:
 
     async def _once(self, server: _Server, once: Callable[[_Server], Awaitable[T]]) -> T:
         """One try; whatever can go wrong becomes one of four errors."""
-        seconds = self.patience.timeout_seconds
         try:
-            return await asyncio.wait_for(once(server), seconds)
-        except (asyncio.TimeoutError, openai.APITimeoutError):
-            raise _PassingError(f"no whole reply within {seconds:g} seconds") from None
+            return await asyncio.wait_for(once(server), self.patience.timeout_seconds)
         except UserError:
             raise
         except openai.APIStatusError as error:
             raise self._refusal(server, error.response) from None
-        except openai.APIConnectionError as error:
-            raise _PassingError(_words(error.__cause__ or error)) from None
-        except (openai.APIError, httpx2.HTTPError) as error:
-            raise _PassingError(_words(error)) from None
-        except (MalformedError, ValueError, RecursionError) as error:
-            raise _PassingError(f"malformed reply: {_words(error)}") from None
+        except _FAILURES as error:
+            raise _PassingError(self._words(error)) from None
 
-    def _refusal(self, server: _Server, reply: Any) -> Exception:
+    def _words(self, error: BaseException) -> str:
+        if isinstance(error, (asyncio.TimeoutError, openai.APITimeoutError)):
+            return f"no whole reply within {self.patience.timeout_seconds:g} seconds"
+        if isinstance(error, openai.APIConnectionError):
+            error = error.__cause__ or error
+        name, said = type(error).__name__, str(error)
+        if isinstance(error, (MalformedError, ValueError, RecursionError)):
+            return f"malformed reply: {said or name}"
+        return f"{name} {said}".strip()
+
+    def _refusal(self, server: _Server, reply: httpx2.Response) -> Exception:
         """The error that a status means."""
-        status: int = reply.status_code
+        status = reply.status_code
         said = self._clean(f"status {status}: {reply.text}"[: 4 * len(self._key) + 2000])[:200]
         if status in _PASSING:
-            return _PassingError(said, _retry_after(reply.headers.get("retry-after")))
+            return _PassingError(said, _retry_after(reply.headers.get("retry-after", "")))
         if status in _HOPELESS:
             return UserError(
                 f"{self.where}: {server.url} {_HOPELESS[status]} ({said}), model {self.model}; "
@@ -250,14 +264,12 @@ class Client:
         """The server that wrote the prefix, else the least loaded of those that are not resting."""
         while True:
             now = time.monotonic()
-            awake = [s for s in self._servers if s.resting_until <= now]
+            awake = {s.url: s for s in self._servers if s.resting_until <= now}
             if awake:
-                place, wrote = self._holders.find(prefix)
-                held = self._servers[place] if place is not None else None
-                if held is None or held not in awake or not wrote:
-                    held = min(awake, key=lambda s: (s.in_flight, s is not held))
-                held.in_flight += 1
-                return held
+                least = min(awake.values(), key=lambda s: s.in_flight)
+                server = awake.get(self._holders.find(prefix) or "", least)
+                server.in_flight += 1
+                return server
             await asyncio.sleep(min(s.resting_until for s in self._servers) - now + 0.001)
 
     def _rest(self, server: _Server, attempt: int, pause: float | None) -> None:
@@ -300,85 +312,57 @@ class Client:
 
     def _clean(self, text: str) -> str:
         """One printable line in which the key and pieces of it are masked."""
-        return " ".join("".join(c if c.isprintable() else " " for c in self._masked(text)).split())
-
-    def _masked(self, text: str) -> str:
-        key, low = self._key, self._key.lower()
-        if len(key) < _KEY_PIECE:
-            return text.replace(key, "***") if key else text
-        pieces = {low[i : i + _KEY_PIECE] for i in range(len(low) - _KEY_PIECE + 1)}
-        shown, i = [], 0
-        while i < len(text):
-            if text[i : i + _KEY_PIECE].lower() not in pieces:
-                shown.append(text[i])
-                i += 1
-                continue
-            while text[i : i + _KEY_PIECE].lower() in pieces:
-                i += 1
-            i += _KEY_PIECE - 1
-            shown.append("***")
-        return "".join(shown)
+        key = self._key.lower()
+        size = min(len(key), _KEY_PIECE)
+        pieces = {key[i : i + size] for i in range(len(key) - size + 1)} - {""}
+        found = (i for i in range(len(text)) if text[i : i + size].lower() in pieces)
+        hidden = {place for i in found for place in range(i, i + size)}
+        runs = groupby(enumerate(text), key=lambda item: item[0] in hidden)
+        shown = "".join("***" if is_key else "".join(c for _, c in run) for is_key, run in runs)
+        return " ".join("".join(c if c.isprintable() else " " for c in shown).split())
 
 
 class _Holders:
-    """Which server has which prefix in its cache: blocks of tokens, the last 100,000 of them."""
+    """Which server wrote which prefix, and so has it in its cache: the last 100,000 blocks.
+
+    Prompts may begin alike, so what a server has only read is no reason to crowd it.
+    """
 
     BLOCK, MOST = 32, 100_000
 
     def __init__(self) -> None:
-        self._places: OrderedDict[int, tuple[int, bool]] = OrderedDict()
+        self._urls: OrderedDict[int, str] = OrderedDict()
 
-    def find(self, prefix: Sequence[int]) -> tuple[int | None, bool]:
-        """The server that has the longest beginning of a prefix, and whether it wrote part of it.
+    def find(self, prefix: Sequence[int]) -> str | None:
+        """The server that wrote the end of the longest beginning of a prefix; None: nobody did."""
+        wrote = [self._urls[name] for name, _ in self._blocks(prefix) if name in self._urls]
+        return wrote[-1] if wrote else None
 
-        Prompts may begin alike, so what a server has only read is no reason to crowd it.
-        """
-        best: tuple[int | None, bool] = (None, False)
-        for name, _ in self._blocks(prefix):
-            if name not in self._places:
-                break
-            best = self._places[name]
-        return best
-
-    def note(self, tokens: Sequence[int], num_read: int, server: int) -> None:
-        """A server has these tokens now; it read the first `num_read` and wrote the others."""
+    def note(self, tokens: Sequence[int], num_read: int, url: str) -> None:
+        """A server has written the tokens after the first `num_read`."""
         for name, end in self._blocks(tokens):
-            if end > num_read or name not in self._places:
-                self._places[name] = (server, end > num_read)
-            self._places.move_to_end(name)
-        while len(self._places) > self.MOST:
-            self._places.popitem(last=False)
+            if end > num_read:
+                self._urls[name] = url
+            if name in self._urls:
+                self._urls.move_to_end(name)
+        while len(self._urls) > self.MOST:
+            self._urls.popitem(last=False)
 
-    def _blocks(self, tokens: Sequence[int]) -> Any:
+    def _blocks(self, tokens: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """The name of each whole block, which says all tokens up to its end, and that end."""
         name = 0
         for end in range(self.BLOCK, len(tokens) + 1, self.BLOCK):
             name = hash((name, tuple(tokens[end - self.BLOCK : end])))
             yield name, end
 
 
-def _retry_after(text: str | None) -> float | None:
+def _retry_after(text: str) -> float | None:
     """Seconds that a Retry-After header asks for: a number or a date; None for anything else."""
-    if not text:
-        return None
     try:
         seconds = float(text)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+            seconds = max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
         except (ValueError, TypeError, OverflowError):
             return None
-        seconds = max(seconds, 0.0)
     return seconds if seconds >= 0 else None
-
-
-def _key(name: str) -> str:
-    key = os.environ.get(name, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise UserError(f"the environment variable {name} holds no key: it has odd characters")
-    return key
-
-
-def _words(error: BaseException) -> str:
-    text = str(error)
-    own = isinstance(error, (MalformedError, ValueError))
-    return text if own and text else f"{type(error).__name__} {text}".strip()

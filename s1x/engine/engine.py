@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 from s1x.option import Option
 from s1x.traces.request import OnTokens, Request, Sampling, ends_with_stop
@@ -16,19 +16,29 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "LiveEngine", "OnTokens", "Request", "Sampling", "Usage", "ends_with_stop"]
 
 
+class Identity(TypedDict, total=False):
+    """What an engine's numbers depend on besides the weights; it goes into the store's key."""
+
+    engine: str
+    model: str
+    device: str
+    dtype: str
+    num_devices: int
+    tensor_parallel_size: int
+
+
 class LiveEngine(ABC):
     """A loaded model that continues sequences; it batches whatever is in flight.
 
     Attributes:
         max_sequences: sequences it is worth having in flight.
-        identity: what its numbers depend on besides the weights (name, dtype, device), JSON-able;
-            streams of engines with different identities are never mixed.
+        identity: streams of engines with different identities are never mixed.
         keeps_samples: whether a sampled stream stays the same when it is cut into requests.
         usage: counts of what was done since the start.
     """
 
     max_sequences: int
-    identity: dict[str, Any]
+    identity: Identity
     keeps_samples: bool
 
     def __init__(self) -> None:
@@ -46,7 +56,6 @@ class LiveEngine(ABC):
 
     def close(self) -> None:
         """Frees memory, processes and connections."""
-        return None
 
 
 @dataclass
@@ -67,12 +76,11 @@ class Usage:
 
     def since(self, before: Usage) -> Usage:
         """The difference to an earlier state."""
-        known = self.computed_prompt_tokens is not None
-        computed = (self.computed_prompt_tokens or 0) - (before.computed_prompt_tokens or 0)
+        computed = self.computed_prompt_tokens
         return Usage(
             self.calls - before.calls,
             self.prompt_tokens - before.prompt_tokens,
-            computed if known else None,
+            None if computed is None else computed - (before.computed_prompt_tokens or 0),
             self.generated_tokens - before.generated_tokens,
         )
 
@@ -81,10 +89,16 @@ class Usage:
 class Engine(Option):
     """Base of every engine option: settings that can start a `LiveEngine`.
 
-    `is_remote` says that it takes no memory of this machine, so that it can stay beside others.
+    `is_remote` says that it takes no memory of this machine, so that it can stay beside others;
+    `needs` names the packages that s1x does not bring, and `num_gpus` counts the GPUs it takes.
     """
 
     is_remote: ClassVar[bool] = False
+    needs: ClassVar[Sequence[str]] = ()
+
+    @property
+    def num_gpus(self) -> int:
+        return 0
 
     def check_roles(self, roles: Sequence[str]) -> None:
         """Refuses settings that cannot serve each of these roles (base, fine_tuned) its own model.

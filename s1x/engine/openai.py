@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from s1x.engine.client import Client, GivenUpError, RefusedError
 from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, ends_with_stop
-from s1x.engine.replies import MalformedError, choice_of, text_of
+from s1x.engine.live import run_in_loop
+from s1x.engine.replies import Choice, MalformedError, Reply
 from s1x.engine.servers import Patience, Servers
 from s1x.errors import SettingError, UserError
 from s1x.model.chat_format import TokenIds
@@ -124,14 +125,13 @@ class OpenAIEngine(LiveEngine):
         self.unstable_texts = 0
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
-        """See `LiveEngine.generate`."""
         self.usage.calls += 1
-        written: list[int] = []
-        while len(written) < request.max_tokens and not ends_with_stop(written, request.stop):
-            piece = _Piece(self, request, on_tokens, written)
-            self.usage.prompt_tokens += len(piece.tokens())
+        writing = _Writing(self, request, on_tokens)
+        while not writing.is_done:
+            writing.begin_call()
+            self.usage.prompt_tokens += len(writing.tokens())
             try:
-                await self.client.stream("/completions", piece)
+                await self.client.stream("/completions", writing)
             except GivenUpError as error:
                 remedy = "check engine.base_urls and the server"
                 if isinstance(error, RefusedError):
@@ -141,46 +141,13 @@ class OpenAIEngine(LiveEngine):
                     )
                 raise UserError(f"engine: {error}; {remedy}") from None
             finally:
-                self.usage.generated_tokens += len(written) - piece.begun
-            if not piece.is_wanted:
-                break
-
-    def body(
-        self, request: Request, prefix: TokenIds, max_tokens: int, banned: TokenIds
-    ) -> dict[str, Any]:
-        """The JSON of a request for `max_tokens` after a prefix."""
-        sampling, settings = request.sampling, self.settings
-        body: dict[str, Any] = {
-            "model": self.served_model,
-            "prompt": list(prefix),
-            "max_tokens": max_tokens,
-            "temperature": sampling.temperature,
-        }
-        if not sampling.greedy:
-            body |= {"top_p": sampling.top_p, "seed": sampling.seed % 2**31}
-        if banned:
-            body["logit_bias"] = {str(token): -100 for token in banned}
-        if settings.stream and settings.return_token_ids:
-            body["stream"] = True
-        if settings.return_token_ids:
-            body["return_token_ids"] = True
-        if settings.send_extensions:
-            body |= {
-                "ignore_eos": True,
-                "skip_special_tokens": False,
-                "spaces_between_special_tokens": False,
-                "stop_token_ids": [stop[0] for stop in request.stop if len(stop) == 1],
-            }
-        else:
-            body["stop"] = [self.decode(stop) for stop in request.stop][:4]
-        return body
+                self.usage.generated_tokens += len(writing.written) - writing.begun
 
     def ids_of(self, prefix: TokenIds, text: str) -> list[int]:
         """Ids of a returned text, checked."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = self._encode(text)
         tail = list(prefix[-16:])
-        joined = self.tokenizer(self.decode(tail) + text, add_special_tokens=False)["input_ids"]
-        if self.decode(ids) != text or list(joined) != tail + list(ids):
+        if self.decode(ids) != text or self._encode(self.decode(tail) + text) != tail + ids:
             self.unstable_texts += 1
             if self.settings.require_stable_text:
                 raise UserError(
@@ -188,71 +155,98 @@ class OpenAIEngine(LiveEngine):
                     f"read again ({text[-40:]!r}); use a server that returns token ids (vLLM), or "
                     "set engine.require_stable_text=false to go on with the tokens it has here"
                 )
-        return list(ids)
+        return ids
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens kept."""
-        text = self.tokenizer.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        return str(
+            self.tokenizer.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
         )
-        assert isinstance(text, str)
-        return text
 
     def close(self) -> None:
-        """Closes the connections."""
-        from s1x.engine.live import run_in_loop
-
         run_in_loop(self.client.close())
 
 
 @dataclass
-class _Piece:
-    """One call's share of a request: an `Exchange` of the client.
+class _Writing:
+    """A request being served, by one call after another: an `Exchange` of the client.
 
     Attributes:
-        written: what the request has so far; grows.
+        written: what has come so far.
+        begun, end: tokens of it before the present call, and at most after it.
         is_wanted: whether anybody wants more.
     """
 
     engine: OpenAIEngine
     request: Request
     on_tokens: OnTokens
-    written: list[int]
+    written: list[int] = field(default_factory=list)
+    begun: int = 0
+    end: int = 0
     is_wanted: bool = True
-    _texts: list[str] = field(default_factory=list)
-    _last: dict[str, Any] = field(default_factory=dict)
+    _text: str = ""
+    _last: Choice = field(default_factory=Choice)
 
-    def __post_init__(self) -> None:
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to ask for."""
+        full = len(self.written) >= self.request.max_tokens
+        return full or not self.is_wanted or ends_with_stop(self.written, self.request.stop)
+
+    def begin_call(self) -> None:
+        """The next call is for tokens up to `end`; a ban holds for the first token alone."""
         self.begun = len(self.written)
-        self.end = min(
-            self.request.max_tokens, self.begun + self.engine.settings.max_request_tokens
-        )
-        if self.request.ban_first and not self.written:
-            self.end = 1
+        most = self.begun + self.engine.settings.max_request_tokens
+        banned = self.request.ban_first and not self.written
+        self.end = 1 if banned else min(self.request.max_tokens, most)
 
     def tokens(self) -> TokenIds:
-        """The prefix of the request and what has been written."""
         return (*self.request.prefix_ids, *self.written)
 
-    def body(self) -> dict[str, Any] | None:
-        """Asks for the rest; text that was cut off is asked for again."""
-        num_left = self.end - len(self.written)
-        if not num_left or not self.is_wanted or self._has_stopped():
+    def body(self) -> dict[str, object] | None:
+        if self.is_done or len(self.written) == self.end:
             return None
-        self._texts.clear()
-        banned = () if self.written else self.request.ban_first
-        return self.engine.body(self.request, self.tokens(), num_left, banned)
+        self._text = ""  # text that was cut off is asked for again
+        request, settings = self.request, self.engine.settings
+        sampling, stop = request.sampling, request.stop
+        body: dict[str, object] = {
+            "model": self.engine.served_model,
+            "prompt": list(self.tokens()),
+            "max_tokens": self.end - len(self.written),
+            "temperature": sampling.temperature,
+        }
+        if not sampling.greedy:
+            body |= {"top_p": sampling.top_p, "seed": sampling.seed % 2**31}
+        if request.ban_first and not self.written:
+            body["logit_bias"] = {str(token): -100 for token in request.ban_first}
+        if settings.return_token_ids:
+            body |= {"return_token_ids": True} | ({"stream": True} if settings.stream else {})
+        if settings.send_extensions:
+            body |= {
+                "ignore_eos": True,
+                "skip_special_tokens": False,
+                "spaces_between_special_tokens": False,
+                "stop_token_ids": [ids[0] for ids in stop if len(ids) == 1],
+            }
+        else:
+            body["stop"] = [self.engine.decode(ids) for ids in stop][:4]
+        return body
 
-    def on_event(self, event: dict[str, Any]) -> bool:
+    def on_event(self, event: Reply) -> bool:
         """Hands on the ids of an event at once, and keeps its text where it has none."""
-        if event.get("choices") == [] and "error" not in event:
-            return True  # an event that only counts
-        self._last, _ = choice_of(event)
-        ids = self._last.get("token_ids")
-        if ids is None:
-            self._texts.append(text_of(self._last, "text") or "")
-            return True
-        return self._take(self._checked(ids))
+        if event.choices:  # one without only counts
+            self._last = event.choice
+            ids = self._last.token_ids
+            if ids is None:
+                self._text += self._last.text or ""
+            else:
+                self._take(self._checked(ids))
+        return self.is_wanted
 
     def on_end(self) -> None:
         """Tokenizes what came as text only.
@@ -260,9 +254,8 @@ class _Piece:
         Raises:
             MalformedError: nothing was written.
         """
-        text = "".join(self._texts)
-        if self.is_wanted and (text or len(self.written) == self.begun):
-            ids = self._with_stop(self.engine.ids_of(self.tokens(), text))
+        if self.is_wanted and (self._text or len(self.written) == self.begun):
+            ids = self._with_stop(self.engine.ids_of(self.tokens(), self._text))
             self._take(ids[: self.end - len(self.written)])
         if len(self.written) == self.begun:
             raise MalformedError(
@@ -270,20 +263,14 @@ class _Piece:
                 "engine.send_extensions=true if the server knows ignore_eos"
             )
 
-    def _has_stopped(self) -> bool:
-        return len(self.written) > self.begun and ends_with_stop(self.written, self.request.stop)
-
-    def _take(self, ids: Sequence[int]) -> bool:
+    def _take(self, ids: Sequence[int]) -> None:
         if ids:
             self.written += ids
             self.is_wanted = self.on_tokens(ids) and self.is_wanted
-        return self.is_wanted
 
-    def _checked(self, ids: object) -> list[int]:
-        if not isinstance(ids, list):
-            raise MalformedError("token_ids is no list")
+    def _checked(self, ids: list[int]) -> list[int]:
         for token in ids:
-            if type(token) is not int or token not in self.engine.vocabulary:
+            if token not in self.engine.vocabulary:
                 raise MalformedError(f"token_ids holds {token!r:.40}, which is no token")
         if len(ids) > self.end - len(self.written):
             raise MalformedError("more token_ids than were asked for")
@@ -292,10 +279,8 @@ class _Piece:
     def _with_stop(self, ids: list[int]) -> list[int]:
         """Puts back the stop sequence that servers cut off the text."""
         stops = self.request.stop
-        if self._last.get("finish_reason") != "stop" or ends_with_stop(ids, stops):
+        if not stops or self._last.finish_reason != "stop" or ends_with_stop(ids, stops):
             return ids
-        said = self._last.get("stop_reason")
-        for stop in stops:
-            if said in (stop[0], self.engine.decode(stop)):
-                return ids + list(stop)
-        return ids + list(stops[0]) if stops else ids
+        said = self._last.stop_reason
+        named = (stop for stop in stops if said in (stop[0], self.engine.decode(stop)))
+        return ids + list(next(named, stops[0]))

@@ -1,91 +1,83 @@
-"""What a server's reply must look like; servers are not trusted."""
+"""What a server's reply must look like, and how large it may be; servers are not trusted."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Annotated
 
 import httpx2
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 #: 100 times a usual reply; servers are asked not to compress, and a compressed reply is refused
-MAX_REPLY_BYTES = 8 << 20
-MAX_STREAM_BYTES = 64 << 20
-_MAX_COUNT = 1 << 53
+MAX_REPLY_BYTES, MAX_STREAM_BYTES = 8 << 20, 64 << 20
+_SHOWN_CHARACTERS = 200
+
+Count = Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
 class MalformedError(Exception):
     """A reply that is not what the protocol says."""
 
 
-@dataclass(frozen=True)
-class Usage:
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class Usage(_Part):
     """Tokens as the server counts them; None where it does not say."""
 
-    prompt_tokens: int | None = None
-    generated_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
 
 
-def choice_of(reply: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
-    """The first choice of a reply and its usage, both checked.
+class Message(_Part):
+    """Of a chat; its reasoning has one of two names, where the server gives that apart."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class Choice(_Part):
+    """What a model wrote: a message of a chat, or a text or ids of a completion."""
+
+    message: Message | None = None
+    text: str | None = None
+    token_ids: list[int] | None = None
+    finish_reason: str | None = None
+    stop_reason: object = None
+
+
+class Reply(_Part):
+    """One reply, or one event of a stream of them; an event without choices only counts."""
+
+    choices: list[Choice]
+    usage: Usage | None = None
+
+    @property
+    def choice(self) -> Choice:
+        """The first choice; raises MalformedError where there is none."""
+        if not self.choices:
+            raise MalformedError("no choices in the reply")
+        return self.choices[0]
+
+
+def reply_of(content: object) -> Reply:
+    """The reply that JSON (bytes, or what was read from it) is.
 
     Raises:
         MalformedError: naming what is wrong.
     """
-    choices = reply.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        said = json.dumps(reply.get("error", reply), ensure_ascii=False)
-        raise MalformedError(f"no choices in {said[:200]}")
-    if not isinstance(choices[0].get("finish_reason"), (str, type(None))):
-        raise MalformedError("finish_reason is no text")
-    return choices[0], usage_of(reply)
-
-
-def usage_of(reply: dict[str, Any]) -> Usage:
-    """The token counts of a reply; raises MalformedError where they are none."""
-    usage = reply.get("usage")
-    if usage is None:
-        return Usage()
-    if not isinstance(usage, dict):
-        raise MalformedError("usage is no object")
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    for count in counts:
-        is_count = isinstance(count, int) and not isinstance(count, bool)
-        if count is not None and not (is_count and 0 <= count < _MAX_COUNT):
-            raise MalformedError(f"usage counts {count!r:.40} tokens")
-    return Usage(*counts)
-
-
-def text_of(holder: Mapping[str, Any], name: str) -> str | None:
-    """A text of a reply, or None where it is missing; raises MalformedError for anything else."""
-    text = holder.get(name)
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise MalformedError(f"{name} is no text")
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise MalformedError(f"{name} is not Unicode (it has half a surrogate pair)") from None
-    return text
-
-
-def object_of(body: bytes) -> dict[str, Any]:
-    """The JSON object of a body; raises MalformedError where it is none."""
-    try:
-        return as_object(json.loads(body.decode()))
-    except json.JSONDecodeError as error:
-        raise MalformedError(f"not JSON ({error})") from None
-    except UnicodeDecodeError:
-        raise MalformedError("not UTF-8") from None
-
-
-def as_object(value: object) -> dict[str, Any]:
-    """The value, if it is an object; raises MalformedError for anything else."""
-    if not isinstance(value, dict):
-        raise MalformedError("no JSON object")
-    return value
+        if isinstance(content, bytes):
+            return Reply.model_validate_json(content)
+        return Reply.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = "".join(f"{place}: " for place in (".".join(map(str, first["loc"])),) if place)
+        said = content.decode(errors="replace") if isinstance(content, bytes) else str(content)
+        told = f"{where}{first['msg']} in {said[:_SHOWN_CHARACTERS]}"
+        raise MalformedError(told) from None
 
 
 async def limit_size(reply: httpx2.Response) -> None:
@@ -94,9 +86,8 @@ async def limit_size(reply: httpx2.Response) -> None:
     if encoding not in ("", "identity"):
         raise MalformedError(f"compressed ({encoding:.40}) although asked not to be")
     is_stream = "text/event-stream" in reply.headers.get("content-type", "")
-    most = MAX_STREAM_BYTES if is_stream else MAX_REPLY_BYTES
     assert isinstance(reply.stream, httpx2.AsyncByteStream)
-    reply.stream = _Capped(reply.stream, most)
+    reply.stream = _Capped(reply.stream, MAX_STREAM_BYTES if is_stream else MAX_REPLY_BYTES)
 
 
 class _Capped(httpx2.AsyncByteStream):

@@ -11,7 +11,7 @@ import hashlib
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, ends_with_stop
 from s1x.model.chat_format import ChatFormat, TokenIds
@@ -37,7 +37,6 @@ class Scripted(Engine):
     otherwise: str = setting("", "what is written where no key of the script fits")
 
     def start(self, model: Model) -> LiveEngine:
-        """Reads the tokenizer."""
         from s1x.model.load import load_tokenizer
 
         form = ChatFormat.of(model, load_tokenizer(model))
@@ -85,11 +84,11 @@ class ScriptedEngine(LiveEngine):
     def __init__(self, next_token: NextToken, max_sequences: int = 64) -> None:
         super().__init__()
         self.next_token, self.max_sequences = next_token, max_sequences
-        self.identity: dict[str, Any] = {"engine": "scripted"}
+        self.identity = {"engine": "scripted"}
         self.requests: list[tuple[Request, int]] = []
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
-        """See `LiveEngine.generate`; other tasks run between any two tokens."""
+        """See `LiveEngine`; other tasks run between any two tokens."""
         ids = list(request.prefix_ids)
         written = 0
         while written < request.max_tokens:

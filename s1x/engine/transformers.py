@@ -34,6 +34,10 @@ class Transformers(Engine):
         choices=["bfloat16", "float32"],
     )
 
+    @property
+    def num_gpus(self) -> int:
+        return 0 if self.device == "cpu" else 1
+
     def start(self, model: Model) -> LiveEngine:
         """Loads weights and tokenizer."""
         from s1x.engine.transformers_live import start  # torch takes seconds to import

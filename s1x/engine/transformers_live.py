@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from transformers import AttentionInterface
 
-from s1x.engine.draw import draw, uniform
-from s1x.engine.engine import LiveEngine, OnTokens, Request, ends_with_stop
+from s1x.engine.draw import draw, sampleable_ids, uniform
+from s1x.engine.engine import Identity, LiveEngine, OnTokens, Request, ends_with_stop
 from s1x.engine.kv_rows import KeyValueRows, RowsView
 from s1x.engine.transformers import Transformers
-from s1x.engine.vocabulary import sampleable_ids
 from s1x.errors import UserError
 from s1x.model.load import Source, load_causal_lm, load_tokenizer
 from s1x.model.model import Model
@@ -86,7 +85,7 @@ class TransformersEngine(LiveEngine):
         allowed: torch.Tensor,
         context_tokens: int,
         settings: Transformers,
-        identity: dict[str, Any],
+        identity: Identity,
     ) -> None:
         super().__init__()
         self.usage.computed_prompt_tokens = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from s1x.engine.engine import Engine, LiveEngine
 from s1x.errors import UserError
@@ -23,6 +23,8 @@ class Vllm(Engine):
     Traces are exact on the CPU; on GPUs they may differ in the last bits with the batch, and
     `batch_invariant` makes them independent of it (CUDA only, slower).
     """
+
+    needs: ClassVar = ("vllm",)
 
     max_num_seqs: int = setting(
         256, "sequences in flight at most, per copy of the model", at_least=1, affects_result=False
@@ -58,6 +60,10 @@ class Vllm(Engine):
     extra_arguments: dict[str, Any] = setting(
         factory=dict, doc="further arguments of vLLM's AsyncEngineArgs, by their names"
     )
+
+    @property
+    def num_gpus(self) -> int:
+        return self.tensor_parallel_size * self.data_parallel_size
 
     def start(self, model: Model) -> LiveEngine:
         """Loads vLLM and the model (37-75 s on a CPU).

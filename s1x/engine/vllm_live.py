@@ -31,10 +31,10 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from s1x.console import say
-from s1x.engine.engine import LiveEngine, OnTokens, Request, ends_with_stop
+from s1x.engine.draw import sampleable_ids
+from s1x.engine.engine import Identity, LiveEngine, OnTokens, Request, ends_with_stop
 from s1x.engine.vllm import Vllm
 from s1x.engine.vllm_sessions import Session, Sessions
-from s1x.engine.vocabulary import sampleable_ids
 from s1x.errors import UserError
 from s1x.model.load import Source, load_config, load_tokenizer
 from s1x.model.model import Model
@@ -66,7 +66,7 @@ def start(settings: Vllm, model: Model) -> LiveEngine:
             f"see its messages {_where(log)}, or use engine=transformers"
         ) from error
     devices = settings.tensor_parallel_size * settings.data_parallel_size
-    identity = {
+    identity: Identity = {
         "engine": "vllm",
         "device": "cpu" if on_cpu else "cuda",
         "dtype": settings.dtype or model.dtype,
@@ -130,7 +130,7 @@ class VllmEngine(LiveEngine):
         engine: Any,
         useless_ids: Sequence[int],
         settings: Vllm,
-        identity: dict[str, Any],
+        identity: Identity,
         log: Path | None = None,
     ) -> None:
         super().__init__()

@@ -11,7 +11,6 @@ from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.hub import Hub as HubBenchmark
 from s1x.budget import points
 from s1x.engine.servers import Servers
-from s1x.engine.vllm import Vllm
 from s1x.errors import UserError
 from s1x.hub import cached_commit, cached_folder
 from s1x.model.architecture import Architecture, architecture_numbers
@@ -123,7 +122,7 @@ def _engine_problems(config: Config, machine: Machine) -> list[str]:
             f"engine.base_urls {', '.join(engine.base_urls)} does not answer; start the server, "
             "or set engine.base_urls to where it is"
         ]
-    found = missing(machine, ["vllm"] if isinstance(engine, Vllm) else [])
+    found = missing(machine, engine.needs)
     deployment = Deployment.of(engine)
     if deployment is None:
         return found

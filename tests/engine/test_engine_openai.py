@@ -185,7 +185,7 @@ def test_refusals_and_silence_are_told(serve: Any) -> None:
     with pytest.raises(UserError, match=r"after 2 tries"):
         run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=2)))
     _, engine = serve(lambda _: (200, {"nothing": 1}), max_tries=2)
-    with pytest.raises(UserError, match="malformed reply: no choices in"):
+    with pytest.raises(UserError, match=r"malformed reply: choices: Field required in .*nothing"):
         run_in_loop(ask(engine, Request(prefix_ids=(10,), max_tokens=2)))
     nobody = OpenAI(base_urls=["http://127.0.0.1:9/v1"], max_tries=1)
     with pytest.raises(UserError, match=r"check engine\.base_urls"):
