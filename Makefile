@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM ?= false
 HEAVY := not slow and not gpu and not network and not vllm and not deepspeed and not slurm and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check setup setup-test setup-all setup-gpu system lock figures clean
+.PHONY: help run test test-all check setup setup-test setup-all setup-gpu system lock figures docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ lock: setup ## resolves anew and writes requirements/*.txt
 
 figures: setup ## every sweep in full, into docs/figures
 	$(PY) sweeps/figures.py $(ARGS)
+
+docs: setup-all ## the documentation site, into outputs/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 clean: ## removes the virtual environment and caches; outputs/ stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

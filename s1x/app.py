@@ -31,6 +31,7 @@ from s1x.compose import CONF, register
 from s1x.config import load
 from s1x.console import say
 from s1x.errors import RunError, UserError
+from s1x.info import info
 from s1x.messages import explain, help_text
 from s1x.stages import Run
 
@@ -40,6 +41,8 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+#: what Hydra's own --info knows
+HYDRA_INFO = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 #: in the folder of a sweep's job that has not ended well
 FAILED_FILE = "failed.txt"
 #: strings that Hydra would read as something else
@@ -62,6 +65,11 @@ def main() -> int:
     if "--version" in sys.argv[1:]:
         print(f"s1x {version('s1x')}")
         return 0
+    if (
+        "--info" in sys.argv[1:-1]
+        and (name := sys.argv[sys.argv.index("--info") + 1]) not in HYDRA_INFO
+    ):
+        return _print_info(name)
     # no default names an experiment or a sweep, so Hydra wants a plus; nothing else can be meant
     sys.argv[1:] = [f"+{a}" if a.startswith(("experiment=", "sweep=")) else a for a in sys.argv[1:]]
     for name, value in QUIET.items():
@@ -88,6 +96,16 @@ def main() -> int:
         say("Error: " + explain(error))
         return status
     return _sweep_status
+
+
+def _print_info(name: str) -> int:
+    """`--info budget.early_exit`: the option's settings, from its declaration."""
+    try:
+        print(info(name).text())
+    except UserError as error:
+        say(f"Error: {error}")
+        return 2
+    return 0
 
 
 def _status(error: Exception) -> int | None:

@@ -28,7 +28,7 @@ HELP = """s1x: how accuracy grows with thinking tokens
 Stages: {stages}
 Groups (group=option, several benchmarks as benchmark=[a,b]):
 {groups}
-Settings of an option: python run.py budget=early_exit --cfg job --package budget
+Settings of an option, with units and limits: python run.py --info budget.early_exit
 Everything: python run.py +experiment=s1k --cfg job
 """
 

@@ -68,7 +68,9 @@ def setting(
         default: the default; none given means that the user must set the field ("???" in YAML).
         doc: one line, with the unit.
         factory: instead of a default, for lists and dicts.
-        at_least, above, at_most: limits of a number (None values of optional fields pass).
+        at_least: limit of a number (None values of optional fields pass).
+        above: the same, the limit itself left out.
+        at_most: limit of a number.
         choices: the values allowed.
         remedy: what the user should do instead, put at the end of the error.
         affects_result: False for what can change no result (hosts, ports, batch sizes of

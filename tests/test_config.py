@@ -24,6 +24,7 @@ from s1x.budget.policy import Policy
 from s1x.compose import CONF, ROOT, build, conf_folders, register
 from s1x.config import GROUPS, load
 from s1x.errors import UserError
+from s1x.info import info as option_info
 from s1x.option import PACKAGES, REGISTRY, option_class
 from s1x.plan import Machine, check_samples
 
@@ -135,15 +136,28 @@ def test_an_unknown_option_of_parts_is_told_with_the_nearest() -> None:
         option_class("grader", "maths", "grader")
 
 
-def readme_commands() -> list[str]:
-    """The `python run.py` commands of the README, continuation lines joined."""
-    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
-    return sorted(set(re.findall(r"^\s*(python run\.py [^#\n]*)", text, re.MULTILINE)))
+def documented_commands() -> list[str]:
+    """The `python run.py` commands of the README and docs/, continuation lines joined."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    texts = [page.read_text(encoding="utf-8").replace("\\\n", " ") for page in pages]
+    command = re.compile(
+        r"(?:^|'|`) *(?:PYTHONPATH=\. )?(python run\.py [^#\n`']*(?:'[^\n']+'[^#\n`']*)*)", re.M
+    )
+    return sorted({found.strip() for text in texts for found in command.findall(text)})
 
 
-@pytest.mark.parametrize("command", readme_commands())
-def test_readme_commands_parse(command: str) -> None:
-    words = [w for w in shlex.split(command)[2:] if not w.startswith("-")]
+@pytest.mark.parametrize("command", documented_commands())
+def test_documented_commands_parse(command: str) -> None:
+    if "<" in command or "--help" in command or "..." in command:
+        pytest.skip("a pattern, not a command")
+    words = shlex.split(command)[2:]
+    if "--info" in words:
+        assert option_info(words[words.index("--info") + 1]).text()
+        return
+    if "--config-dir" in words:  # run in full by tests/test_readme.py
+        return
+    words = [w for w in words if not w.startswith("-")]
+    words = [f"+{w}" if w.startswith(("experiment=", "sweep=")) else w for w in words]
     parsed = OverridesParser.create().parse_overrides(words)
     single = []
     for override in parsed:
