@@ -16,7 +16,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from s1x.classes import nearest
-from s1x.config import PARTS, conf_folders
+from s1x.compose import conf_folders
+from s1x.config import PARTS
 from s1x.errors import UserError
 from s1x.messages import groups, options_of
 from s1x.option import PACKAGES, REGISTRY, Option, option_class

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from s1x.config import GROUPS, PARTS, ROOT
+from s1x.compose import ROOT
+from s1x.config import GROUPS, PARTS
 from s1x.errors import UserError
 from s1x.info import info, parts_of
 from s1x.messages import options_of
