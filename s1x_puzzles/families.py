@@ -81,8 +81,8 @@ class Family:
     domain: str
     draw: Callable[[str, random.Random], Params]
     search: Callable[..., Iterator[Attempt]]
-    target_name: str
     templates: tuple[str, ...]
+    target_name: str = "b"
 
     @cached_property
     def patterns(self) -> tuple[re.Pattern[str], ...]:
@@ -118,13 +118,15 @@ def _search_congruence(a: int, c: int, b: int, m: int) -> Iterator[Attempt]:
 
 # --- remainders: x = a (mod m), x = b (mod n), x = a, a + m, a + 2 m, ... -------------------------
 
+_REMAINDERS = {
+    "easy": ((3, 12), (4, 9)),
+    "medium": ((4, 12), (8, 13)),
+    "hard": ((5, 10), (12, 19)),
+}
+
 
 def _draw_remainders(level: str, rng: random.Random) -> Params:
-    m, n = {
-        "easy": lambda: (rng.randint(3, 12), rng.randint(4, 9)),
-        "medium": lambda: (rng.randint(4, 12), rng.randint(8, 13)),
-        "hard": lambda: (rng.randint(5, 10), rng.randint(12, 19)),
-    }[level]()
+    m, n = (rng.randint(*bounds) for bounds in _REMAINDERS[level])
     return {"a": rng.randrange(m), "m": m, "b": rng.randrange(n), "n": n}
 
 
@@ -135,13 +137,15 @@ def _search_remainders(a: int, m: int, b: int, n: int) -> Iterator[Attempt]:
 
 # --- coins: k a + j b = t, the fewest a, k = 0, 1, 2, ... by taking a away ------------------------
 
+_COINS = {
+    "easy": ((20, 149), (4, 10)),
+    "medium": ((60, 169), (8, 14)),
+    "hard": ((100, MAX_NUMBER), (11, 19)),
+}
+
 
 def _draw_coins(level: str, rng: random.Random) -> Params:
-    t, b = {
-        "easy": lambda: (rng.randint(20, 149), rng.randint(4, 10)),
-        "medium": lambda: (rng.randint(60, 169), rng.randint(8, 14)),
-        "hard": lambda: (rng.randint(100, MAX_NUMBER), rng.randint(11, 19)),
-    }[level]()
+    t, b = (rng.randint(*bounds) for bounds in _COINS[level])
     return {"t": t, "a": rng.randint(2, 15), "b": b}
 
 
@@ -228,7 +232,6 @@ _ALL = (
         "modular arithmetic",
         _draw_congruence,
         _search_congruence,
-        "b",
         (
             "Solve {a}x+{c} = {b} (mod {m}) for x.",
             "Find x with {a}x+{c} = {b} (mod {m}).",
@@ -240,7 +243,6 @@ _ALL = (
         "number theory",
         _draw_remainders,
         _search_remainders,
-        "b",
         (
             "Solve x={a} (mod {m}), x={b} (mod {n}) for x.",
             "What is {a} mod {m}, {b} mod {n}?",
@@ -252,19 +254,18 @@ _ALL = (
         "Diophantine equations",
         _draw_coins,
         _search_coins,
-        "",
         (
             "Pay {t} using {a}s and {b}s; how many {a}s?",
             "How many {a}s with {b}s sum to {t}?",
             "Split {t} into {a}s and {b}s. Fewest {a}s?",
         ),
+        target_name="",
     ),
     Family(
         "sums",
         "series",
         _draw_sums,
         _search_sums,
-        "b",
         (
             "Which of {a} and up takes {c} to {b} mod {m}?",
             "Last of {a} and up from {c} to {b} mod {m}?",
@@ -276,19 +277,18 @@ _ALL = (
         "digits and sequences",
         _draw_digits,
         _search_digits,
-        "s",
         (
             "Add {d} to {a} until digits sum to {s}.",
             "Step by {d} from {a} to digit sum {s}.",
             "Start at {a}, add {d}: first digit sum {s}?",
         ),
+        target_name="s",
     ),
     Family(
         "powers",
         "discrete logarithms",
         _draw_powers,
         _search_powers,
-        "b",
         (
             "Solve {c}*{a}^k = {b} (mod {m}) for k.",
             "Least k with {c}*{a}^k = {b} (mod {m}).",
@@ -300,7 +300,6 @@ _ALL = (
         "arithmetic progressions",
         _draw_steps,
         _search_steps,
-        "b",
         (
             "Step by {d} from {a} to {b} mod {m}.",
             "Add {d} to {a} until {b} mod {m}.",
