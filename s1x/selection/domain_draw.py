@@ -65,6 +65,14 @@ class DomainDraw(Step):
     num_domains: int | None = setting(None, "only the N largest domains", at_least=1)
     chooses: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        trusted = [Trusted(**r) if isinstance(r, dict) else r for r in self.trusted]
+        object.__setattr__(self, "trusted", trusted)
+        sources = self.benchmark_sources
+        sources = [BenchmarkSource(**r) if isinstance(r, dict) else r for r in sources]
+        object.__setattr__(self, "benchmark_sources", sources)
+
     def __call__(self, rows: Rows) -> Drops:
         if self.size is None and rows.context.size is None:
             return Drops()

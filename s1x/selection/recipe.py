@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from s1x.classes import nearest
 from s1x.errors import SettingError
@@ -76,9 +76,8 @@ class Recipe(Option):
             raise SettingError(f"{where}.step", "a step (s1x.selection.step)", name)
         fields = [field.name for field in dataclasses.fields(cls)]
         node = OmegaConf.structured(cls)
-        for key, value in {**values, **more}.items():
-            if key == "step":
-                continue
+        options = {str(k): v for k, v in {**values, **more}.items() if k != "step"}
+        for key, value in options.items():
             if key not in fields:
                 must = f"an option of the step {name} ({', '.join(fields) or 'it has none'})"
                 raise SettingError(f"{where}.{key}", must, value, nearest(key, fields))
@@ -87,14 +86,12 @@ class Recipe(Option):
             except OmegaConfBaseException as error:
                 must, reason = f"of its type in the step {name}", str(error).splitlines()[0]
                 raise SettingError(f"{where}.{key}", must, value, reason) from None
+        plain = OmegaConf.to_container(node)
+        assert isinstance(plain, dict)
         try:
-            step = OmegaConf.to_object(node)
-        except MissingMandatoryValue as error:
-            raise SettingError(f"{where}.{error.full_key}", "set", None) from None
+            return name, cls(**{key: plain[key] for key in options})
         except SettingError as error:
             raise error.under(where) from None
-        assert isinstance(step, Step)
-        return name, step
 
     def fingerprint(self) -> dict[str, object]:
         """What the chosen rows depend on: every option of every step, and the code of own steps."""
