@@ -189,18 +189,19 @@ class Client:
         once: Callable[[_Server], Awaitable[T]],
         prefix: Callable[[], Sequence[int]] = lambda: (),
     ) -> T:
-        most, reason = self.patience.max_tries, ""
+        most, reason, failed = self.patience.max_tries, "", None
         self._connect()
         for attempt in range(most):
             begun = prefix()
-            server = await self._choose(begun)
+            server = await self._choose(begun, failed)
             try:
                 async with server.slots:
                     result = await self._once(server, once)
             except _PassingError as error:
-                reason = self._clean(f"{server.url}: {error}")
+                reason, failed = self._clean(f"{server.url}: {error}"), server
                 self._rest(server, attempt, error.pause_seconds)
-                if attempt < most - 1:
+                at_once = attempt == 0 and len(self._servers) > 1  # another one may answer
+                if attempt < most - 1 and not at_once:
                     await asyncio.sleep(self._pause(attempt, error.pause_seconds))
                 continue
             finally:
@@ -260,12 +261,17 @@ class Client:
 
     # -- which server, when -----------------------------------------------------------------------
 
-    async def _choose(self, prefix: Sequence[int]) -> _Server:
-        """The server that wrote the prefix, else the least loaded of those that are not resting."""
+    async def _choose(self, prefix: Sequence[int], failed: _Server | None = None) -> _Server:
+        """The server that wrote the prefix, else the least loaded of those that are not resting.
+
+        The one that has just failed the call is taken only where there is no other.
+        """
         while True:
             now = time.monotonic()
             awake = {s.url: s for s in self._servers if s.resting_until <= now}
             if awake:
+                if failed is not None and len(awake) > 1:
+                    awake.pop(failed.url, None)
                 least = min(awake.values(), key=lambda s: s.in_flight)
                 server = awake.get(self._holders.find(prefix) or "", least)
                 server.in_flight += 1

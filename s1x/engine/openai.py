@@ -1,9 +1,10 @@
 """The openai engine: any server with a completions endpoint (vLLM, SGLang, llama.cpp, providers).
 
 Prefixes go out as token ids. Where the server returns ids (vLLM: `return_token_ids`), all is exact
-and comes token by token. Where it returns text only, the text is tokenized here and checked: text
-and ids must say the same, and the prefix must not be tokenized otherwise with the text after it.
-What fails the check is counted (`unstable_texts`), and refused when `require_stable_text` is on.
+and comes token by token. Where it returns text only, the text is tokenized here, word by word as it
+comes, and checked: text and ids must say the same, and the prefix must not be tokenized otherwise
+with the text after it. What fails the check is counted (`unstable_texts`), and refused when
+`require_stable_text` is on.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class OpenAI(Engine, Servers, Patience):
         2048, "tokens of one request at most; longer pieces come in several", at_least=1
     )
     stream: bool = setting(
-        True, "take tokens as they are written, where the server returns ids", affects_result=False
+        True, "take tokens as they are written, or words of text", affects_result=False
     )
     return_token_ids: bool = setting(
         True, "ask for ids (vLLM); servers that don't know it ignore it"
@@ -143,21 +144,26 @@ class OpenAIEngine(LiveEngine):
             finally:
                 self.usage.generated_tokens += len(writing.written) - writing.begun
 
-    def ids_of(self, prefix: TokenIds, text: str) -> list[int]:
-        """Ids of a returned text, checked."""
-        ids = self._encode(text)
+    def ids_of(self, prefix: TokenIds, text: str) -> list[int] | None:
+        """Ids of a text after a prefix; None where prefix or text do not keep their tokens."""
         tail = list(prefix[-16:])
-        if self.decode(ids) != text or self._encode(self.decode(tail) + text) != tail + ids:
-            self.unstable_texts += 1
-            if self.settings.require_stable_text:
-                raise UserError(
-                    f"{self.settings.base_urls[0]} returns text whose tokens change when it is "
-                    f"read again ({text[-40:]!r}); use a server that returns token ids (vLLM), or "
-                    "set engine.require_stable_text=false to go on with the tokens it has here"
-                )
-        return ids
+        joined = self.encode(self.decode(tail) + text)
+        ids = joined[len(tail) :]
+        return ids if joined[: len(tail)] == tail and self.decode(ids) == text else None
 
-    def _encode(self, text: str) -> list[int]:
+    def unstable_ids(self, text: str) -> list[int]:
+        """Ids of a text that does not keep them; counted, or refused."""
+        self.unstable_texts += 1
+        if self.settings.require_stable_text:
+            raise UserError(
+                f"{self.settings.base_urls[0]} returns text whose tokens change when it is "
+                f"read again ({text[-40:]!r}); use a server that returns token ids (vLLM), or "
+                "set engine.require_stable_text=false to go on with the tokens it has here"
+            )
+        return self.encode(text)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -225,7 +231,9 @@ class _Writing:
         if request.ban_first and not self.written:
             body["logit_bias"] = {str(token): -100 for token in request.ban_first}
         if settings.return_token_ids:
-            body |= {"return_token_ids": True} | ({"stream": True} if settings.stream else {})
+            body["return_token_ids"] = True
+        if settings.stream:
+            body["stream"] = True
         if settings.send_extensions:
             body |= {
                 "ignore_eos": True,
@@ -238,24 +246,35 @@ class _Writing:
         return body
 
     def on_event(self, event: Reply) -> bool:
-        """Hands on the ids of an event at once, and keeps its text where it has none."""
+        """Hands on the ids of an event at once; of text, the words that are whole."""
         if event.choices:  # one without only counts
             self._last = event.choice
             ids = self._last.token_ids
             if ids is None:
                 self._text += self._last.text or ""
+                self._take_words()
             else:
                 self._take(self._checked(ids))
         return self.is_wanted
 
+    def _take_words(self) -> None:
+        """Hands on all words but the last, if what follows them does not change their tokens."""
+        words = self._text.rpartition(" ")[0].rstrip()
+        ids = self.engine.ids_of(self.tokens(), words) if words else None
+        whole = self.engine.ids_of(self.tokens(), self._text) if ids else None
+        if ids and whole and whole[: len(ids)] == ids:
+            self._text = self._text[len(words) :]
+            self._take(ids[: self.end - len(self.written)])
+
     def on_end(self) -> None:
-        """Tokenizes what came as text only.
+        """Tokenizes the text that is left.
 
         Raises:
             MalformedError: nothing was written.
         """
         if self.is_wanted and (self._text or len(self.written) == self.begun):
-            ids = self._with_stop(self.engine.ids_of(self.tokens(), self._text))
+            ids = self.engine.ids_of(self.tokens(), self._text)
+            ids = self._with_stop(self.engine.unstable_ids(self._text) if ids is None else ids)
             self._take(ids[: self.end - len(self.written)])
         if len(self.written) == self.begun:
             raise MalformedError(
@@ -279,7 +298,8 @@ class _Writing:
     def _with_stop(self, ids: list[int]) -> list[int]:
         """Puts back the stop sequence that servers cut off the text."""
         stops = self.request.stop
-        if not stops or self._last.finish_reason != "stop" or ends_with_stop(ids, stops):
+        there = ends_with_stop([*self.written[self.begun :], *ids], stops)
+        if not stops or self._last.finish_reason != "stop" or there:
             return ids
         said = self._last.stop_reason
         named = (stop for stop in stops if said in (stop[0], self.engine.decode(stop)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import subprocess
 import sys
 import time
@@ -369,6 +370,80 @@ def test_tokens_come_as_they_are_written(server: LocalServer) -> None:
     assert pieces == [[11], [12], [13]]
     whole = OpenAIEngine(OpenAI(base_urls=[server.url], stream=False), "engine", Letters())
     assert run_in_loop(ask(whole, wish((10,), 5))) == (11, 12, 13, 14, 15)
+
+
+def test_a_server_that_is_down_is_left_aside_and_taken_again(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    other = LocalServer(tmp_path, 0.0)
+    other.kill()
+    slow = {"backoff_seconds": 5.0, "max_backoff_seconds": 5.0, "max_tries": 2}
+    engine = OpenAIEngine(OpenAI(base_urls=[other.url, server.url], **slow), "engine", Letters())
+
+    async def many(first: int) -> list[Any]:
+        requests = (ask(engine, wish((i,), 5)) for i in range(first, first + 12))
+        return list(await asyncio.gather(*requests))
+
+    begun = time.monotonic()
+    assert run_in_loop(many(0)) == [tuple(range(i + 1, i + 6)) for i in range(12)]
+    down, up = engine.client._servers
+    assert down.resting_until > begun, "nobody asks it for a while"
+    assert (up.resting_until, up.in_flight, down.in_flight) == (0.0, 0, 0)
+    try:
+        other.start()
+        down.resting_until = 0.0  # the while is over
+        assert run_in_loop(many(20)) == [tuple(range(i + 1, i + 6)) for i in range(20, 32)]
+        assert other.calls()
+        assert down.failures_in_a_row == 0
+    finally:
+        other.kill()
+
+
+class Pouring:
+    """Streams events of a kind without an end, and knows when a client has hung up."""
+
+    def __init__(self, event: dict[str, Any]) -> None:
+        self.event = b"data: " + json.dumps({"choices": [event]}).encode() + b"\n\n"
+        self.hung_up = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        try:
+            while True:
+                writer.write(self.event)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        except OSError:
+            self.hung_up.set()
+        finally:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("event", "piece"),
+    [({"token_ids": [7]}, [7]), ({"text": "go on "}, [ord(letter) for letter in "go on"])],
+)
+def test_a_stream_that_nobody_wants_any_more_is_closed_at_once(
+    event: dict[str, Any], piece: list[int]
+) -> None:
+    pieces: list[list[int]] = []
+
+    def on_tokens(ids: Any) -> bool:
+        pieces.append(list(ids))
+        return False
+
+    async def first_piece() -> None:
+        pouring = Pouring(event)
+        async with await asyncio.start_server(pouring.serve, "127.0.0.1", 0) as http:
+            url = f"http://127.0.0.1:{http.sockets[0].getsockname()[1]}/v1"
+            engine = OpenAIEngine(OpenAI(base_urls=[url]), "m", Letters())
+            await engine.generate(wish((10,), 1000), on_tokens)
+            await asyncio.wait_for(pouring.hung_up.wait(), 60)
+            await engine.client.close()
+
+    run_in_loop(first_piece())
+    assert pieces == [piece]
 
 
 # -- one name for each model ----------------------------------------------------------------------

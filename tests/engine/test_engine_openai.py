@@ -165,6 +165,22 @@ def test_text_that_does_not_keep_its_tokens_is_counted_or_refused(serve: Any) ->
         run_in_loop(ask(strict, Request(prefix_ids=ends_in_a, max_tokens=2)))
 
 
+def test_text_comes_a_word_at_a_time_with_the_ids_of_the_whole(serve: Any) -> None:
+    text = "kabc ab cab  xyz"
+    _, engine = serve(with_text(text))
+    pieces: list[list[int]] = []
+
+    def on_tokens(ids: Any) -> bool:
+        pieces.append(list(ids))
+        return True
+
+    run_in_loop(engine.generate(Request(prefix_ids=(5,), max_tokens=len(text)), on_tokens))
+    assert [engine.decode(ids) for ids in pieces][:2] == ["kabc ab cab", "  xyz"]
+    first = pieces[0] + pieces[1]
+    assert first == Letters()(text)["input_ids"]
+    assert engine.unstable_texts == 0
+
+
 def test_busy_servers_are_asked_again(serve: Any) -> None:
     statuses = iter([429, 503])
 
