@@ -183,11 +183,10 @@ def _published_waits() -> list[list[str]]:
 
 
 def _published_methods() -> list[list[str]]:
-    rows = [
-        [m.name, *map(str, (m.control_percent, m.scaling_per_doubling, m.performance_percent))]
-        for m in paper.TABLE_3
-    ]
-    return [["method (AIME24)", "control %", "scaling per doubling", "performance %"], *rows]
+    columns = ["control %", "scaling per doubling", "performance %"]
+    rows = paper.rows(paper.TABLE_3, "method", paper.METRICS)
+    methods = [[str(row[name]) for name in ("method", *columns)] for row in rows]
+    return [["method (AIME24)", *columns], *methods]
 
 
 # -- whether what the paper found holds here -------------------------------------------------------

@@ -7,6 +7,7 @@ of the report out.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,6 +23,8 @@ from s1x.report.charts import RUN_HUES
 
 ROLE_WORDS = {"base": "base", "fine_tuned": "fine-tuned"}
 NATURAL_SETTING = "natural"
+SWEPT_SETTINGS = ("max_thinking_tokens", "num_waits", "min_thinking_tokens")
+JOINED = "all jobs"
 Json = Mapping[str, Any]
 
 
@@ -69,12 +72,10 @@ class Series:
         """What the benchmark says of itself."""
         return self.info.get("benchmark_info") or {}
 
-    def settings(self, point: int) -> dict[str, Any]:
+    def settings(self, cell: Cell) -> Json:
         """The policy's settings at a point of the curve, as evaluation.json has them."""
-        for entry in self.info.get("points") or []:
-            if entry.get("point") == point:
-                return dict(entry.get("settings") or {})
-        return {}
+        found = [e for e in self.info.get("points") or [] if e.get("point") == cell.point]
+        return (found[0].get("settings") if found else None) or {}
 
     def cell(self, setting: str) -> Cell | None:
         """The cell with this label, or None."""
@@ -86,7 +87,7 @@ class Series:
 
     def num_waits(self, cell: Cell) -> int:
         """Waits that a cell's setting asks for."""
-        return int(self.settings(cell.point).get("num_waits") or 0)
+        return int(self.settings(cell).get("num_waits") or 0)
 
     @cached_property
     def natural(self) -> Cell:
@@ -102,35 +103,36 @@ class Series:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its curves, its selection and training, and what its stages did."""
+    """One run: its curves, its selection (with the stage's folder) and training."""
 
     label: str
     series: tuple[Series, ...]
     funnel: Json | None = None
     selection: Path | None = None
-    """Folder of the select stage."""
     training: Json | None = None
     settings: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """All runs of a report with the context that the front end gives."""
+    """All runs of a report with the context that the front end gives.
+
+    Attributes:
+        folders: every evaluation folder once, with the label of its (first) run.
+    """
 
     context: Json
-    runs: tuple[Run, ...]
-    folders: tuple[tuple[str, Path], ...]
-    """Every evaluation folder once, with the label of its (first) run."""
-    cost_folders: tuple[Path, ...]
+    runs: Sequence[Run]
+    folders: Sequence[tuple[str, Path]]
+    cost_folders: Sequence[Path]
 
     @cached_property
-    def series(self) -> tuple[Series, ...]:
+    def series(self) -> list[Series]:
         """Every curve once: a base model's evaluation that runs share belongs to the first."""
-        seen: dict[tuple[object, ...], Series] = {}
-        for run in self.runs:
-            for item in run.series:
-                seen.setdefault(item.key, item)
-        return tuple(seen.values())
+        unique: dict[tuple[object, ...], Series] = {}
+        for item in (item for run in self.runs for item in run.series):
+            unique.setdefault(item.key, item)
+        return list(unique.values())
 
     def runs_of(self, series: Series) -> list[str]:
         """Labels of the runs that a curve belongs to: a base model's evaluation may be shared."""
@@ -138,14 +140,10 @@ class Inputs:
         return list(dict.fromkeys([series.run, *holders]))
 
     @cached_property
-    def benchmarks(self) -> tuple[str, ...]:
+    def benchmarks(self) -> list[str]:
         """Names of the benchmarks, the main one first, then in order of appearance."""
-        first = self.main.benchmark if self.main else None
-        return tuple(sorted(self._names, key=lambda name: name != first))
-
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(item.benchmark for item in self.series))
+        names = list(dict.fromkeys(item.benchmark for item in self.series))
+        return sorted(names, key=lambda name: self.main is None or name != self.main.benchmark)
 
     def on(self, benchmark: str) -> list[Series]:
         """Curves on one benchmark, fine-tuned models first."""
@@ -153,14 +151,19 @@ class Inputs:
         return sorted(found, key=lambda item: (item.direct, item.role != "fine_tuned"))
 
     @cached_property
-    def thinking(self) -> tuple[Series, ...]:
+    def thinking(self) -> list[Series]:
         """Curves with thinking, the main benchmark's first."""
-        return tuple(s for name in self.benchmarks for s in self.on(name) if not s.direct)
+        return [s for name in self.benchmarks for s in self.on(name) if not s.direct]
 
     @cached_property
-    def tuned(self) -> tuple[Series, ...]:
+    def tuned(self) -> list[Series]:
         """Thinking curves of fine-tuned models; of base models where there is no other."""
-        return tuple(s for s in self.thinking if s.role != "base") or self.thinking
+        return [s for s in self.thinking if s.role != "base"] or self.thinking
+
+    def first(self, found: Sequence[Series]) -> list[Series]:
+        """The first of these curves on each benchmark."""
+        first = {series.benchmark: series for series in reversed(found)}
+        return [first[name] for name in self.benchmarks if name in first]
 
     @cached_property
     def main(self) -> Series | None:
@@ -169,12 +172,21 @@ class Inputs:
         `context["main_benchmark"]` chooses; else the first benchmark whose name ends in `hard`,
         else the first.
         """
-        hard = [b for b in self._names if b.endswith("hard")]
-        for benchmark in [self.context.get("main_benchmark"), *hard, *self._names]:
-            found = [s for s in self.on(str(benchmark)) if not s.direct]
-            if found:
-                return found[0]
-        return None
+        names = list(dict.fromkeys(item.benchmark for item in self.series))
+        hard = [name for name in names if name.endswith("hard")]
+        wanted = [self.context.get("main_benchmark"), *hard, *names]
+        return next((s for b in wanted for s in self.on(str(b)) if not s.direct), None)
+
+    @cached_property
+    def rivals(self) -> list[Series]:
+        """The tuned curves on the main benchmark."""
+        return [s for s in self.tuned if self.main and s.benchmark == self.main.benchmark]
+
+    @cached_property
+    def reference(self) -> str:
+        """The run that others are compared with: the context's, else the first."""
+        wanted, labels = self.context.get("reference"), [s.run for s in self.tuned]
+        return str(wanted) if wanted in labels or not labels else labels[0]
 
     def name(self, series: Series) -> str:
         """What tells a curve from the others of the report, and no more."""
@@ -199,48 +211,47 @@ class Inputs:
         order = list(dict.fromkeys((s.run, s.policy) for s in self.series if s.role != "base"))
         return RUN_HUES[order.index((series.run, series.policy)) % len(RUN_HUES)]
 
-    def suffix(self, series: Series) -> str:
-        """What tells its figures from those of other runs."""
-        return f"_{series.run}" if len(self.runs) > 1 else ""
-
     def tokenizer(self, model: str) -> str | None:
-        """Where the tokenizer of a model is; an evaluation's files are not asked, they may be
-        another's."""
+        """Where a model's tokenizer is; an evaluation's files are not asked: whose are they?"""
         found: str | None = (self.context.get("tokenizers") or {}).get(model)
         return found
+
+    def key(self, kind: str, series: Series) -> str:
+        """The key of a curve's own picture, apart from those of other runs."""
+        return f"{kind}_{series.benchmark}" + (f"_{series.run}" if len(self.runs) > 1 else "")
 
 
 def read(
     context: Json, evaluations: Iterable[Path], selection: Path | None, training: Path | None
 ) -> Inputs:
-    """Reads a run's folders, or those of the many runs in `context["runs"]`.
-
-    Args:
-        context: see `s1x.report.run`.
-        evaluations: evaluation folders of the one run.
-        selection: folder of the select stage, if it ran.
-        training: folder of the train stage, if it ran.
+    """Reads a run's folders, or those of the many runs in `context["runs"]`; see `s1x.report.run`.
 
     Raises:
         UserError: no evaluation rows, or a file that is not what it should be.
     """
     context = clean(context)
-    one = {"label": context.get("name") or "run", "settings": context.get("settings") or {}}
+    one = {"label": context.get("name") or "run", "settings": context.get("settings")}
     one |= {"evaluations": list(evaluations), "selection": selection, "training": training}
     given = context.get("runs") or [one]
     cache: dict[Path, tuple[Json, list[list[Cell]]]] = {}
     runs = [_read_run(entry, cache) for entry in given]
-    if not any(run.series for run in runs):
+    series = [item for run in runs for item in run.series]
+    if not series:
         raise UserError("there are no evaluation rows to report on; run stages=[evaluate,report]")
     labels: dict[Path, tuple[str, Path]] = {}
-    for entry in given:
-        for path in map(Path, entry["evaluations"]):
-            labels.setdefault(path.resolve(), (str(entry["label"]), path))
+    for item in series:
+        labels.setdefault(item.folder.resolve(), (item.run, item.folder))
     costs = list(context.get("cost_folders") or [])
     for entry in given:
         costs += [entry.get("selection"), entry.get("training"), *entry["evaluations"]]
     unique = dict.fromkeys(Path(folder).resolve() for folder in costs if folder is not None)
-    return Inputs(context, join_points(_apart(runs)), tuple(labels.values()), tuple(unique))
+    # benchmarks that share no question get different names
+    apart = iter(told_apart([item.cells for item in series]))
+    runs = [
+        replace(run, series=tuple(replace(s, cells=next(apart)) for s in run.series))
+        for run in runs
+    ]
+    return Inputs(context, join_points(runs), list(labels.values()), list(unique))
 
 
 def clean(value: Any) -> Any:
@@ -252,7 +263,7 @@ def clean(value: Any) -> Any:
     return [clean(v) for v in value] if isinstance(value, list) else value
 
 
-def read_json(folder: Path | str | None, name: str) -> Any:
+def read_json(folder: Path | None, name: str) -> Any:
     """A JSON file of a stage's folder, None where it is not there.
 
     Raises:
@@ -266,22 +277,13 @@ def read_json(folder: Path | str | None, name: str) -> Any:
         raise UserError(f"{file} is not JSON ({error}); redo its stage with force=[...]") from None
 
 
-def _apart(runs: Sequence[Run]) -> list[Run]:
-    """The runs with benchmarks that share no question under different names."""
-    found = iter(told_apart([item.cells for run in runs for item in run.series]))
-    return [
-        replace(run, series=tuple(replace(item, cells=next(found)) for item in run.series))
-        for run in runs
-    ]
-
-
 def _read_run(entry: Json, cache: dict[Path, tuple[Json, list[list[Cell]]]]) -> Run:
     label, series = str(entry["label"]), []
     for path in map(Path, entry["evaluations"]):
         if path not in cache:
-            groups: dict[tuple[str, ...], list[Cell]] = {}
+            groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
             for cell in cells(read_rows([path])):
-                groups.setdefault(cell.key, []).append(cell)
+                groups[cell.key].append(cell)
             cache[path] = read_json(path, "evaluation.json") or {}, list(groups.values())
         info, curves = cache[path]
         series += [Series(label, path, info, found) for found in curves]
@@ -298,74 +300,67 @@ def _read_run(entry: Json, cache: dict[Path, tuple[Json, list[list[Cell]]]]) -> 
 # -- curves measured point by point ----------------------------------------------------------------
 
 
-def join_points(runs: Sequence[Run]) -> tuple[Run, ...]:
+def join_points(runs: Sequence[Run]) -> list[Run]:
     """Joins the one-point curves of runs that differ only in the swept settings of their policy.
 
     A joined curve belongs to the first of its runs; runs that keep no curve of their own vanish.
     Points with equal labels are different things (two seeds, two wait strings) and stay apart.
     """
-    groups: dict[str, list[tuple[int, Series]]] = {}
-    for index, run in enumerate(runs):
+    groups: dict[str, list[Series]] = defaultdict(list)
+    for run in runs:
         for series in run.series:
             if len(series.cells) == 1 and not series.direct:
-                groups.setdefault(_sameness(run, series), []).append((index, series))
-    gone: set[int] = set()
-    added: dict[int, list[Series]] = {}
+                groups[_sameness(run, series)].append(series)
+    instead: dict[int, list[Series]] = {}
     for members in groups.values():
-        labels = {series.cells[0].setting for _, series in members}
-        if len(members) > 1 and len(labels) == len(members):
-            gone |= {id(series) for _, series in members}
-            first = members[0][0]
-            joined = _joined(runs[first].label, [series for _, series in members])
-            added.setdefault(first, []).append(joined)
-    if not added:
-        return tuple(runs)
+        if 1 < len(members) == len({series.cells[0].setting for series in members}):
+            instead |= {id(series): [] for series in members}
+            instead[id(members[0])] = [_joined(members)]
+    if not instead:
+        return list(runs)
     kept: list[Run] = []
     seen: set[tuple[object, ...]] = set()
-    for i, run in enumerate(runs):
-        curves = (*(s for s in run.series if id(s) not in gone), *added.get(i, ()))
+    for run in runs:
+        joined = [new for s in run.series for new in instead.get(id(s), [])]
+        curves = (*(s for s in run.series if id(s) not in instead), *joined)
         own = {s.key for s in curves}
         if own - seen:  # else its curves all stand in a run before: a shared base model
             kept.append(replace(run, series=curves))
         seen |= own
     if len(kept) > 1:
-        return tuple(kept)
-    label = "all jobs"
-    named = tuple(replace(series, run=label) for series in kept[0].series)
-    return (replace(kept[0], label=label, series=named),)
+        return kept
+    named = tuple(replace(series, run=JOINED) for series in kept[0].series)
+    return [replace(kept[0], label=JOINED, series=named)]
 
 
-def swept_settings(policy: str) -> tuple[str, ...]:
+def _swept_settings(policy: str) -> tuple[str, ...]:
     """The settings that make a policy's curve, as its class declares them.
 
     A dotted name is a class of somebody's own: rows may not say what is imported.
     """
-    usual = ("max_thinking_tokens", "num_waits", "min_thinking_tokens")
     if "." in policy:
-        return usual
+        return SWEPT_SETTINGS
     try:
         found = option_class("budget", policy, "policy")
     except UserError:
-        return usual
-    return (found.swept_settings if issubclass(found, Policy) else ()) or usual
+        return SWEPT_SETTINGS
+    return (found.swept_settings if issubclass(found, Policy) else ()) or SWEPT_SETTINGS
 
 
 def _sameness(run: Run, series: Series) -> str:
     """Equal for points of one curve: everything but the policy's swept settings."""
-    settings = series.settings(series.cells[0].point) or series.info.get("policy_settings") or {}
-    swept = swept_settings(series.policy)
+    info, swept = series.info, _swept_settings(series.policy)
+    settings = series.settings(series.cells[0]) or info.get("policy_settings") or {}
     kept = {k: v for k, v in settings.items() if k not in swept}
-    parts: list[Any] = [series.cells[0].key, series.info.get("model_fingerprint"), kept]
-    parts += [series.info.get("seed"), series.info.get("sampling"), run.settings.get("seed")]
+    parts = [series.cells[0].key, info.get("model_fingerprint"), kept, info.get("seed")]
+    parts += [info.get("sampling"), run.settings.get("seed")]
     return json.dumps(parts, sort_keys=True, default=str)
 
 
-def _joined(label: str, members: list[Series]) -> Series:
-    """One series, its points in order of tokens."""
+def _joined(members: list[Series]) -> Series:
+    """One series of the first one's run, its points in order of tokens."""
     ordered = sorted(members, key=lambda s: float(s.cells[0].thinking_tokens.mean()))
-    joined = [replace(s.cells[0], point=i) for i, s in enumerate(ordered)]
-    points = [
-        {"point": i, "label": s.cells[0].setting, "settings": s.settings(s.cells[0].point)}
-        for i, s in enumerate(ordered)
-    ]
-    return Series(label, ordered[0].folder, {**ordered[0].info, "points": points}, joined)
+    points = [{"point": i, "settings": s.settings(s.cells[0])} for i, s in enumerate(ordered)]
+    first = ordered[0]
+    found = [replace(s.cells[0], point=i) for i, s in enumerate(ordered)]
+    return Series(members[0].run, first.folder, {**first.info, "points": points}, found)

@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import altair as alt
+import numpy as np
 
-from s1x.report.charts import LABEL_SIZE, LIGHT, WIDTH, Chart, Picture, colours, data
+from s1x.curve import Estimate
+from s1x.report.charts import LABEL_SIZE, LIGHT, WIDTH, Chart, Datum, Picture, colours, data
 
 #: size of a label's letter in pixels: where labels fit is decided before anything is drawn
 LETTER, LINE_HEIGHT = 6.1, 13
@@ -19,35 +20,45 @@ LETTER, LINE_HEIGHT = 6.1, 13
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a line: x in tokens, y and its 95% interval in percent; None leaves a hole."""
+    """A point of a line: x in tokens, y in percent; an unknown y leaves a hole."""
 
     x: float
-    y: float | None
-    low: float | None = None
-    high: float | None = None
+    y: Estimate
     label: str = ""
-    details: tuple[str, ...] = ()
+    details: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Line:
     """A curve; `dashed` marks what is not the main thing, `labelled` writes its points' labels.
 
-    A line whose marks have no x is a level: an accuracy that took no thinking tokens.
+    A `level` is an accuracy that took no thinking tokens: its marks' x is not looked at.
     """
 
     name: str
     hue: str
-    marks: tuple[Mark, ...]
+    marks: Sequence[Mark]
     dashed: bool = False
     labelled: bool = False
     level: bool = False
 
+    @property
+    def known(self) -> list[tuple[Mark, float]]:
+        """Marks and their y, from left to right, without holes."""
+        found = [(m, m.y.value) for m in self.marks if m.y.value is not None]
+        return sorted(found, key=lambda item: item[0].x)
 
-def percent(value: float, low: float | None, high: float | None) -> str:
+
+def published(name: str, points: Sequence[tuple[float, float]]) -> Line:
+    """The paper's points in grey."""
+    marks = [Mark(x, Estimate(y), "published") for x, y in points]
+    return Line(f"{name} (paper)", "grey", marks, dashed=True)
+
+
+def percent(found: Estimate) -> str:
     """An accuracy with its interval, in words."""
-    interval = "" if low is None or high is None else f" (95%: {low:.1f} to {high:.1f})"
-    return f"{value:.1f}%{interval}"
+    known = found.low is not None and found.high is not None
+    return f"{found.value:.1f}%" + (f" (95%: {found.low:.1f} to {found.high:.1f})" if known else "")
 
 
 def lines(
@@ -70,9 +81,9 @@ class Area:
     @classmethod
     def of(cls, width: int, shown: Sequence[Line]) -> Area:
         """An area that holds all marks and intervals."""
-        marks = [m for line in shown for m in line.marks if m.y is not None]
-        xs = [m.x for line in shown if not line.level for m in line.marks if m.x > 0] or [1.0]
-        most = max([*(m.high or m.y or 0.0 for m in marks), 5.0])
+        known = [(line, *item) for line in shown for item in line.known]
+        xs = [m.x for line, m, _ in known if not line.level and m.x > 0] or [1.0]
+        most = max([*(m.y.high or y for _, m, y in known), 5.0])
         step = next(s for s in (1, 2, 5, 10, 20, 25) if most / s <= 5)
         height = round(min(340, max(220, width * 0.52)))
         top = min(100.0, step * math.ceil(most / step))
@@ -123,8 +134,10 @@ def _draw(x_title: str, y_title: str, shown: Sequence[Line], width: int) -> Pict
     curves = data([row for row in rows if "x" in row]).encode(x=x, color=colour)
     levels = data([row for row in rows if "x" not in row]).encode(color=colour)
     faint = 0.06 if len(named) > 4 else 0.13
-    texts = [dict(zip("xyt", (*area.values(*c), t), strict=True)) for t, c in labels(area, shown)]
-    text = data(texts).mark_text(fontSize=LABEL_SIZE, color=LIGHT["ink"])
+    texts = [(text, *area.values(*place)) for text, place in labels(area, shown)]
+    text = data([{"t": text, "x": x, "y": y} for text, x, y in texts]).mark_text(
+        fontSize=LABEL_SIZE, color=LIGHT["ink"]
+    )
     told = {"description": "tip:N", "tooltip": "tip:N"}
     layers = [
         levels.mark_rect(opacity=0.08).encode(**band),
@@ -138,18 +151,18 @@ def _draw(x_title: str, y_title: str, shown: Sequence[Line], width: int) -> Pict
     return alt.layer(*layers).properties(width=area.width, height=area.height)
 
 
-def _rows(shown: Sequence[Line]) -> Iterator[dict[str, Any]]:
+def _rows(shown: Sequence[Line]) -> Iterator[Datum]:
     for line in shown:
-        for mark in sorted(line.marks, key=lambda m: m.x):
-            if mark.y is not None:
-                said = (percent(mark.y, mark.low, mark.high), *mark.details)
-                tip = " · ".join([f"{line.name}: {mark.label}".rstrip(": "), *said])
-                numbers = {"y": mark.y, "low": mark.low, "high": mark.high}
-                place = {} if line.level else {"x": mark.x}
-                yield {"line": line.name, "tip": tip, **numbers, **place}
-
-
-Box = tuple[float, float, float, float]
+        for mark, y in line.known:
+            said = (percent(mark.y), *mark.details)
+            tip = " · ".join([f"{line.name}: {mark.label}".rstrip(": "), *said])
+            numbers = {"y": y, "low": mark.y.low, "high": mark.y.high}
+            yield {
+                "line": line.name,
+                "tip": tip,
+                **numbers,
+                **({} if line.level else {"x": mark.x}),
+            }
 
 
 def labels(area: Area, shown: Sequence[Line]) -> list[tuple[str, tuple[float, float]]]:
@@ -158,32 +171,35 @@ def labels(area: Area, shown: Sequence[Line]) -> list[tuple[str, tuple[float, fl
     The first of a curve, its natural length and its last point are placed before the others; what
     finds no place is left to the tooltip.
     """
-    paths = [
-        [area.pixels(m.x, m.y) for m in sorted(s.marks, key=lambda m: m.x) if m.y is not None]
-        for s in shown
-        if not s.level
-    ]
-    taken = [_around(x, y, 5, 5) for path in paths for x, y in path]
-    steps = [step for path in paths for step in itertools.pairwise(path)]
-    for mark in (m for line in shown if line.level for m in line.marks if m.y is not None):
-        height = area.pixels(area.left, mark.y or 0.0)[1]
-        steps.append(((0.0, height), (float(area.width), height)))
+    taken = list(_taken(area, shown))
     placed = []
     for line in (line for line in shown if line.labelled and not line.level):
-        marks = sorted((m for m in line.marks if m.y is not None), key=lambda m: m.x)
-        ends = (marks[0], marks[-1]) if marks else ()
-        for mark in sorted(marks, key=lambda m: (m.label != "natural", m not in ends)):
-            x, y = area.pixels(mark.x, mark.y or 0.0)
+        ends = {id(mark) for mark, _ in (line.known[:1] + line.known[-1:])}
+        order = sorted(line.known, key=lambda k: (k[0].label != "natural", id(k[0]) not in ends))
+        for mark, value in order:
             half, tall = len(mark.label) * LETTER / 2, LINE_HEIGHT / 2
-            for place in _places(x, y, half, tall):
-                box = _around(*place, half, tall)
+            for x, y in _places(*area.pixels(mark.x, value), half, tall):
+                box = (x - half, y - tall, x + half, y + tall)
+                left, top, right, bottom = np.array(taken).T
+                meets = (left < box[2]) & (box[0] < right) & (top < box[3]) & (box[1] < bottom)
                 inside = box[0] >= 0 and box[2] <= area.width and box[3] <= area.height
-                free = inside and box[1] >= -tall and not any(_meet(box, b) for b in taken)
-                if free and not any(_crosses(box, *step) for step in steps):
+                if inside and box[1] >= -tall and not meets.any():
                     taken.append(box)
-                    placed.append((mark.label, place))
+                    placed.append((mark.label, (x, y)))
                     break
     return placed
+
+
+def _taken(area: Area, shown: Sequence[Line]) -> Iterator[tuple[float, float, float, float]]:
+    """Boxes (left, top, right, bottom) around points, and of no size along lines."""
+    for line in shown:
+        path = [area.pixels(m.x, y) for m, y in line.known if not line.level]
+        yield from ((x - 5, y - 5, x + 5, y + 5) for x, y in path)
+        for level in (area.pixels(area.left, y)[1] for _, y in line.known if line.level):
+            path += [(0.0, level), (float(area.width), level)]
+        for start, end in itertools.pairwise(path):
+            count = max(2, int(math.dist(start, end) / 3)) + 1
+            yield from ((x, y, x, y) for x, y in np.linspace(start, end, count).tolist())
 
 
 def _places(x: float, y: float, half: float, tall: float) -> Iterator[tuple[float, float]]:
@@ -193,21 +209,3 @@ def _places(x: float, y: float, half: float, tall: float) -> Iterator[tuple[floa
         yield from ((x, y - along - 2), (x - across, y - along), (x + across, y + along))
         yield from ((x, y + along + 2), (x + across, y - along), (x - across, y + along))
         yield from ((x + across + 4 * far, y), (x - across - 4 * far, y))
-
-
-def _around(x: float, y: float, half: float, tall: float) -> Box:
-    return x - half, y - tall, x + half, y + tall
-
-
-def _meet(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _crosses(box: Box, start: tuple[float, float], end: tuple[float, float]) -> bool:
-    """Whether a line runs through the box, looked at every few pixels."""
-    steps = max(2, int(math.dist(start, end) / 3))
-    return any(
-        box[0] < start[0] + (end[0] - start[0]) * i / steps < box[2]
-        and box[1] < start[1] + (end[1] - start[1]) * i / steps < box[3]
-        for i in range(steps + 1)
-    )

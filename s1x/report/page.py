@@ -15,55 +15,51 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from s1x.report.charts import NARROW, PALETTE, Chart, for_page
 from s1x.report.parts import Section, Table, Trace, file_name
+from s1x.report.sections.overview import Head
 from s1x.report.traces import Blocks
 
 ASSETS = Path(__file__).with_name("assets")
 SCRIPTS = ("math.js", "viewer.js", "page.js")
+KINDS = {Table: "table", Trace: "trace", Chart: "charts", str: "words"}
 
 
 def page(
-    head: Mapping[str, Any],
-    hero: Chart | None,
-    sections: Sequence[Section],
-    blocks: Blocks,
-    pictures: Mapping[str, str],
+    head: Head, sections: Sequence[Section], blocks: Blocks, pictures: Mapping[str, str]
 ) -> str:
-    """The whole file.
+    """The whole file; the first chart opens it.
 
     Args:
-        head: title, finding, subtitle, words, notes, facts and stages (a table, or None).
-        hero: the chart that the page opens with.
+        head: what stands above the sections.
         sections: in order.
         blocks: the traces.
         pictures: chart's key → its SVG.
     """
     scripts = [_asset("temml.min.js"), "\n".join(map(_asset, SCRIPTS))]
+    charts = (item for section in sections for item in section.items if isinstance(item, Chart))
+    hero = next(charts, None)
+    opening = hero and {
+        "key": hero.key,
+        "wide": for_page(pictures[hero.key], "wide"),
+        "narrow": for_page(hero.svg(NARROW), "narrow"),
+    }
     shown = [
         {**vars(section), "content": list(_content(section, hero, pictures))}
         for section in sections
     ]
-    opening = None
-    if hero:
-        wide, narrow = for_page(pictures[hero.key], "wide"), for_page(hero.svg(NARROW), "narrow")
-        opening = {"key": hero.key, "wide": wide, "narrow": narrow}
-    islands = [("traces-index", blocks.index)]
-    islands += [(f"traces-{i}", text) for i, text in enumerate(blocks.texts)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True
     )
     return environment.get_template("page.html").render(
-        **head,
+        vars(head),
         hero=opening,
         sections=shown,
-        viewer=_viewer_words(blocks),
-        islands=islands,
+        blocks=blocks,
         palette=PALETTE,
         css=Markup(_asset("report.css")),
         scripts=scripts,
@@ -73,32 +69,15 @@ def page(
 
 def _content(
     section: Section, hero: Chart | None, pictures: Mapping[str, str]
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[tuple[str, object]]:
     """A section's items with their kinds; neighbouring charts stand side by side."""
-    kinds = {Table: "table", Trace: "trace", Chart: "charts", str: "words"}
     items = [i for i in section.items if i is not hero and not (isinstance(i, Chart) and i.aside)]
-    for kind, group in groupby(items, lambda item: kinds[type(item)]):
+    for kind, group in groupby(items, lambda item: KINDS[type(item)]):
         if kind == "charts":
-            charts = [item for item in group if isinstance(item, Chart)]
-            named = [(c.key, for_page(pictures[c.key], file_name(c.key))) for c in charts]
-            yield kind, named
+            keys = [item.key for item in group if isinstance(item, Chart)]
+            yield kind, [(key, for_page(pictures[key], file_name(key))) for key in keys]
         else:
             yield from ((kind, item) for item in group)
-
-
-def _viewer_words(blocks: Blocks) -> str:
-    words = f"{blocks.num_traces:,} traces, each opened on demand from inside this file."
-    if blocks.num_left_out:
-        words += (
-            f" {blocks.num_left_out:,} more are in rows.parquet of the evaluations: whole problems "
-            "were left out evenly to keep the file small."
-        )
-    if blocks.num_unmarked:
-        words += (
-            f" In {blocks.num_unmarked:,} of them forced tokens are not marked, because the "
-            "model's tokenizer was not in the folder of its run or on this machine."
-        )
-    return words
 
 
 @cache

@@ -6,9 +6,8 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from s1x.curve import Estimate, Point
 from s1x.report.charts import Chart
@@ -17,7 +16,14 @@ from s1x.report.charts import Chart
 LONGEST_NAME = 60
 #: a text so short stays on one line
 SHORT = 26
-Row = Mapping[str, Any]
+#: digits after the point where it is not one
+DIGITS = {"control %": 0, "scaling per 1,000 tokens": 0, "GPU-hours": 2, "US dollars": 2}
+DIGITS |= {"kWh": 3, "final loss": 3}
+#: columns of differences, whose values bear a plus
+SIGNED = ("gain", "net points", "difference to reference")
+Cell = str | float | Estimate | None
+Row = Mapping[str, Cell]
+NUMBERS = (int, float, Estimate, type(None))
 
 
 def file_name(key: str) -> str:
@@ -38,39 +44,25 @@ def brief(text: str, most: int = 60) -> str:
 
 
 def ends(column: str) -> tuple[str, str]:
-    """The columns that hold the ends of a column's 95% interval."""
+    """The columns of a CSV file that hold the ends of a column's 95% interval."""
     return f"{column}, low", f"{column}, high"
 
 
-def interval(
-    column: str, value: float | None, low: float | None = None, high: float | None = None
-) -> dict[str, float | None]:
-    """A value with its interval as three cells of a row."""
-    return {column: value, **dict(zip(ends(column), (low, high), strict=True))}
-
-
-def estimate(column: str, found: Estimate | None) -> dict[str, float | None]:
-    """An estimate as three cells of a row."""
-    return interval(column, found.value, found.low, found.high) if found else interval(column, None)
-
-
-def accuracy(column: str, point: Point | None) -> dict[str, float | None]:
-    """A point's accuracy as three cells of a row."""
+def accuracy(point: Point | None) -> Estimate:
+    """A point's accuracy with its interval."""
     if point is None:
-        return interval(column, None)
+        return Estimate(None)
     low, high = point.interval_low_percent, point.interval_high_percent
-    return interval(column, point.accuracy_percent, low, high)
+    return Estimate(point.accuracy_percent, low, high)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of named cells: text, number or None (not known, shown as a dash).
+    """Rows of named cells: text, number, estimate or None (not known, shown as a dash).
 
     Attributes:
         key: file name of the CSV.
-        digits: after the point, by column name; 0 for columns not named, 1 for intervals.
         strong: indexes of rows to stand out.
-        signed: columns of differences, whose values bear a plus.
         note: a sentence below.
         folded: closed until it is asked for.
     """
@@ -78,59 +70,52 @@ class Table:
     key: str
     title: str
     rows: Sequence[Row]
-    digits: Mapping[str, int] = field(default_factory=dict)
-    strong: frozenset[int] = frozenset()
-    signed: tuple[str, ...] = ()
+    strong: Collection[int] = ()
     note: str = ""
     folded: bool = True
 
     @property
-    def names(self) -> list[str]:
-        """Names of all columns, ends of intervals included."""
-        return list(dict.fromkeys(name for row in self.rows for name in row))
-
-    @property
-    def columns(self) -> list[tuple[str, bool]]:
+    def columns(self) -> dict[str, bool]:
         """Columns that people see, and whether they hold numbers."""
-        hidden = {end for name in self.names for end in ends(name)}
-        return [
-            (name, all(isinstance(row.get(name), (int, float, type(None))) for row in self.rows))
-            for name in self.names
-            if name not in hidden
-        ]
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        return {n: all(isinstance(row.get(n), NUMBERS) for row in self.rows) for n in names}
 
     def cells(self, row: Row) -> list[tuple[str, str]]:
         """Text and style of a row's cells."""
-        return [self._cell(row, name, number) for name, number in self.columns]
-
-    def _cell(self, row: Row, name: str, number: bool) -> tuple[str, str]:
-        low, high = (row.get(end) for end in ends(name))
-        spread = ends(name)[0] in self.names
-        digits = self.digits.get(name, 1 if spread else 0)
-        text = shown(row.get(name), digits, name in self.signed)
-        if low is not None and high is not None:
-            sides = (shown(side, digits, name in self.signed) for side in (low, high))
-            text += " ({} to {})".format(*sides)
-        return text, "n" if number else ("" if len(text) > SHORT else "s")
+        texts = [(shown(row.get(name), name), number) for name, number in self.columns.items()]
+        return [(t, "n" if number else "" if len(t) > SHORT else "s") for t, number in texts]
 
     def to_csv(self) -> str:
         """CSV text; an interval takes three columns, an unknown value is empty."""
+        spread = {n for row in self.rows for n, v in row.items() if isinstance(v, Estimate)}
+        names = [n for name in self.columns for n in (name, *(ends(name) * (name in spread)))]
         out = io.StringIO()
-        writer = csv.DictWriter(out, self.names, restval="", lineterminator="\n")
+        writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in self.rows)
+        for row in self.rows:
+            flat: dict[str, Cell] = {}
+            for name, value in row.items():
+                if isinstance(value, Estimate):
+                    flat |= dict(zip(ends(name), (value.low, value.high), strict=True))
+                    value = value.value
+                flat[name] = value
+            writer.writerow(flat)
         return out.getvalue()
 
 
-def shown(value: Any, digits: int = 0, signed: bool = False) -> str:
+def shown(value: Cell, column: str = "") -> str:
     """A cell's text: thousands separated, an em dash for what is unknown."""
+    if isinstance(value, Estimate):
+        text = shown(value.value, column)
+        if value.low is None or value.high is None:
+            return text
+        return f"{text} ({shown(value.low, column)} to {shown(value.high, column)})"
     if value is None:
         return "—"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (int, float)):
-        return f"{value:{'+' if signed else ''},.{digits}f}"
-    return str(value)
+    if isinstance(value, str):
+        return value
+    digits = DIGITS.get(column, 1) if isinstance(value, float) else 0
+    return f"{value:{'+' if column in SIGNED else ''},.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -138,26 +123,20 @@ class Trace:
     """A trace to read in the page: why it is shown, its row, its texts."""
 
     rule: str
-    row: Row
+    row: Mapping[str, object]
     thinking: tuple[str, ...]
     answer: tuple[str, ...]
 
 
+Item = Chart | Table | Trace | str
+
+
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: what it shows (`lead`), then charts, tables and sentences in order."""
+    """A part of the report: heading, its words in the row of links, what it shows, its items."""
 
     key: str
     title: str
+    short: str
     lead: str
-    items: tuple[Chart | Table | Trace | str, ...] = ()
-    short: str = ""
-    """A word or two for the row of links; empty: the title."""
-
-    def tables(self) -> Iterator[Table]:
-        """Its tables, for CSV files."""
-        return (item for item in self.items if isinstance(item, Table))
-
-    def charts(self) -> Iterator[Chart]:
-        """Its charts, for image files."""
-        return (item for item in self.items if isinstance(item, Chart))
+    items: Sequence[Item]

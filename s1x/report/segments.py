@@ -7,13 +7,19 @@ Text is derived from token ids; the forced-token mask says which ids are forced.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 
-@dataclass(frozen=True)
-class Segments:
+class Tokenizer(Protocol):
+    """What decodes ids to text."""
+
+    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+        """The text of some tokens."""
+
+
+class Segments(NamedTuple):
     """Texts that alternate between the model's (even positions) and forced ones (odd positions)."""
 
     thinking: tuple[str, ...]
@@ -25,18 +31,20 @@ class Segments:
 class Decoder:
     """Cuts rows of one model into segments; without a tokenizer it gives the text as it is."""
 
-    def __init__(self, tokenizer: Any | None) -> None:
+    def __init__(self, tokenizer: Tokenizer | None) -> None:
         self._tokenizer = tokenizer
 
     @classmethod
     def of(cls, source: str | Path | None) -> Decoder:
         """A decoder from a model folder or a hub id whose tokenizer is in the local cache."""
+        if not source:
+            return cls(None)
         file = _tokenizer_file(source)
         if file is None:
-            return cls(_gguf_tokenizer(source))
-        from tokenizers import Tokenizer
+            return cls(_gguf_tokenizer(Path(source)))
+        from tokenizers import Tokenizer as Loaded
 
-        return cls(Tokenizer.from_file(str(file)))
+        return cls(Loaded.from_file(str(file)))
 
     def cut(self, row: Mapping[str, Any]) -> Segments:
         """Segments of one evaluation row (columns of `s1x.rows`)."""
@@ -51,14 +59,16 @@ class Decoder:
     ) -> tuple[str, ...]:
         if start == end:
             return ()
-        bounds = [start, *(i for i in range(start + 1, end) if mask[i] != mask[i - 1]), end]
+        bounds = [*(i for i in range(start + 1, end) if mask[i] != mask[i - 1]), end]
         texts = [""] if mask[start] else []
         whole = self._decode(ids[:end])
-        # decoding prefixes, not pieces: a tokenizer may write a space only between two tokens
+        # decoding prefixes, not pieces: a tokenizer may write a space only between two tokens, and
+        # a character may be cut between two
         before = len(self._decode(ids[:start])) if start else 0
-        for at in bounds[1:]:
+        for at in bounds:
             prefix = self._decode(ids[:at])
-            after = len(prefix) if whole.startswith(prefix) else _common(whole, prefix)
+            same = takewhile(lambda pair: pair[0] == pair[1], zip(whole, prefix, strict=False))
+            after = len(prefix) if whole.startswith(prefix) else len(list(same))
             texts.append(whole[before:after])
             before = after
         return tuple(texts)
@@ -68,23 +78,11 @@ class Decoder:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
-def _common(whole: str, prefix: str) -> int:
-    """Length of what two texts begin with: a character may be cut between two tokens."""
-    for index, (a, b) in enumerate(zip(whole, prefix, strict=False)):
-        if a != b:
-            return index
-    return min(len(whole), len(prefix))
-
-
-def _tokenizer_file(source: str | Path | None) -> Path | None:
-    if not source:
-        return None
-    folder = Path(source)
-    if folder.is_file():
-        return folder
-    if (folder / "tokenizer.json").is_file():
-        return folder / "tokenizer.json"
-    if folder.exists() or str(source).startswith((".", "/", "~")):
+def _tokenizer_file(source: str | Path) -> Path | None:
+    for file in (Path(source), Path(source) / "tokenizer.json"):
+        if file.is_file():
+            return file
+    if Path(source).exists() or str(source).startswith((".", "/", "~")):
         return None
     from huggingface_hub import try_to_load_from_cache
 
@@ -95,9 +93,9 @@ def _tokenizer_file(source: str | Path | None) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _gguf_tokenizer(source: str | Path | None) -> Any | None:
+def _gguf_tokenizer(source: Path) -> Tokenizer | None:
     """The tokenizer inside the one GGUF file of a folder, or None."""
-    files = list(Path(source).glob("*.gguf")) if source else []
+    files = list(source.glob("*.gguf"))
     if len(files) != 1:
         return None
     from transformers import AutoTokenizer
@@ -106,4 +104,5 @@ def _gguf_tokenizer(source: str | Path | None) -> Any | None:
         loaded = AutoTokenizer.from_pretrained(str(files[0].parent), gguf_file=files[0].name)
     except (ImportError, OSError, ValueError):
         return None
-    return loaded.backend_tokenizer
+    found: Tokenizer = loaded.backend_tokenizer
+    return found

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from s1x.errors import UserError
 from s1x.option import option, setting
 from s1x.report.parts import file_name
-from s1x.report.trace_rows import trace_rows
 from s1x.report.tracker import (
     Folders,
+    Json,
     Tracker,
     curve_name,
     headline_numbers,
     settings_of,
+    trace_rows,
 )
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 @option("tracker", "tensorboard")
@@ -32,17 +37,12 @@ class TensorBoard(Tracker):
     folder: str | None = setting(None, "where the event files go; null: the run's own folder")
     max_traces: int = setting(20, "traces shown as text", at_least=0)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "_writers", [])
-
-    @property
-    def _open(self) -> list[Any]:
+    @cached_property
+    def _open(self) -> list[SummaryWriter]:
         """The open writer, or nothing."""
-        found: list[Any] = self.__dict__["_writers"]
-        return found
+        return []
 
-    def start(self, context: Mapping[str, Any]) -> None:
+    def start(self, context: Json) -> None:
         """Opens the event file and writes what is run.
 
         Raises:
@@ -67,12 +67,16 @@ class TensorBoard(Tracker):
             for name, value in values.items():
                 writer.add_scalar(f"{stage}/{name}", value, step or 0)
 
-    def finish(self, summary: Mapping[str, Any] | None, folders: Folders, failed: bool) -> None:
+    def finish(self, summary: Json | None, folders: Folders, failed: bool) -> None:
         """Writes curves, metrics and traces, says whether the run failed, and closes."""
         while self._open:
             writer = self._open.pop()
             if summary is not None:
-                _write_curves(writer, summary)
+                for curve in summary["curves"]:
+                    for point in curve["points"]:
+                        if (value := point["accuracy_percent"]) is not None:
+                            tokens = round(point["mean_thinking_tokens"])
+                            writer.add_scalar(f"curve/{curve_name(curve)}", value, tokens)
                 for name, value in headline_numbers(summary).items():
                     writer.add_scalar(f"metrics/{name}", value, 0)
                 for index, row in enumerate(trace_rows(folders, self.max_traces)):
@@ -81,15 +85,7 @@ class TensorBoard(Tracker):
             writer.close()
 
 
-def _write_curves(writer: Any, summary: Mapping[str, Any]) -> None:
-    for curve in summary["curves"]:
-        for point in curve["points"]:
-            if point["accuracy_percent"] is not None:
-                tokens = round(point["mean_thinking_tokens"])
-                writer.add_scalar(f"curve/{curve_name(curve)}", point["accuracy_percent"], tokens)
-
-
-def _listed(values: Mapping[str, Any]) -> str:
+def _listed(values: Json) -> str:
     """Name and value, each line set as code: nothing in it is read as markup."""
     lines = [f"{name}: {value}" for name, value in values.items()]
     return "\n".join("    " + part for line in lines for part in line.splitlines())

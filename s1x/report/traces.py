@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -26,8 +27,9 @@ BLOCK_CHARACTERS = 300_000
 MOST_CHARACTERS = 40_000_000
 ROWS_AT_ONCE = 1000
 
+PROBLEM = ("benchmark", "problem_id")
 #: what names a stream: the same model's samples of one problem along the curve
-STREAM = ("benchmark", "problem_id", "model", "model_role", "prompt_format", "policy", "sample")
+STREAM = (*PROBLEM, "model", "model_role", "prompt_format", "policy", "sample")
 SMALL = (
     *STREAM,
     *("domain", "level", "point", "setting", "thinking_tokens", "answer_tokens", "end_reason"),
@@ -44,57 +46,59 @@ NAMED = {
     "end": "end_reason",
     "level": "level",
     "domain": "domain",
+    "series": "series",
+    "flip": "flip",
 }
 NUMBERS = {"sample": "sample", "tokens": "thinking_tokens", "waits": "num_waits"}
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One trace of the index: its row without the texts, and where it stands."""
-
-    source: int
-    """Index into the report's evaluation folders."""
-    row: int
-    values: dict[str, Any]
-    flip: str
-    """How the verdict changed from the curve's point before it."""
-
-
-@dataclass
 class Blocks:
     """What goes into the page: the index and the text blocks, each as base64 text."""
 
     index: str
-    texts: list[str] = field(default_factory=list)
-    num_traces: int = 0
-    num_left_out: int = 0
-    num_unmarked: int = 0
+    texts: list[str]
+    num_traces: int
+    num_left_out: int
+    num_unmarked: int
 
 
-def entries(inputs: Inputs) -> list[Entry]:
-    """Every trace of every evaluation, by folder, problem, model, sample and point."""
-    return [e for i, (_, folder) in enumerate(inputs.folders) for e in _folder_entries(i, folder)]
+def entries(inputs: Inputs) -> pl.DataFrame:
+    """Every trace of every evaluation, by folder, problem, model, sample and point.
+
+    Columns: SMALL, `source` (index of the evaluation folder), `row` in its rows.parquet, `series`
+    (words for the curve) and `flip` (how the verdict changed from the curve's point before).
+    """
+    labels = {label for label, _ in inputs.folders}
+    verdict, before = pl.col("verdict"), pl.col("verdict").shift().over(STREAM)
+    right, was = verdict == CORRECT, before == CORRECT
+    told = before.is_not_null() & (verdict != UNGRADED) & (before != UNGRADED) & (right != was)
+    direct = (
+        pl.when(pl.col("prompt_format") == "direct")
+        .then(pl.lit(", direct answer"))
+        .otherwise(pl.lit(""))
+    )
+    frames = []
+    for source, (label, folder) in enumerate(inputs.folders):
+        table = pl.read_parquet(folder / "rows.parquet", columns=list(SMALL), glob=False)
+        run = pl.lit(f"{label}: " if len(labels) > 1 else "")
+        made = (
+            table.with_row_index("row")
+            .sort(*STREAM, "point")
+            .with_columns(
+                source=pl.lit(source),
+                series=run + pl.col("model_role").replace(ROLE_WORDS) + direct,
+                flip=pl.when(~told)
+                .then(pl.lit(KEPT))
+                .otherwise(pl.when(right).then(pl.lit(MENDED)).otherwise(pl.lit(SPOILT))),
+            )
+        )
+        frames.append(made)
+    return pl.concat(frames, how="vertical_relaxed")
 
 
-def _folder_entries(source: int, folder: Path) -> Iterator[Entry]:
-    table = pl.read_parquet(folder / "rows.parquet", columns=list(SMALL), glob=False)
-    table = table.with_row_index("row").sort(*STREAM, "point")
-    before: dict[str, Any] | None = None
-    for row in table.iter_rows(named=True):
-        place = row.pop("row")
-        same = before is not None and all(before[name] == row[name] for name in STREAM)
-        yield Entry(source, place, row, _flip(before if same else None, row))
-        before = row
-
-
-def _flip(before: dict[str, Any] | None, row: dict[str, Any]) -> str:
-    if before is None or UNGRADED in (before["verdict"], row["verdict"]):
-        return KEPT
-    was, now = before["verdict"] == CORRECT, row["verdict"] == CORRECT
-    return KEPT if was == now else (MENDED if now else SPOILT)
-
-
-def blocks(inputs: Inputs, found: Sequence[Entry], most: int = MOST_CHARACTERS) -> Blocks:
+def blocks(inputs: Inputs, found: pl.DataFrame, most: int = MOST_CHARACTERS) -> Blocks:
     """The index and texts of the traces for the page.
 
     Args:
@@ -103,109 +107,61 @@ def blocks(inputs: Inputs, found: Sequence[Entry], most: int = MOST_CHARACTERS) 
         most: characters of text; whole problems are left out evenly above it.
     """
     kept = _fitting(found, most)
-    writer = _Writer()
-    for entry, row, segments in texts(inputs, kept):
-        writer.add(_series(inputs, entry), entry, row, segments)
-    made = writer.finish()
-    made.num_traces, made.num_left_out = len(kept), len(found) - len(kept)
-    return made
-
-
-def texts(
-    inputs: Inputs, found: Sequence[Entry]
-) -> Iterator[tuple[Entry, dict[str, Any], Segments]]:
-    """The large columns and the segments of some traces, folder by folder."""
-    decoders: dict[str, Decoder] = {}
-    for source in dict.fromkeys(e.source for e in found):
-        mine = [e for e in found if e.source == source]
-        folder = inputs.folders[source][1]
-        large = pl.read_parquet(folder / "rows.parquet", columns=list(LARGE), glob=False)
-        for start in range(0, len(mine), ROWS_AT_ONCE):
-            some = mine[start : start + ROWS_AT_ONCE]
-            rows = large[[e.row for e in some]].iter_rows(named=True)
-            for entry, texts_ in zip(some, rows, strict=True):
-                row = {**entry.values, **texts_}
-                model = str(row["model"])
-                if model not in decoders:
-                    decoders[model] = Decoder.of(inputs.tokenizer(model))
-                yield entry, row, decoders[model].cut(row)
-
-
-def _fitting(found: Sequence[Entry], most: int) -> list[Entry]:
-    """All traces, or those of every n-th problem if they are too long together."""
-    size = sum(4 * int(e.values["thinking_tokens"] or 0) + 200 for e in found)
-    if size <= most:
-        return list(found)
-    problems = list(dict.fromkeys((e.values["benchmark"], e.values["problem_id"]) for e in found))
-    wanted = max(1, int(len(problems) * most / size))
-    step = len(problems) / wanted
-    chosen = {problems[int(i * step)] for i in range(wanted)}
-    return [e for e in found if (e.values["benchmark"], e.values["problem_id"]) in chosen]
-
-
-def _series(inputs: Inputs, entry: Entry) -> str:
-    values = entry.values
-    words = ROLE_WORDS.get(values["model_role"], str(values["model_role"]))
-    words += ", direct answer" if values["prompt_format"] == "direct" else ""
-    label = inputs.folders[entry.source][0]
-    return f"{label}: {words}" if len({name for name, _ in inputs.folders}) > 1 else words
-
-
-class _Writer:
-    """Fills blocks and the columns of the index, texts of the index numbered in dictionaries."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, dict[str, int]] = {n: {} for n in (*NAMED, "series", "flip")}
-        self._columns: dict[str, list[int]] = {
-            name: [] for name in (*self._names, *NUMBERS, "block", "place")
-        }
-        self._made = Blocks("")
-        self._clear()
-
-    def _clear(self) -> None:
-        self._questions: dict[str, list[str]] = {}
-        self._traces: list[list[Any]] = []
-        self._size = 0
-
-    def add(self, series: str, entry: Entry, row: dict[str, Any], segments: Segments) -> None:
-        """Appends a trace."""
-        named = {name: row[column] for name, column in NAMED.items()}
-        for name, value in {**named, "series": series, "flip": entry.flip}.items():
-            numbers = self._names[name]
-            self._columns[name].append(numbers.setdefault(str(value or ""), len(numbers)))
-        for name, column in NUMBERS.items():
-            self._columns[name].append(int(row[column] or 0))
-        self._columns["block"].append(len(self._made.texts))
-        self._columns["place"].append(len(self._traces))
-        self._made.num_unmarked += not segments.marked
-        self._text(row, segments)
-
-    def _text(self, row: dict[str, Any], segments: Segments) -> None:
+    index: dict[str, list[Any]] = defaultdict(list)
+    done: list[str] = []
+    questions: dict[str, list[str]] = {}
+    traces: list[list[Any]] = []
+    size = unmarked = 0
+    for row, cut in texts(inputs, kept):
+        if size > BLOCK_CHARACTERS:
+            done.append(_packed({"questions": questions, "traces": traces}))
+            questions, traces, size = {}, [], 0
+        for name, column in (NAMED | NUMBERS).items():
+            index[name].append(row[column])
+        index["block"].append(len(done))
+        index["place"].append(len(traces))
         key = f"{row['benchmark']}/{row['problem_id']}"
-        question = [row["question"] or "", row["reference_answer"] or ""]
-        self._questions[key] = question
+        questions[key] = [row["question"] or "", row["reference_answer"] or ""]
         said = [row["extracted_answer"], row["extraction_rule"], row["ungraded_reason"]]
-        trace = [key, list(segments.thinking), list(segments.answer), *said, row["answer_tokens"]]
-        self._traces.append(trace)
-        self._size += sum(map(len, (*segments.thinking, *segments.answer, *question)))
-        if self._size > BLOCK_CHARACTERS:
-            self._close()
-
-    def _close(self) -> None:
-        if self._traces:
-            block = {"questions": self._questions, "traces": self._traces}
-            self._made.texts.append(packed(block))
-            self._clear()
-
-    def finish(self) -> Blocks:
-        """The index and all blocks."""
-        self._close()
-        names = {name: list(numbers) for name, numbers in self._names.items()}
-        self._made.index = packed({"names": names, "columns": self._columns})
-        return self._made
+        traces.append([key, cut.thinking, cut.answer, *said, row["answer_tokens"]])
+        size += sum(map(len, (*cut.thinking, *cut.answer, *questions[key])))
+        unmarked += not cut.marked
+    done.append(_packed({"questions": questions, "traces": traces}))
+    names: dict[str, list[str]] = {}
+    for name in NAMED:
+        values = [str(value or "") for value in index[name]]
+        number = {value: i for i, value in enumerate(dict.fromkeys(values))}
+        names[name], index[name] = list(number), [number[value] for value in values]
+    index |= {name: [int(value or 0) for value in index[name]] for name in NUMBERS}
+    packed = _packed({"names": names, "columns": index})
+    return Blocks(packed, done, len(kept), len(found) - len(kept), unmarked)
 
 
-def packed(value: Any) -> str:
+def texts(inputs: Inputs, found: pl.DataFrame) -> Iterator[tuple[Row, Segments]]:
+    """Some traces with their large columns and segments, folder by folder."""
+    decoder = cache(lambda model: Decoder.of(inputs.tokenizer(model)))
+    for mine in found.partition_by("source", maintain_order=True):
+        file = inputs.folders[mine["source"][0]][1] / "rows.parquet"
+        large = pl.read_parquet(file, columns=list(LARGE), glob=False)
+        for some in mine.iter_slices(ROWS_AT_ONCE):
+            for row in pl.concat([some, large[some["row"]]], how="horizontal").iter_rows(
+                named=True
+            ):
+                yield row, decoder(row["model"]).cut(row)
+
+
+def _fitting(found: pl.DataFrame, most: int) -> pl.DataFrame:
+    """All traces, or those of every n-th problem if they are too long together."""
+    size = 4 * int(found["thinking_tokens"].sum()) + 200 * len(found)
+    if size <= most:
+        return found
+    problems = found.select(PROBLEM).unique(maintain_order=True)
+    wanted = max(1, int(len(problems) * most / size))
+    chosen = problems[[int(i * len(problems) / wanted) for i in range(wanted)]]
+    return found.join(chosen, on=PROBLEM, how="semi", maintain_order="left")
+
+
+def _packed(value: object) -> str:
     """JSON, deflated, in base64."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     # a lone surrogate is no text: JSON could not be read back

@@ -9,8 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,25 @@ from s1x.option import Option
 
 #: stage → its folder, or folders where it has several (evaluate)
 Folders = Mapping[str, Path | list[Path] | None]
+Json = Mapping[str, Any]
+METRICS = ("control_percent", "scaling_per_doubling", "performance_percent")
+#: columns of a table of traces
+TRACE_COLUMNS = (
+    *("benchmark", "problem_id", "model_role", "prompt_format", "setting", "sample", "verdict"),
+    *("end_reason", "thinking_tokens", "num_waits", "question", "reference_answer"),
+    *("extracted_answer", "thinking_text", "answer_text"),
+)
 
 
-class Tracker(Option, ABC):
-    """Base of the `tracker` options.
+class Tracker(Option):
+    """Base of the `tracker` options; does nothing.
 
     The calls of one run: `start`, any number of `log`, `log_step` and `log_training`, `finish`. A
     tracker that was never started ignores `finish`. Whoever runs the stages calls
     `finish(..., failed=True)` when they raise, so that no run stays open.
     """
 
-    @abstractmethod
-    def start(self, context: Mapping[str, Any]) -> None:
+    def start(self, context: Json) -> None:
         """Opens the run.
 
         Args:
@@ -38,12 +44,10 @@ class Tracker(Option, ABC):
                 None), `job` (label of the job) and `run_folder`.
         """
 
-    @abstractmethod
     def log(self, stage: str, step: int | None, values: Mapping[str, float]) -> None:
         """Numbers of a stage, at a step or for the whole run (None)."""
 
-    @abstractmethod
-    def finish(self, summary: Mapping[str, Any] | None, folders: Folders, failed: bool) -> None:
+    def finish(self, summary: Json | None, folders: Folders, failed: bool) -> None:
         """Logs the curves and artifacts and closes the run, as failed if it is."""
 
     def log_step(self, line: Mapping[str, str]) -> None:
@@ -75,36 +79,45 @@ def brief(text: str, most: int) -> str:
     return f"{text[: most - 9]}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-def curve_name(curve: Mapping[str, Any]) -> str:
+def curve_name(curve: Json) -> str:
     """The key of a curve in trackers: benchmark/role, the prompt format where it is direct."""
     direct = "_direct" if curve["prompt_format"] == "direct" else ""
     return f"{curve['benchmark']}/{curve['model_role']}{direct}"
 
 
-def headline_numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+def headline_numbers(summary: Json) -> dict[str, float]:
     """Numbers to sort runs by: metrics of each curve and the accuracy of each of its points."""
-    found: dict[str, float] = {}
+    found: dict[str, float | None] = {}
     for curve in summary["curves"]:
         name = curve_name(curve)
-        for metric in ("control_percent", "scaling_per_doubling", "performance_percent"):
-            if (value := curve[metric]["value"]) is not None:
-                found[f"{name}/{metric}"] = value
+        found |= {f"{name}/{metric}": curve[metric]["value"] for metric in METRICS}
         for point in curve["points"]:
             if point["accuracy_percent"] is not None:
                 found[f"{name}/accuracy_percent/{point['setting']}"] = point["accuracy_percent"]
                 found[f"{name}/thinking_tokens/{point['setting']}"] = point["mean_thinking_tokens"]
-    return found
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def settings_of(context: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(context: Json) -> Json:
     """Configuration and fingerprints as plain values for a tracker's table of settings."""
-    stages = context.get("stages") or []
-    fingerprints = {
-        str(s.get("label") or s.get("stage")): s.get("fingerprint")
-        for s in stages
-        if s.get("fingerprint")
-    }
+    stages = [stage for stage in context.get("stages") or [] if stage.get("fingerprint")]
     names = ("name", "scale", "seed", "command", "job")
-    settings = {name: context[name] for name in names if context.get(name) is not None}
-    config = json.loads(json.dumps(context.get("config") or {}, default=str))
-    return {**settings, "config": config, "fingerprints": fingerprints}
+    return {
+        **{name: context[name] for name in names if context.get(name) is not None},
+        "config": json.loads(json.dumps(context.get("config") or {}, default=str)),
+        "fingerprints": {str(s.get("label") or s.get("stage")): s["fingerprint"] for s in stages},
+    }
+
+
+def trace_rows(folders: Folders, most: int) -> Iterator[dict[str, Any]]:
+    """Rows of the evaluations with `TRACE_COLUMNS`, evenly thinned to `most`."""
+    import polars as pl  # a tracker is made at every start
+
+    evaluated = folders.get("evaluate") or []
+    places = [evaluated] if isinstance(evaluated, Path) else evaluated
+    files = [place / "rows.parquet" for place in places if (place / "rows.parquet").is_file()]
+    for file in files if most else []:
+        rows = pl.scan_parquet(file, glob=False).select(TRACE_COLUMNS)
+        height = rows.select(pl.len()).collect().item()
+        step = max(1, -(-height // max(1, most // len(files))))
+        yield from rows.gather_every(step).collect().iter_rows(named=True)

@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 from s1x.console import say
 from s1x.errors import SettingError, UserError
 from s1x.option import option, setting
-from s1x.report.trace_rows import TRACE_COLUMNS, trace_rows
 from s1x.report.tracker import (
+    METRICS,
+    TRACE_COLUMNS,
     Folders,
+    Json,
     Tracker,
     brief,
     curve_name,
     headline_numbers,
     settings_of,
+    trace_rows,
 )
+
+if TYPE_CHECKING:
+    from wandb import Run
 
 #: letters that the service takes
 MOST_NAME, MOST_TAG = 128, 64
@@ -34,6 +42,13 @@ OF_CURVE = ("benchmark", "model", "model_role", "prompt_format", "policy")
 OF_POINT = ("setting", "mean_thinking_tokens", "accuracy_percent")
 CURVE_COLUMNS = ("curve", *OF_CURVE, *OF_POINT, "low_percent", "high_percent", "n", "samples")
 CHOSEN_FILES = ("chosen.parquet", "s1k.parquet", "funnel.json", "README.md")
+
+
+class Saved(Protocol):
+    """A W&B Report."""
+
+    def save(self) -> object:
+        """Sends it."""
 
 
 @option("tracker", "wandb")
@@ -56,33 +71,32 @@ class WeightsAndBiases(Tracker):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "_runs", [])
         if self.mode not in (None, *MODES):
             raise SettingError("mode", f"null or one of {', '.join(MODES)}", self.mode)
-        if self.report and self._mode() in ("offline", "disabled"):
-            must = f"false when W&B is {self._mode()}"
+        if self.report and self._mode in ("offline", "disabled"):
+            must = f"false when W&B is {self._mode}"
             raise SettingError("report", must, True, "set tracker.mode=online")
         if self.report and importlib.util.find_spec("wandb_workspaces") is None:
             must = "false without wandb-workspaces"
             raise SettingError("report", must, True, "pip install wandb-workspaces")
 
+    @property
     def _mode(self) -> str | None:
         """The setting, else the environment's, which the library reads once per process only."""
         return self.mode or os.environ.get("WANDB_MODE")
 
-    @property
-    def _open(self) -> list[Any]:
+    @cached_property
+    def _open(self) -> list[Run]:
         """The open run, or nothing."""
-        found: list[Any] = self.__dict__["_runs"]
-        return found
+        return []
 
-    def start(self, context: Mapping[str, Any]) -> None:
+    def start(self, context: Json) -> None:
         """Opens the run, with configuration and what made it.
 
         Raises:
             UserError: wandb is not installed, or refuses (no login, no such project).
         """
-        wandb = _module()
+        wandb = _module("wandb", "tracker=wandb")
         folder = Path(str(context.get("run_folder") or "."))
         folder.mkdir(parents=True, exist_ok=True)
         group = str(self.group or context.get("sweep") or "")
@@ -92,7 +106,7 @@ class WeightsAndBiases(Tracker):
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
-                mode=self._mode(),
+                mode=self._mode,
                 group=brief(group, MOST_NAME) or None,
                 name=brief(name, MOST_NAME) or None,
                 tags=[brief(tag, MOST_TAG) for tag in (*self.tags, context.get("scale")) if tag],
@@ -121,33 +135,56 @@ class WeightsAndBiases(Tracker):
             else:
                 run.log({**named, f"{stage}/step": step})
 
-    def finish(self, summary: Mapping[str, Any] | None, folders: Folders, failed: bool) -> None:
+    def finish(self, summary: Json | None, folders: Folders, failed: bool) -> None:
         """Logs curves, traces and artifacts, and closes the run, as failed if it is."""
         while self._open:
             run = self._open.pop()
-            ok = False
+            code = 1
             try:
-                run.config.update({"fingerprints": _fingerprints(folders)}, allow_val_change=True)
+                fingerprints = {
+                    stage: place.name if isinstance(place, Path) else [p.name for p in place]
+                    for stage, place in folders.items()
+                    if place
+                }
+                run.config.update({"fingerprints": fingerprints}, allow_val_change=True)
                 if summary is not None:
                     self._log_summary(run, summary, folders)
                 self._log_artifacts(run, folders)
                 if summary is not None and self.report and not failed:
                     save_report(build_report(summary, run.project, run.entity, run.group))
-                ok = True
+                code = int(failed)
             finally:
-                run.finish(exit_code=0 if ok and not failed else 1)
+                run.finish(exit_code=code)
 
-    def _log_summary(self, run: Any, summary: Mapping[str, Any], folders: Folders) -> None:
-        wandb = _module()
+    def _log_summary(self, run: Run, summary: Json, folders: Folders) -> None:
+        wandb = import_module("wandb")
         run.summary.update(headline_numbers(summary))
-        table = wandb.Table(columns=list(CURVE_COLUMNS), data=list(curve_rows(summary)))
-        run.log({"curves": table, **_plots(wandb, summary)})
-        rows = [list(row.values()) for row in trace_rows(folders, self.max_traces)]
-        if rows:
+        points = [
+            [
+                *(curve_name(curve), *(curve[name] for name in OF_CURVE)),
+                *(point[name] for name in OF_POINT),
+                *(*point["interval_percent"], point["n"], point["samples"]),
+            ]
+            for curve in summary["curves"]
+            for point in curve["points"]
+        ]
+        logged = {"curves": wandb.Table(columns=list(CURVE_COLUMNS), data=points)}
+        thinking = [c for c in summary["curves"] if c["prompt_format"] != "direct"]
+        for benchmark in _benchmarks(summary):  # a plot each, a line per curve
+            curves = [c for c in thinking if c["benchmark"] == benchmark]
+            logged[f"curve/{benchmark}"] = wandb.plot.line_series(
+                xs=[[p["mean_thinking_tokens"] for p in c["points"]] for c in curves],
+                ys=[[p["accuracy_percent"] for p in c["points"]] for c in curves],
+                keys=[c["name"] for c in curves],
+                title=f"{benchmark}: accuracy (%)",
+                xname="mean thinking tokens",
+            )
+        run.log(logged)
+        if rows := [list(row.values()) for row in trace_rows(folders, self.max_traces)]:
             run.log({"traces": wandb.Table(columns=list(TRACE_COLUMNS), data=rows)})
 
-    def _log_artifacts(self, run: Any, folders: Folders) -> None:
-        wandb = _module()
+    def _log_artifacts(self, run: Run, folders: Folders) -> None:
+        wandb = import_module("wandb")
         select, train = folders.get("select"), folders.get("train")
         if isinstance(select, Path):
             artifact = wandb.Artifact(f"chosen-{select.name}", type="dataset")
@@ -161,73 +198,32 @@ class WeightsAndBiases(Tracker):
             run.log_artifact(artifact)
 
 
-def _module() -> Any:
+def _module(name: str, key: str) -> ModuleType:
+    package = name.split(".")[0].replace("_", "-")
     try:
-        import wandb
+        return import_module(name)
     except ImportError:
         raise UserError(
-            "tracker=wandb needs the package wandb, which is not installed; pip install wandb"
+            f"{key} needs the package {package}, which is not installed; pip install {package}"
         ) from None
-    return wandb
 
 
-def _fingerprints(folders: Folders) -> dict[str, Any]:
-    """Artifacts go by their fingerprints: stage → folder name, or names."""
-    return {
-        stage: place.name if isinstance(place, Path) else [path.name for path in place]
-        for stage, place in folders.items()
-        if place
-    }
-
-
-def curve_rows(summary: Mapping[str, Any]) -> Iterator[list[Any]]:
-    """One row per point of every curve, in the order of `CURVE_COLUMNS`."""
-    for curve in summary["curves"]:
-        shared = [curve_name(curve), *(curve[name] for name in OF_CURVE)]
-        for p in curve["points"]:
-            numbers = [*(p[name] for name in OF_POINT), *p["interval_percent"]]
-            yield [*shared, *numbers, p["n"], p["samples"]]
-
-
-def _benchmarks(summary: Mapping[str, Any]) -> list[str]:
+def _benchmarks(summary: Json) -> list[str]:
     return list(dict.fromkeys(curve["benchmark"] for curve in summary["curves"]))
-
-
-def _plots(wandb: Any, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """One line plot per benchmark: accuracy over mean thinking tokens, a line per curve."""
-    plots = {}
-    thinking = [c for c in summary["curves"] if c["prompt_format"] != "direct"]
-    for benchmark in _benchmarks(summary):
-        curves = [c for c in thinking if c["benchmark"] == benchmark]
-        plots[f"curve/{benchmark}"] = wandb.plot.line_series(
-            xs=[[p["mean_thinking_tokens"] for p in c["points"]] for c in curves],
-            ys=[[p["accuracy_percent"] for p in c["points"]] for c in curves],
-            keys=[c["name"] for c in curves],
-            title=f"{benchmark}: accuracy (%)",
-            xname="mean thinking tokens",
-        )
-    return plots
 
 
 # -- W&B Reports -----------------------------------------------------------------------------------
 
 
-def build_report(
-    summary: Mapping[str, Any], project: str, entity: str | None, group: str | None
-) -> Any:
+def build_report(summary: Json, project: str, entity: str | None, group: str | None) -> Saved:
     """A W&B Report with the local report's sections, not yet saved.
 
     Raises:
         UserError: wandb-workspaces is not installed.
     """
-    try:
-        wr: Any = import_module("wandb_workspaces.reports.v2")
-    except ImportError:
-        raise UserError(
-            "tracker.report needs the package wandb-workspaces, which is not installed; "
-            "pip install wandb-workspaces, or set tracker.report=false"
-        ) from None
-    runs = wr.Runset(project=project, entity=entity or "", groupby=["group"] if group else [])
+    wr = _module("wandb_workspaces.reports.v2", "tracker.report=true")
+    entity = entity or ""
+    runs = wr.Runset(project=project, entity=entity, groupby=["group"] if group else [])
     plots = [
         wr.CustomChart(
             chart_name="wandb/lineseries/v0",
@@ -238,24 +234,24 @@ def build_report(
         for name in _benchmarks(summary)
     ]
     loss = wr.LinePlot(x="train/step", y=["train/loss"], title="Training loss")
-    traces = wr.WeaveBlockSummaryTable(entity=entity or "", project=project, table_name="traces")
-    sections = {
-        "Test-time scaling": wr.PanelGrid(runsets=[runs], panels=plots),
-        "Control, scaling, performance": wr.MarkdownBlock(text=_metrics_table(summary)),
-        "From the pool to the chosen set": wr.MarkdownBlock(text=_funnel_table(summary)),
-        "Training": wr.PanelGrid(runsets=[runs], panels=[loss]),
-        "What it cost": wr.MarkdownBlock(text=_costs_table(summary)),
-        "Traces": traces,
-    }
+    traces = wr.WeaveBlockSummaryTable(entity=entity, project=project, table_name="traces")
     blocks = [wr.TableOfContents()]
     blocks += [wr.CalloutBlock(text=line) for line in summary.get("notes") or []]
-    for heading, block in sections.items():
+    for heading, block in {
+        "Test-time scaling": wr.PanelGrid(runsets=[runs], panels=plots),
+        "Control, scaling, performance": wr.MarkdownBlock(text=_metrics(summary)),
+        "From the pool to the chosen set": wr.MarkdownBlock(text=_funnel(summary)),
+        "Training": wr.PanelGrid(runsets=[runs], panels=[loss]),
+        "What it cost": wr.MarkdownBlock(text=_costs(summary)),
+        "Traces": traces,
+    }.items():
         blocks += [wr.H1(text=heading), block]
     title = f"s1x: {summary.get('title') or project} ({summary.get('scale')})"
-    return wr.Report(project=project, entity=entity or "", title=title, blocks=blocks)
+    report: Saved = wr.Report(project=project, entity=entity, title=title, blocks=blocks)
+    return report
 
 
-def save_report(report: Any) -> bool:
+def save_report(report: Saved) -> None:
     """Saves a W&B Report; where that fails it says so in a sentence, and the run stays whole."""
     try:
         report.save()
@@ -265,8 +261,6 @@ def save_report(report: Any) -> bool:
             f"The W&B Report was not saved ({reason}); the run and the local report are whole: "
             "log in by `wandb login` and run the same command, or set tracker.report=false"
         )
-        return False
-    return True
 
 
 def markdown(rows: Sequence[Sequence[object]]) -> str:
@@ -281,21 +275,14 @@ def _cell(value: object) -> str:
     return "—" if value is None else str(value).replace("|", "\\|")
 
 
-def _metrics_table(summary: Mapping[str, Any]) -> str:
-    names = ("control_percent", "scaling_per_doubling", "performance_percent")
-    head = ["benchmark", "model", "control %", "scaling per doubling", "performance %"]
-    return markdown(
-        [
-            head,
-            *[
-                [c["benchmark"], c["name"], *(c[name]["value"] for name in names)]
-                for c in summary["curves"]
-            ],
-        ]
-    )
+def _metrics(summary: Json) -> str:
+    head = ("benchmark", "model", "control %", "scaling per doubling", "performance %")
+    curves = summary["curves"]
+    rows = [[c["benchmark"], c["name"], *(c[name]["value"] for name in METRICS)] for c in curves]
+    return markdown([head, *rows])
 
 
-def _funnel_table(summary: Mapping[str, Any]) -> str:
+def _funnel(summary: Json) -> str:
     steps = [
         [run["label"], step["step"], step["rows_in"], step["rows_out"]]
         for run in summary.get("runs") or []
@@ -304,7 +291,7 @@ def _funnel_table(summary: Mapping[str, Any]) -> str:
     return markdown([["run", "step", "rows in", "rows out"], *steps])
 
 
-def _costs_table(summary: Mapping[str, Any]) -> str:
+def _costs(summary: Json) -> str:
     costs = summary["costs"]
     units = ("wall_seconds", "gpu_hours", "usd")
     rows = [[unit, costs[unit], costs["sft_share_percent"].get(unit)] for unit in units]

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from s1x.report.charts import save
-from s1x.report.inputs import Inputs, read
-from s1x.report.page import page
-from s1x.report.parts import Section, file_name
-from s1x.report.sections import (
-    base,
-    budget_use,
-    compare,
-    costs,
-    curves,
-    domains,
-    flips,
-    metrics,
-    overview,
-    parallel,
-    reading,
-    seeds,
-    selection,
-)
-from s1x.report.summary import summary
-from s1x.report.traces import Entry, blocks, entries
+import polars as pl
+import yaml
 
-BUILDERS: tuple[Callable[[Inputs], Section | None], ...] = (
-    *(curves.build, seeds.build, compare.build, metrics.build, base.build, flips.build),
-    *(budget_use.build, parallel.build, domains.build, selection.build, costs.build),
-)
+from s1x.report.charts import Chart, save
+from s1x.report.inputs import Inputs, Json, read
+from s1x.report.page import ASSETS, page
+from s1x.report.parts import Item, Section, Table, file_name
+from s1x.report.sections import compare, costs, curves, selection, traces
+from s1x.report.sections.overview import head
+from s1x.report.summary import summary
+from s1x.report.traces import blocks, entries
+
+#: section → its charts, tables and sentences in order; `assets/words.yaml` has its words and place
+BUILDERS: dict[str, Callable[[Inputs], Iterator[Item]]] = {
+    **{"curves": curves.curves, "seeds": curves.seeds, "ablation": compare.ablation},
+    **{"metrics": curves.metrics, "base": curves.base, "flips": traces.flips},
+    **{"budget": traces.budget, "parallel": traces.parallel, "domains": curves.domains},
+    **{"funnel": selection.funnel, "costs": costs.costs},
+}
 
 
 def write(
-    context: Mapping[str, Any],
+    context: Json,
     evaluations: Iterable[Path],
     selection_folder: Path | None,
     training_folder: Path | None,
@@ -45,33 +38,32 @@ def write(
     """See `s1x.report.run`."""
     inputs = read(context, evaluations, selection_folder, training_folder)
     found = entries(inputs)
-    sections = _sections(inputs, found)
-    head = overview.head(inputs)
-    made = summary(inputs, head["notes"], head["finding"])
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = _write_figures(sections, folder / "figures")
-    hero = next((chart for section in sections for chart in section.charts()), None)
-    text = page(head, hero, sections, blocks(inputs, found), pictures)
-    (folder / "report.html").write_text(text, encoding="utf-8")
-    tables = [table for section in sections for table in section.tables()]
-    (folder / "tables").mkdir(exist_ok=True)
-    for table in [*tables, *filter(None, [head["stages"]])]:
-        path = folder / "tables" / f"{file_name(table.key)}.csv"
-        path.write_text(table.to_csv(), encoding="utf-8")
-    content = json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "summary.json").write_text(content + "\n", encoding="utf-8")
-    return made
-
-
-def _sections(inputs: Inputs, found: list[Entry]) -> list[Section]:
-    made = [section for build in BUILDERS if (section := build(inputs)) is not None]
-    return [*made, reading.build(inputs, found)]
-
-
-def _write_figures(sections: Iterable[Section], folder: Path) -> dict[str, str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = {}
-    for chart in (chart for section in sections for chart in section.charts()):
+    made = list(sections(inputs, found))
+    items = [item for section in made for item in section.items]
+    opening = head(inputs)
+    for part in ("figures", "tables"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    pictures: dict[str, str] = {}
+    for chart in (item for item in items if isinstance(item, Chart)):
         pictures[chart.key] = chart.svg()
-        save(pictures[chart.key], folder, file_name(chart.key))
-    return pictures
+        save(pictures[chart.key], folder / "figures", file_name(chart.key))
+    text = page(opening, made, blocks(inputs, found), pictures)
+    (folder / "report.html").write_text(text, encoding="utf-8")
+    for table in [*items, opening.stages]:
+        if isinstance(table, Table):
+            path = folder / "tables" / f"{file_name(table.key)}.csv"
+            path.write_text(table.to_csv(), encoding="utf-8")
+    told = summary(inputs, opening.notes, opening.finding)
+    content = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "summary.json").write_text(content + "\n", encoding="utf-8")
+    return told
+
+
+def sections(inputs: Inputs, found: pl.DataFrame) -> Iterator[Section]:
+    """The sections that have something to show, and the ten traces."""
+    words = yaml.safe_load((ASSETS / "words.yaml").read_text(encoding="utf-8"))
+    for key, (title, short, lead) in ((key, said.values()) for key, said in words.items()):
+        items = list(BUILDERS[key](inputs) if key in BUILDERS else traces.reading(inputs, found))
+        if items or key not in BUILDERS:
+            lead = lead.replace("{reference}", inputs.reference)
+            yield Section(key, title, short, lead, items)

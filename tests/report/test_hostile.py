@@ -13,9 +13,8 @@ import report_world as world
 from s1x import report
 from s1x.artifact import Artifacts
 from s1x.errors import UserError
-from s1x.report.others import own_context, place
 from s1x.report.parts import file_name
-from s1x.report.runs import report_on
+from s1x.report.runs import own_context, place, report_on
 
 LABELS = (
     "a" * 300,

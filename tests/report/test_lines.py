@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from s1x.curve import Estimate
 from s1x.report.charts import NARROW, WIDE, WIDTH, for_page
 from s1x.report.lines import LETTER, LINE_HEIGHT, Area, Line, Mark, labels, lines
 
@@ -15,9 +16,9 @@ CURVE = (
     *(("max 96", 55.3, 75.7), ("natural", 55.9, 78.3), ("Wait x 1", 70.5, 90.7)),
     *(("Wait x 2", 80.5, 91.7), ("Wait x 4", 100.5, 91.0)),
 )
-TUNED = Line("tuned", "orange", tuple(Mark(x, y, label=t) for t, x, y in CURVE), labelled=True)
-BASE = Line("base", "blue", tuple(Mark(x * 0.9, y / 3, label=t) for t, x, y in CURVE))
-LEVEL = Line("direct", "blue", (Mark(0, 14.7),), level=True)
+TUNED = Line("tuned", "orange", [Mark(x, Estimate(y), t) for t, x, y in CURVE], labelled=True)
+BASE = Line("base", "blue", [Mark(x * 0.9, Estimate(y / 3), t) for t, x, y in CURVE])
+LEVEL = Line("direct", "blue", [Mark(0, Estimate(14.7))], level=True)
 
 
 @pytest.mark.parametrize("width", [NARROW, WIDTH, WIDE])
@@ -30,7 +31,7 @@ def test_labels_cover_nothing(width: int) -> None:
         for t, (x, y) in placed
     ]
     assert {"natural", "max 8", "Wait x 4"} <= {text for text, _ in placed}
-    points = [area.pixels(m.x, m.y or 0.0) for line in (TUNED, BASE) for m in line.marks]
+    points = [area.pixels(m.x, m.y.value or 0.0) for line in (TUNED, BASE) for m in line.marks]
     for box in boxes:
         assert not any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in points)
         assert box[0] >= 0
@@ -41,14 +42,16 @@ def test_labels_cover_nothing(width: int) -> None:
 
 def test_a_label_stands_by_its_own_point() -> None:
     area = Area.of(NARROW, [TUNED])
-    points = {m.label: area.pixels(m.x, m.y or 0.0) for m in TUNED.marks}
+    points = {m.label: area.pixels(m.x, m.y.value or 0.0) for m in TUNED.marks}
     for text, (x, y) in labels(area, [TUNED]):
         assert abs(points[text][1] - y) < 2 * LINE_HEIGHT
         assert abs(points[text][0] - x) < len(text) * LETTER
 
 
 def test_hostile_names_stay_text_and_holes_stay_holes() -> None:
-    marks = (Mark(8, 1.0, label="</svg><script>"), Mark(16, None), Mark(32, 3.0))
+    texts = {8: "</svg><script>", 16: "", 32: ""}
+    known = {8: 1.0, 16: None, 32: 3.0}
+    marks = [Mark(x, Estimate(known[x]), text) for x, text in texts.items()]
     chart = lines("k", "<b>&", "x", "y", [Line("<img onerror=1>" * 30, "orange", marks)])
     text = for_page(chart.svg(), "k")
     assert "<script" not in text

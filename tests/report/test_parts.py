@@ -11,29 +11,27 @@ from typing import Any
 import pytest
 import report_world as world
 
-from s1x.curve import slope_per_doubling
+from s1x.curve import Estimate, slope_per_doubling
 from s1x.errors import UserError
 from s1x.report import paper
 from s1x.report.inputs import read
-from s1x.report.parts import Table, interval
+from s1x.report.parts import Row, Table
 from s1x.report.sections.costs import ledger, sft_share_percent, total
 
 
 def test_csv_spreads_intervals_and_leaves_unknown_empty() -> None:
-    rows = [{"name": "a", **interval("accuracy %", 50.0, 40.0, 60.0)}, {"name": "b"}]
+    rows: list[Row] = [{"name": "a", "accuracy %": Estimate(50.0, 40.0, 60.0)}, {"name": "b"}]
     table = Table("t", "T", rows)
     written = list(csv.reader(io.StringIO(table.to_csv())))
     assert written[0] == ["name", "accuracy %", "accuracy %, low", "accuracy %, high"]
     assert written[1:] == [["a", "50.0", "40.0", "60.0"], ["b", "", "", ""]]
-    assert table.columns == [("name", False), ("accuracy %", True)]
+    assert table.columns == {"name": False, "accuracy %": True}
     assert [table.cells(row)[1][0] for row in rows] == ["50.0 (40.0 to 60.0)", "—"]
 
 
 def test_differences_bear_their_sign() -> None:
-    rows = [interval("gain", 12.0, -4.06, 19.8)]
-    assert Table("t", "T", rows, signed=("gain",)).cells(rows[0]) == [
-        ("+12.0 (-4.1 to +19.8)", "n")
-    ]
+    row = {"gain": Estimate(12.0, -4.06, 19.8)}
+    assert Table("t", "T", [row]).cells(row) == [("+12.0 (-4.1 to +19.8)", "n")]
 
 
 def test_ledger_counts_each_folder_once_and_keeps_unknown_unknown(made: world.Made) -> None:
@@ -79,18 +77,22 @@ def test_broken_files_are_named(made: world.Made, tmp_path: Path) -> None:
 def test_published_slopes_follow_from_published_points(
     tokens: Any, accuracy: Any, method: str
 ) -> None:
-    row = next(m for m in paper.TABLE_3 if m.name == method)
+    row = _method(method)
     slope = float(slope_per_doubling(tokens, accuracy))
-    assert slope == pytest.approx(row.scaling_per_doubling, abs=0.6), "from rounded points"
+    assert slope == pytest.approx(row["scaling per doubling"], abs=0.6), "from rounded points"
+
+
+def _method(name: str) -> dict[str, float]:
+    return dict(zip(paper.METRICS, paper.TABLE_3[name], strict=True))
 
 
 def test_published_curve_slope_is_table_threes() -> None:
     curve = paper.curve("aime24")
     assert curve is not None
     assert curve[-2] == (7319.5, 56.7)
-    row = paper.method("budget_forcing", forced=True)
-    assert row is not None
-    assert row.performance_percent == max(y for _, y in curve)
+    name = paper.METHODS["budget_forcing"][True]
+    assert name is not None
+    assert _method(name)["performance %"] == max(y for _, y in curve)
 
 
 def test_published_figures_agree_with_the_drawings(shared_data: Path) -> None:

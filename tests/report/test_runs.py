@@ -16,6 +16,7 @@ import report_world as world
 from s1x import report
 from s1x.report.charts import Chart
 from s1x.report.inputs import read
+from s1x.report.parts import Table
 from s1x.report.sections import compare, selection
 
 
@@ -81,9 +82,7 @@ def test_policies_are_compared_at_the_best_of_each(tmp_path: Path) -> None:
         )
         runs.append({"label": policy, "evaluations": [folder]})
     inputs = read({"runs": runs}, [], None, None)
-    section = compare.build(inputs)
-    assert section is not None
-    (table,) = section.tables()
+    (table,) = (item for item in compare.ablation(inputs) if isinstance(item, Table))
     assert [row["setting"] for row in table.rows] == [s.best.setting for s in inputs.series]
 
 
@@ -94,9 +93,8 @@ def test_pool_and_chosen_sets_are_drawn_together(two: list[dict[str, Any]], tmp_
         for name, part in zip(("chosen", "dropped"), parts, strict=True):
             pq.write_table(pa.Table.from_pylist(part), Path(run["selection"]) / f"{name}.parquet")
     world.selection(Path(two[1]["selection"]), "random_1k", tokens=30_000)
-    section = selection.build(read({"runs": two}, [], None, None))
-    assert section is not None
-    charts = {chart.key: chart for chart in section.charts()}
+    items = selection.funnel(read({"runs": two}, [], None, None))
+    charts = {item.key: item for item in items if isinstance(item, Chart)}
     assert "chosen_source" not in charts, "these pools name no source"
     bars = _tips(charts["chosen_domain"])
     assert {"coins: pool · 83.3", "sums: pool · 16.7", "coins: s1k · 100.0"} <= bars
@@ -143,7 +141,7 @@ def test_a_curve_measured_job_by_job_is_one_curve(tmp_path: Path) -> None:
     curve = inputs.main
     assert curve is not None
     assert [c.setting for c in curve.cells] == ["max 8", "natural", "Wait x 1"]
-    assert curve.settings(2)["num_waits"] == 1
+    assert curve.num_waits(curve.cells[2]) == 1
     assert curve.curve.num_problems == 30
 
 

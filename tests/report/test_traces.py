@@ -41,7 +41,7 @@ def test_every_trace_is_found_by_its_place(inputs: Inputs) -> None:
 
 
 def test_forced_words_stand_at_odd_places(inputs: Inputs) -> None:
-    found = [e for e in entries(inputs) if e.values["setting"] == "Wait x 2"][:5]
+    found = entries(inputs).filter(setting="Wait x 2").head(5)
     packed = blocks(inputs, found)
     for _, thinking, answer, *_ in _unpack(packed.texts[0])["traces"]:
         assert [text.strip() for text in thinking[1::2]] == ["Wait", "Wait"]
@@ -54,13 +54,12 @@ def test_forced_words_stand_at_odd_places(inputs: Inputs) -> None:
 def test_flips_follow_the_curve(inputs: Inputs) -> None:
     found = entries(inputs)
     streams: dict[tuple[Any, ...], Any] = {}
-    for e in found:
-        key = (e.source, e.values["problem_id"])
+    for row in found.iter_rows(named=True):
+        key, now = (row["source"], row["problem_id"]), row["verdict"] == "correct"
         if key in streams:
-            before, now = streams[key], e.values["verdict"] == "correct"
-            assert e.flip == ("" if before == now else (MENDED if now else SPOILT))
-        streams[key] = e.values["verdict"] == "correct"
-    assert any(e.flip == MENDED for e in found)
+            assert row["flip"] == ("" if streams[key] == now else (MENDED if now else SPOILT))
+        streams[key] = now
+    assert MENDED in found["flip"]
 
 
 def test_too_many_leave_out_whole_problems(inputs: Inputs) -> None:

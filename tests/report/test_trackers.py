@@ -18,8 +18,7 @@ import report_world as world
 from s1x.errors import SettingError, UserError
 from s1x.report.none import NoTracker
 from s1x.report.tensorboard import TensorBoard
-from s1x.report.trace_rows import trace_rows
-from s1x.report.tracker import Folders
+from s1x.report.tracker import Folders, trace_rows
 from s1x.report.wandb import WeightsAndBiases, build_report
 
 Written = tuple[Path, dict[str, Any]]

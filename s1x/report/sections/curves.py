@@ -1,84 +1,102 @@
-"""Test-time scaling curves: accuracy over thinking tokens, one chart and one table a benchmark."""
+"""Sections of every curve: its points, its metrics, its seeds, the base model, domains."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import mean, stdev
 
-from s1x.curve import Point
+from s1x.curve import Estimate, Point, by_domain, difference
+from s1x.errors import UserError
 from s1x.report import paper
-from s1x.report.charts import WIDE, WIDTH, Chart
-from s1x.report.inputs import Inputs
-from s1x.report.lines import Line, Mark, lines
-from s1x.report.parts import Section, Table, accuracy
-from s1x.report.sections.seeds import groups_of_seeds, mean_line
-
-LEAD = (
-    "Accuracy against mean thinking tokens, one point per budget; forced tokens count. Bands are "
-    "95% intervals (Wilson's, with problems as the unit). All points of a curve answer the same "
-    "problems from the same traces, so a step between neighbours is known better than the bands "
-    "suggest."
-)
+from s1x.report.charts import WIDE, WIDTH, Chart, Part, bars
+from s1x.report.inputs import Inputs, Series
+from s1x.report.lines import Line, Mark, lines, published
+from s1x.report.parts import Item, Row, Table, accuracy
 
 #: a setting's key in a sentence
 SETTING = re.compile(r"\b[a-z_]+\.[a-z_]{3,}\b")
+SEED = re.compile(r"(^|, )seed=\d+")
+#: column of the table of points → field of `Point`
+POINT_COLUMNS = {
+    "accuracy of graded %": "accuracy_graded_percent",
+    "thinking tokens": "mean_thinking_tokens",
+    "answer tokens": "mean_answer_tokens",
+    "forced tokens": "mean_forced_tokens",
+    "cut %": "cut_percent",
+    "truncated %": "truncated_percent",
+    "answers cut %": "answers_cut_percent",
+    "unanswered %": "unanswered_percent",
+    "ungraded %": "ungraded_percent",
+    "n": "num_problems",
+    "samples": "samples_per_problem",
+}
+SMALLEST_DOMAIN = 5
+PLACES = {True: "in-domain", None: "not stated", False: "out-of-domain"}
+MOST_NAMES = 8
+#: a table so long is folded
+LONG = 16
 
 
-def build(inputs: Inputs) -> Section:
-    """The curves of every benchmark; the first chart opens the report."""
-    charts = [chart(inputs, b, i == 0) for i, b in enumerate(inputs.benchmarks)]
-    tables = [points_table(inputs, benchmark) for benchmark in inputs.benchmarks]
-    items: tuple[Chart | Table | str, ...] = (*charts, *_warnings(inputs), *tables)
-    return Section("curves", "Test-time scaling", LEAD, items, "Curves")
+def curves(inputs: Inputs) -> Iterator[Item]:
+    """Accuracy over thinking tokens, one chart and one table a benchmark; the first opens it."""
+    for index, benchmark in enumerate(inputs.benchmarks):
+        yield _chart(inputs, benchmark, WIDTH if index else WIDE)
+    yield from _warnings(inputs)
+    note = (
+        "“cut”: the budget ended thinking; “truncated”: the context was full; “answers cut”: the "
+        "answer came to budget.max_answer_tokens. Ungraded answers count as not right."
+    )
+    for benchmark in inputs.benchmarks:
+        rows: list[Row] = [
+            {
+                **{"model": inputs.name(series), "setting": p.setting, "accuracy %": accuracy(p)},
+                **{column: vars(p)[name] for column, name in POINT_COLUMNS.items()},
+            }
+            for series in inputs.on(benchmark)
+            for p in series.curve.points
+        ]
+        yield Table(f"points_{benchmark}", f"All points on {benchmark}", rows, note=note)
 
 
-def _warnings(inputs: Inputs) -> list[str]:
+def _warnings(inputs: Inputs) -> Iterator[str]:
     """What a reader of the numbers must know.
 
     Words that differ in their numbers only, or that name the same setting, are said once.
     """
-    said: dict[str, dict[str, str]] = {}
+    said: dict[str, dict[str, str]] = defaultdict(dict)
     for series in inputs.series:
         curve = f"{series.benchmark}, {inputs.name(series)}"
         for words in [*series.curve.warnings, *(series.info.get("warnings") or [])]:
             setting = SETTING.search(words)
             same = setting[0] if setting else re.sub(r"\d+", "N", words)
-            said.setdefault(same, {}).setdefault(curve, f"{curve}: {words}.")
-    found = []
-    for sentences in said.values():
-        first, *others = sentences.values()
-        curves = f"{len(others)} other curve{'s' if len(others) > 1 else ''}"
-        found.append(first + (f" The same is true of {curves}." if others else ""))
-    return found
+            said[same].setdefault(curve, f"{curve}: {words}.")
+    for first, *others in (sentences.values() for sentences in said.values()):
+        number = f"{len(others)} other curve{'s' if len(others) > 1 else ''}"
+        yield first + (f" The same is true of {number}." if others else "")
 
 
-def chart(inputs: Inputs, benchmark: str, opens: bool = False) -> Chart:
+def _chart(inputs: Inputs, benchmark: str, width: int) -> Chart:
     """All curves on a benchmark, answers without thinking as levels, the paper's points in grey.
 
     Runs that differ only in their seed are one line, their mean.
     """
     groups = groups_of_seeds(inputs, benchmark)
-    shown = [mean_line(inputs, name, group) for name, group in groups]
+    shown = [_mean_line(inputs, name, group) for name, group in groups]
     averaged = [series for _, group in groups for series in group]
     for series in (s for s in inputs.on(benchmark) if s not in averaged):
         name, hue = inputs.name(series), inputs.hue(series)
         points = [p for p in series.curve.points if p.accuracy_percent is not None]
-        thinking = tuple(mark(p) for p in points if p.mean_thinking_tokens > 0)
-        if thinking:
+        if thinking := [mark(p) for p in points if p.mean_thinking_tokens > 0]:
             labelled = series is inputs.main or (series.role != "base" and len(inputs.runs) == 1)
             shown.append(Line(name, hue, thinking, series.role == "base", labelled))
-        for point in (p for p in points if p.mean_thinking_tokens <= 0):
-            shown.append(Line(name, hue, (mark(point),), level=True))
+        without = [mark(p) for p in points if p.mean_thinking_tokens <= 0]
+        shown += [Line(name, hue, [level], level=True) for level in without]
     if reference := paper.curve(benchmark):
-        marks = tuple(Mark(x, y, label="published") for x, y in reference)
-        shown.append(Line("s1-32B (paper)", "grey", marks, dashed=True))
-    return lines(
-        f"curve_{benchmark}",
-        benchmark,
-        "mean thinking tokens (log scale)",
-        "accuracy (%)",
-        shown,
-        WIDE if opens else WIDTH,
-    )
+        shown.append(published("s1-32B", reference))
+    x_title = "mean thinking tokens (log scale)"
+    return lines(f"curve_{benchmark}", benchmark, x_title, "accuracy (%)", shown, width)
 
 
 def mark(point: Point) -> Mark:
@@ -92,37 +110,196 @@ def mark(point: Point) -> Mark:
         f"unanswered {point.unanswered_percent:.0f}%, ungraded {point.ungraded_percent:.0f}%",
         *([f"answers cut {cut:.0f}%"] if cut else []),
     )
-    low, high = point.interval_low_percent, point.interval_high_percent
-    value = point.accuracy_percent
-    return Mark(point.mean_thinking_tokens, value, low, high, point.setting, details)
+    return Mark(point.mean_thinking_tokens, accuracy(point), point.setting, details)
 
 
-def points_table(inputs: Inputs, benchmark: str) -> Table:
-    """Every point of every curve on a benchmark."""
-    rows = [
+# -- runs that differ only in their seed -----------------------------------------------------------
+
+
+def seeds(inputs: Inputs) -> Iterator[Item]:
+    """Mean and spread of every recipe that was run with several seeds."""
+    rows: list[Row] = [
         {
-            "model": inputs.name(series),
-            "setting": p.setting,
-            **accuracy("accuracy %", p),
-            "accuracy of graded %": p.accuracy_graded_percent,
-            "thinking tokens": p.mean_thinking_tokens,
-            "answer tokens": p.mean_answer_tokens,
-            "forced tokens": p.mean_forced_tokens,
-            "cut %": p.cut_percent,
-            "truncated %": p.truncated_percent,
-            "answers cut %": p.answers_cut_percent,
-            "unanswered %": p.unanswered_percent,
-            "ungraded %": p.ungraded_percent,
-            "n": p.num_problems,
-            "samples": p.samples_per_problem,
+            "benchmark": benchmark,
+            **({"run": name} if name else {}),
+            "setting": setting,
+            "thinking tokens": mean(p.mean_thinking_tokens for p in points),
+            "mean %": mean(values),
+            "standard deviation": stdev(values),
+            "lowest %": min(values),
+            "highest %": max(values),
+            "seeds": len(values),
         }
-        for series in inputs.on(benchmark)
-        for p in series.curve.points
+        for benchmark in inputs.benchmarks
+        for name, group in groups_of_seeds(inputs, benchmark)
+        for setting, points, values in _settings(group)
     ]
-    whole = ("model", "setting", "n", "samples", "accuracy %")
-    digits = {name: 1 for name in rows[0] if name not in whole}
-    note = (
-        "“cut”: the budget ended thinking; “truncated”: the context was full; “answers cut”: the "
-        "answer came to budget.max_answer_tokens. Ungraded answers count as not right."
+    if rows:
+        yield Table("seeds", "Mean and spread over seeds", rows, folded=False)
+
+
+def groups_of_seeds(inputs: Inputs, benchmark: str) -> list[tuple[str, list[Series]]]:
+    """Name and curves of each recipe that was run with several seeds, largest first."""
+    groups: dict[tuple[str, ...], list[Series]] = defaultdict(list)
+    settings = {run.label: sorted({**run.settings, "seed": 0}.items()) for run in inputs.runs}
+    for series in inputs.tuned:
+        if series.benchmark == benchmark and SEED.search(series.run):
+            same = (SEED.sub("", series.run), str(settings.get(series.run)))
+            groups[(*same, series.policy, series.role)].append(series)
+    found = [(key[0].strip(", "), group) for key, group in groups.items() if len(group) > 1]
+    return sorted(found, key=lambda item: -len(item[1]))
+
+
+def _mean_line(inputs: Inputs, name: str, group: list[Series]) -> Line:
+    """The mean curve over the seeds; its band goes from the lowest to the highest."""
+    marks = [
+        Mark(
+            mean(p.mean_thinking_tokens for p in points),
+            Estimate(mean(values), min(values), max(values)),
+            setting,
+        )
+        for setting, points, values in _settings(group)
+    ]
+    words = ", ".join(filter(None, (name, f"mean of {len(group)} seeds, lowest to highest")))
+    return Line(words, inputs.hue(group[0]), marks, labelled=inputs.main in group)
+
+
+def _settings(group: list[Series]) -> Iterator[tuple[str, list[Point], list[float]]]:
+    """Settings that all seeds have, with their points and accuracies."""
+    for setting in (cell.setting for cell in group[0].cells):
+        points = [s.point(cell) for s in group if (cell := s.cell(setting))]
+        if len(points) == len(group):
+            yield setting, points, [p.accuracy_percent or 0.0 for p in points]
+
+
+# -- metrics, base model, domains ------------------------------------------------------------------
+
+
+def metrics(inputs: Inputs) -> Iterator[Item]:
+    """Control, Scaling and Performance (paper, section 3.2), beside the paper's Table 3."""
+    rows: list[Row] = []
+    methods: set[str | None] = set()
+    for series in inputs.thinking:
+        curve, settings = series.curve, series.settings(series.cells[-1])
+        methods.add(paper.METHODS.get(series.policy, (None, None))[bool(settings.get("force"))])
+        best_of = curve.performance_percent.best_of or len(curve.points)
+        row: Row = {
+            **{"benchmark": series.benchmark, "model": inputs.name(series)},
+            "policy": series.policy.replace("_", " "),
+            "control %": curve.control_percent.value,
+            "performance %": curve.performance_percent,
+            "best of": f"{best_of} points",
+            "scaling per doubling": curve.scaling_per_doubling,
+            "scaling per 1,000 tokens": curve.scaling_per_thousand_tokens,
+            "n": curve.num_problems,
+        }
+        rows.append(row)
+    if not rows:
+        return
+    strong = {i for i, s in enumerate(inputs.thinking) if s is inputs.main}
+    yield Table("metrics", "Measured", rows, strong, folded=False)
+    yield Table(
+        "paper_table_3",
+        "The paper's Table 3: s1-32B on AIME24",
+        paper.rows(paper.TABLE_3, "method", paper.METRICS),
+        {i for i, name in enumerate(paper.TABLE_3) if name in methods},
+        note="Another model on other questions: compare the shape of the numbers, not their size. "
+        "Marked: the method measured here.",
     )
-    return Table(f"points_{benchmark}", f"All points on {benchmark}", rows, digits, note=note)
+
+
+def base(inputs: Inputs) -> Iterator[Item]:
+    """The base model beside the fine-tuned one, same budgets (the article's third warning)."""
+    rows = [
+        row
+        for tuned in inputs.thinking
+        for other in inputs.on(tuned.benchmark)
+        if tuned.role != "base" and other.role == "base" and tuned.run in inputs.runs_of(other)
+        for row in _gains(inputs, other, tuned)
+    ]
+    if rows:
+        title = "Same budgets, both models"
+        yield Table("base_and_fine_tuned", title, rows, folded=len(rows) > LONG)
+        published = paper.rows(paper.MODELS, "model")
+        if any(paper.benchmark_key(name) for name in inputs.benchmarks):
+            yield Table("paper_models", "Published (paper, Tables 1 and 5)", published)
+
+
+def _gains(inputs: Inputs, base: Series, tuned: Series) -> Iterator[Row]:
+    for cell in base.cells:
+        other = tuned.natural if base.direct else tuned.cell(cell.setting)
+        try:
+            gain = difference(other, cell) if other else None
+        except UserError:
+            continue
+        if gain is None or other is None:
+            continue
+        yield {
+            "benchmark": base.benchmark,
+            **({"run": tuned.run} if len(inputs.runs) > 1 else {}),
+            "setting": "direct answer / natural" if base.direct else cell.setting,
+            "base %": gain.right_accuracy_percent,
+            "fine-tuned %": gain.left_accuracy_percent,
+            "gain": Estimate(gain.difference_points, gain.low_points, gain.high_points),
+            "base thinking tokens": float(cell.thinking_tokens.mean()),
+            "fine-tuned thinking tokens": float(other.thinking_tokens.mean()),
+            "n": gain.num_problems,
+        }
+
+
+def domains(inputs: Inputs) -> Iterator[Item]:
+    """In-domain against out-of-domain accuracy (the article's second warning)."""
+    order = list(PLACES.values())
+    shown = sorted(inputs.first(inputs.tuned), key=lambda series: order.index(_place(series)))
+    if len(shown) > 1:
+        names = [f"{s.benchmark} ({_place(s)})" for s in shown]
+        parts = [
+            Part("natural", "green", [accuracy(s.point(s.natural)) for s in shown]),
+            Part("best setting", "orange", [accuracy(s.point(s.best)) for s in shown]),
+        ]
+        yield bars("domains", "By benchmark", "accuracy (%)", names, parts, x_max=100.0)
+    if shown:
+        rows = [_domain_row(inputs, series) for series in shown]
+        yield Table("in_and_out_of_domain", "By benchmark", rows)
+    if rows := [row for series in shown for row in _domain_rows(series)]:
+        note = f"Domains with fewer than {SMALLEST_DOMAIN} problems are left out."
+        yield Table("domains", "By domain", rows, note=note)
+
+
+def _place(series: Series) -> str:
+    inside = series.about.get("in_domain")
+    return PLACES[inside if isinstance(inside, bool) else None]
+
+
+def _domain_row(inputs: Inputs, series: Series) -> Row:
+    base = [b for b in inputs.on(series.benchmark) if b.role == "base" and b is not series]
+    direct = next((b.point(b.natural) for b in base if b.direct), None)
+    same = next((b.point(b.natural) for b in base if not b.direct), None)
+    fields = series.about.get("domain_names") or []
+    more = " …" if len(fields) > MOST_NAMES else ""
+    return {
+        "benchmark": series.benchmark,
+        "place": _place(series),
+        "domains": ", ".join(map(str, fields[:MOST_NAMES])) + more,
+        "base, direct %": accuracy(direct),
+        "base, natural %": accuracy(same),
+        "natural %": accuracy(series.point(series.natural)),
+        "best %": accuracy(series.point(series.best)),
+        "best setting": series.best.setting,
+    }
+
+
+def _domain_rows(series: Series) -> Sequence[Row]:
+    best = {found.domain: found.accuracy_percent for found in by_domain(series.best)}
+    rows: list[Row] = [
+        {
+            **{"benchmark": series.benchmark, "domain": found.domain},
+            "natural %": found.accuracy_percent,
+            "best %": best.get(found.domain),
+            "thinking tokens": found.mean_thinking_tokens,
+            "n": found.num_problems,
+        }
+        for found in by_domain(series.natural)
+        if found.num_problems >= SMALLEST_DOMAIN
+    ]
+    return rows if len(rows) > 1 else []
