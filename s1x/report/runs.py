@@ -160,15 +160,15 @@ def _read(folder: Path, own: bool) -> RunFile:
     except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{file} is damaged ({error}); run it again or leave it out") from None
     found = found if isinstance(found, dict) else {}
-    context, evaluations = found.get("context"), found.get("evaluations")
+    context, evaluations = (found.get(key, 0) for key in ("context", "evaluations"))
     before = [found.get(key) for key in ("selection", "training")]
-    named = [*evaluations, *filter(None, before)] if isinstance(evaluations, list) else [None]
-    if not isinstance(context, dict) or not all(isinstance(name, str) for name in named):
+    lists = isinstance(evaluations, list) and isinstance(context, dict)
+    if not lists or not all(isinstance(n, str) for n in (*evaluations, *filter(None, before))):
         raise UserError(
             f"{file} is damaged, it is not what a run writes; run it again or leave it out"
         )
     selection, training = (_whole(folder, name, own) if name else None for name in before)
-    made = [_whole(folder, name, own) for name in named[: len(evaluations)]]
+    made = [_whole(folder, name, own) for name in evaluations]
     kept = context if own else own_context(folder, context)
     return RunFile(folder, kept, made, selection, training)
 

@@ -131,7 +131,7 @@ class WeightsAndBiases(Tracker):
         for run in self._open:
             named = {f"{stage}/{name}": value for name, value in values.items()}
             if step is None:
-                run.summary.update(named)
+                run.summary.update(named)  # type: ignore[no-untyped-call]
             else:
                 run.log({**named, f"{stage}/step": step})
 
@@ -146,7 +146,7 @@ class WeightsAndBiases(Tracker):
                     for stage, place in folders.items()
                     if place
                 }
-                run.config.update({"fingerprints": fingerprints}, allow_val_change=True)
+                run.config.update({"fingerprints": fingerprints}, allow_val_change=True)  # type: ignore[no-untyped-call]
                 if summary is not None:
                     self._log_summary(run, summary, folders)
                 self._log_artifacts(run, folders)

@@ -183,7 +183,7 @@ def test_two_benchmarks_of_one_name_are_not_paired(tmp_path: Path) -> None:
         benchmark = world.Benchmark(name="test", num_problems=40, question=question)
         tuned = world.evaluation(tmp_path / label, benchmark)
         runs.append({"label": label, "evaluations": [tuned]})
-    assert read({"runs": runs}, [], None, None).benchmarks == ("test", "test (other questions)")
+    assert read({"runs": runs}, [], None, None).benchmarks == ["test", "test (other questions)"]
     summary = report.run({"runs": runs}, [], None, None, tmp_path / "out")
     assert {c["benchmark"] for c in summary["curves"]} == {"test", "test (other questions)"}
     assert not (tmp_path / "out" / "tables" / "ablation.csv").exists()

@@ -183,7 +183,7 @@ def test_wandb_report_has_the_sections_of_ours(
         with pytest.raises(UserError, match="wandb-workspaces"):
             build_report(written[1], "s1x", None, None)
         pytest.skip("wandb-workspaces is not installed")
-    made = build_report(written[1], "s1x", "team", "wait_count")
+    made: Any = build_report(written[1], "s1x", "team", "wait_count")
     headings = [block.text for block in made.blocks if type(block).__name__ == "H1"]
     assert headings == [
         "Test-time scaling",
