@@ -38,11 +38,17 @@ class Detokenizer:
 
 
 class StopFinder:
-    """Ends a text before the first of some strings; what may be the beginning of one waits."""
+    """Ends a text before the first of some strings; what may be the beginning of one waits.
+
+    Attributes:
+        hit: whether one was there.
+        after: the text from it on, as far as it came with it.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.stops = stops
         self.hit = False
+        self.after = ""
         self._held = ""
 
     def feed(self, text: str) -> str:
@@ -53,6 +59,7 @@ class StopFinder:
         found = [at for stop in self.stops if (at := self._held.find(stop)) >= 0]
         if found:
             self.hit = True
+            self.after = self._held[min(found) :]
             return self._held[: min(found)]
         held = max((_overlap(self._held, stop) for stop in self.stops), default=0)
         certain = len(self._held) - held

@@ -9,6 +9,7 @@ import time
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TypeVar
 
 from s1x.budget.policy import Policy
@@ -16,6 +17,7 @@ from s1x.budget.rollout import rollout
 from s1x.engine.engine import LiveEngine, Sampling
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat
+from s1x.serve import tools
 from s1x.serve.body import Ask
 from s1x.serve.metrics import Metrics
 from s1x.serve.policies import Policies
@@ -33,7 +35,14 @@ _IDLE_STREAMS = 256
 _GROUP_TOKENS = 32
 
 
-@dataclass
+class Pause(Enum):
+    """What stands in a queue besides pieces: nothing came for a while, or nothing more will."""
+
+    SILENCE = 0
+    END = 1
+
+
+@dataclass(eq=False)
 class Work:
     """One request at work.
 
@@ -51,7 +60,7 @@ class Work:
     chats: list[Chat]
     sampling: Sampling
     recorders: list[Recorder] = field(default_factory=list)
-    pieces: asyncio.Queue[Piece | Recorder | Exception | None] = field(
+    pieces: asyncio.Queue[Piece | Recorder | Exception | Pause] = field(
         default_factory=asyncio.Queue
     )
     task: asyncio.Task[None] | None = None
@@ -64,30 +73,47 @@ class Work:
         Raises:
             UserError: the engine has failed.
         """
-        while True:
-            try:
-                item = await asyncio.wait_for(self.pieces.get(), patience)
-            except asyncio.TimeoutError:
-                yield []
-                continue
-            batch: list[Piece | Recorder] = []
+        loop, timer = asyncio.get_running_loop(), None
+
+        def tick() -> None:
+            nonlocal timer
+            if self.pieces.empty():
+                self.pieces.put_nowait(Pause.SILENCE)
+            timer = loop.call_later(patience, tick)
+
+        timer = loop.call_later(patience, tick)
+        try:
             while True:
-                if item is None or isinstance(item, Exception):
-                    break
-                last = batch[-1] if batch else None
-                if isinstance(item, Piece) and isinstance(last, Piece) and last.kind == item.kind:
-                    batch[-1] = last.joined(item)
-                else:
-                    batch.append(item)
-                if self.pieces.empty():
-                    break
-                item = self.pieces.get_nowait()
-            if batch:
-                yield batch
-            if isinstance(item, Exception):
-                raise item
-            if item is None:
-                return
+                batch, last = self._together(await self.pieces.get())
+                if batch or last is Pause.SILENCE:
+                    yield batch
+                if isinstance(last, Exception):
+                    raise last
+                if last is Pause.END:
+                    return
+        finally:
+            timer.cancel()
+
+    def _together(
+        self, item: Piece | Recorder | Exception | Pause
+    ) -> tuple[list[Piece | Recorder], Exception | Pause | None]:
+        """All that is there now, pieces of one kind joined, and what ends the batch if anything."""
+        batch: list[Piece | Recorder] = []
+        while not isinstance(item, (Exception, Pause)):
+            last = batch[-1] if batch else None
+            if isinstance(item, Piece) and isinstance(last, Piece) and last.kind == item.kind:
+                batch[-1] = last.joined(item)
+            else:
+                batch.append(item)
+            if self.pieces.empty():
+                return batch, None
+            item = self.pieces.get_nowait()
+        return batch, item
+
+    def fail(self, reason: str) -> None:
+        """Ends it with a sentence in place of its end."""
+        self.pieces.put_nowait(UserError(reason))
+        self.abandon()
 
     def abandon(self) -> None:
         """Nobody wants it any more: it costs no further token."""
@@ -140,7 +166,8 @@ class Gateway:
         self.streams = Streams(engine, store, sampling, max_idle=_IDLE_STREAMS)
         self.metrics = Metrics()
         self._slots = asyncio.Semaphore(settings.max_requests)
-        self._open = 0
+        self.open: set[Work] = set()
+        self._mean_seconds = 1.0
 
     def start(self, ask: Ask, begun: float) -> Work:
         """Puts a request to work, or into the queue.
@@ -158,23 +185,28 @@ class Gateway:
             )
             chats.append(limited)
         most = self.settings.max_requests + self.settings.max_queued
-        if self._open >= most:
+        if len(self.open) >= most:
             raise RefusedError(
                 f"{most} requests are at work or wait already (serve.max_requests and "
                 "serve.max_queued); come again",
                 status=429,
                 code="rate_limit_exceeded",
-                headers={"Retry-After": "2"},
+                headers={"Retry-After": str(self._patience())},
             )
         work = Work(ask, name, policy_then, chats, sampling)
         for index in range(len(chats) * ask.num_samples):
             decode = self.prompts.format.decode
-            put = work.pieces.put_nowait
-            work.recorders.append(Recorder(index, decode, ask.stop, put, begun))
-        self._open += 1
+            put, holds = work.pieces.put_nowait, tools.BEGIN if ask.tools else ""
+            work.recorders.append(Recorder(index, decode, ask.stop, put, begun, holds))
+        self.open.add(work)
         self.metrics.queued.inc()
         work.task = asyncio.get_running_loop().create_task(self._run(work))
         return work
+
+    def _patience(self) -> int:
+        """Seconds after which there should be a place."""
+        ahead = len(self.open) / self.settings.max_requests
+        return max(1, min(60, round(self._mean_seconds * ahead)))
 
     def _chat(self, prompt: object, policy: Policy, ask: Ask) -> Chat:
         if isinstance(prompt, list) and isinstance(prompt[0], dict):
@@ -195,17 +227,18 @@ class Gateway:
         return Sampling(temperature, top_p, secrets.randbits(53) if ask.seed is None else ask.seed)
 
     async def _run(self, work: Work) -> None:
-        ended, waiting = "answered", True
+        ended, waiting, begun = "answered", True, now()
         try:
             async with self._slots:
-                waiting = False
+                waiting, begun = False, now()
                 self.metrics.queued.dec()
                 self.metrics.working.inc()
                 try:
                     await together([self._answer(work, r) for r in work.recorders])
                 finally:
                     self.metrics.working.dec()
-            work.pieces.put_nowait(None)
+            work.pieces.put_nowait(Pause.END)
+            self._mean_seconds += 0.1 * (now() - begun - self._mean_seconds)
         except asyncio.CancelledError:
             ended = "abandoned"
             raise
@@ -215,7 +248,7 @@ class Gateway:
         finally:
             if waiting:
                 self.metrics.queued.dec()
-            self._open -= 1
+            self.open.discard(work)
             self.metrics.requests.labels(work.policy_name, ended).inc()
 
     async def _answer(self, work: Work, recorder: Recorder) -> None:
@@ -235,6 +268,12 @@ class Gateway:
         if not sampling.greedy:
             group += f" {sampling.seed}"
         return ProblemStreams(self.streams, group, sampling)
+
+    async def stop_after(self, seconds: float) -> None:
+        """Gives what is at work some time, and then ends it."""
+        await asyncio.sleep(seconds)
+        for work in list(self.open):
+            work.fail("the gateway is stopping")
 
     async def keep_committing(self) -> None:
         """Puts on disk what the last tokens of a request left in memory."""

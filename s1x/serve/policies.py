@@ -8,6 +8,7 @@ puzzle-base@budget_forcing(num_waits=2)      puzzle-base@waits=2      puzzle-bas
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,11 +81,7 @@ class Policies:
             if found is None:
                 raise wrong(source, "settings such as waits=2,max=512", text)
             key, value = found.groups()
-            if value.startswith('"') and value.endswith('"') and len(value) > 1:
-                value = re.sub(r"\\(.)", r"\1", value[1:-1])
-            elif value == "null":
-                value = None
-            wishes.set(SHORT.get(key, key), value, f"{source}, {key}", value)
+            wishes.set(SHORT.get(key, key), _read(value), f"{source}, {key}")
             at = found.end()
 
     def read_object(self, value: object, wishes: Wishes) -> None:
@@ -121,8 +118,9 @@ class Policies:
             if key not in fields:
                 said = shown(budget.asked[source])
                 text = f"{source} ({said}): budget policy {name} has no {key}; "
-                hint = nearest(key, fields, f"it has {', '.join(sorted(fields))}")
-                raise RefusedError(text + hint, source, code="unknown_parameter")
+                hint = nearest(key, fields) if source.startswith(("budget", "model")) else ""
+                has = f"it has {', '.join(sorted(fields))}"
+                raise RefusedError(text + (hint or has), source, code="unknown_parameter")
             values[key] = _typed(base, key, value, source)
         try:
             return name, dataclasses.replace(base, **values)  # type: ignore[arg-type]
@@ -132,6 +130,15 @@ class Policies:
             raise RefusedError(str(must), source) from None
         except UserError as error:
             raise RefusedError(f"budget: {error}", "budget") from None
+
+
+def _read(text: str) -> object:
+    """A value as JSON has it, or the word itself."""
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return text
+    return text if isinstance(value, (dict, list)) else value
 
 
 def _typed(policy: Policy, name: str, value: object, source: str) -> object:

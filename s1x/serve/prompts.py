@@ -18,6 +18,7 @@ from s1x.model.chat import direct_prompt_ids, encode, prompt_ids, thinking_start
 from s1x.model.chat_format import Chat, ChatFormat
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
+from s1x.serve import tools
 from s1x.serve.refusal import Json, RefusedError, wrong
 
 #: thinking of an earlier turn, as merged replies hand it out
@@ -32,33 +33,45 @@ class Prompts:
         self.num_ids = 1 + max(self.tokenizer.get_vocab().values())
         self.format = ChatFormat.of(model, self.tokenizer)
         self.start = tuple(thinking_start_ids(self.tokenizer, model))
-        self.takes_tools = "tools" in str(self.tokenizer.chat_template)
+        template = str(self.tokenizer.chat_template)
+        self.takes_tools = "tools" in template and tools.BEGIN in template
 
     def conversation(
-        self, messages: Sequence[Json], policy: Policy, tools: Sequence[Json] = ()
+        self, messages: Sequence[Json], policy: Policy, offered: Sequence[Json] = ()
     ) -> Chat:
         """The prompt of a conversation, the last user's turn as the policy words it.
+
+        Args:
+            messages: the turns.
+            policy: the budget policy.
+            offered: tools; a call then ends thinking, as an answer does.
 
         Raises:
             RefusedError: the template does not take the conversation.
         """
-        if tools and not self.takes_tools:
-            text = f"tools are not served: the chat template of {self.model.name} knows none"
-            raise RefusedError(text, "tools")
+        if offered and not self.takes_tools:
+            raise RefusedError(
+                f"tools are not served: the chat template of {self.model.name} has none, or not in "
+                f"the form {tools.BEGIN}...{tools.END}",
+                "tools",
+            )
         worded = [_worded(message) for message in messages]
         asked = max((i for i, m in enumerate(worded) if m["role"] == "user"), default=None)
         if asked is not None:
             worded[asked]["content"] = policy.user_turn(str(worded[asked]["content"]))
         direct = isinstance(policy, DirectAnswer)
-        if direct and len(worded) == 1 and self.model.direct_prompt is not None and not tools:
+        if direct and len(worded) == 1 and self.model.direct_prompt is not None and not offered:
             ids = direct_prompt_ids(self.tokenizer, self.model, str(worded[0]["content"]))
             form = self.format.plain_completion(self.tokenizer.all_special_ids)
             return Chat(form, tuple(ids))
         try:
-            ids = prompt_ids(self.tokenizer, worded, tools)
+            ids = prompt_ids(self.tokenizer, worded, offered)
         except UserError as error:
             raise RefusedError(str(error).partition(";")[0], "messages") from None
-        return Chat(self.format, (*ids, *(() if direct else self.start)))
+        form = self.format
+        if offered:
+            form = replace(form, thinking_stops=(*form.thinking_stops, form.encode(tools.BEGIN)))
+        return Chat(form, (*ids, *(() if direct else self.start)))
 
     def text(self, prompt: object, policy: Policy) -> Chat:
         """The prompt of a text in the model's own format, or of its ids."""
@@ -113,6 +126,8 @@ def _worded(message: Mapping[str, object]) -> Json:
     found = dict(message)
     if found["role"] == "developer":
         found["role"] = "system"
+    if isinstance(calls := found.get("tool_calls"), list):
+        found["tool_calls"] = [tools.readable(call) for call in calls]
     if found["role"] == "assistant" and "reasoning_content" not in found:
         thought = _THOUGHT.match(str(found["content"]))
         if thought:

@@ -11,6 +11,7 @@ from s1x.budget.policy import ANSWER, CUE, DELIMITER, PARTS, THINKING
 from s1x.budget.rollout import Trace
 from s1x.serve.detokenize import Detokenizer, StopFinder
 from s1x.serve.refusal import Json
+from s1x.serve.tools import calls_in
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class Recorder:
         index: which of the request's answers.
         decode: ids to text.
         stops: strings that end the answer.
+        holds: string from which on the answer is handed out at its end only (a tool call).
         put: takes each piece.
         begun: when the request came in.
+        calls: of tools, once the trace is whole.
         trace: once it is whole.
     """
 
@@ -60,6 +63,8 @@ class Recorder:
     stops: Sequence[str]
     put: Callable[[Piece], None]
     begun: float
+    holds: str = ""
+    calls: list[Json] = field(default_factory=list)
     trace: Trace | None = None
     first_seconds: float | None = None
     thinking_seconds: float | None = None
@@ -70,6 +75,8 @@ class Recorder:
         self._thinking = Detokenizer(self.decode)
         self._answer = Detokenizer(self.decode)
         self._stop = StopFinder(self.stops)
+        self._call = StopFinder([self.holds] if self.holds else [])
+        self._held = ""
 
     def wrote(self, part: str, token_ids: Sequence[int], forced: bool) -> bool:
         """Tokens that stay; False once a stop string is there."""
@@ -82,8 +89,8 @@ class Recorder:
         else:
             self._end_thinking()
             text = self._answer.feed(token_ids) if part != DELIMITER else ""
-        if part == ANSWER and self.stops:
-            text = self._stop.feed(text)
+        if part == ANSWER:
+            text = self._certain(self._stop.feed(text) if self.stops else text)
         self.put(Piece(self.index, part, text, len(token_ids), forced))
         return not self._stop.hit
 
@@ -96,9 +103,24 @@ class Recorder:
         self._end_thinking()
         rest = self._answer.end()
         rest = self._stop.feed(rest) + self._stop.end() if self.stops else rest
+        if self.holds:
+            rest = self._certain(rest) + self._call.end()
+            text, self.calls = calls_in(self._held)
+            rest += text
         if rest:
             self.put(Piece(self.index, ANSWER, rest, 0, False))
         self.trace, self.total_seconds = trace, self._now()
+
+    def _certain(self, text: str) -> str:
+        """The text that begins no call."""
+        if not self.holds:
+            return text
+        if self._call.hit:
+            self._held += text
+            return ""
+        before = self._call.feed(text)
+        self._held = self._call.after
+        return before
 
     def _end_thinking(self) -> None:
         if self.thinking_seconds is None:

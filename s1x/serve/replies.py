@@ -58,8 +58,10 @@ class Reply:
             if not texts and (hidden or not item.num_tokens):
                 return []
             return [self._chunk(item.index, dict(texts), None, said)]
-        rest = self._texts(Piece(item.index, DELIMITER, "", 0, False))
-        found = [self._chunk(item.index, dict(rest))] if rest else []
+        rest: Json = dict(self._texts(Piece(item.index, DELIMITER, "", 0, False)))
+        if item.calls:
+            rest["tool_calls"] = [{"index": i, **call} for i, call in enumerate(item.calls)]
+        found = [self._chunk(item.index, rest)] if rest else []
         last = self._chunk(item.index, {}, _finish(item), self.s1x([item]))
         return [*found, last]
 
@@ -130,7 +132,10 @@ class Reply:
     def _choice(self, recorder: Recorder, texts: dict[str, str]) -> Json:
         choice: Json = {"index": recorder.index}
         if self.chat:
-            choice["message"] = {"role": "assistant", "content": "", "refusal": None, **texts}
+            message: Json = {"role": "assistant", "content": "", "refusal": None, **texts}
+            if recorder.calls:
+                message |= {"content": texts.get("content"), "tool_calls": recorder.calls}
+            choice["message"] = message
         else:
             choice |= {"text": "", **texts}
         return choice | {"logprobs": None, "finish_reason": _finish(recorder)}
@@ -196,6 +201,8 @@ class Reply:
 def _finish(recorder: Recorder) -> str:
     """ "length" only where the answer was cut; thinking that was cut has an answer."""
     assert recorder.trace is not None
+    if recorder.calls:
+        return "tool_calls"
     return "length" if recorder.trace.answer_cut else "stop"
 
 

@@ -223,6 +223,26 @@ async def _disconnected(request: Request) -> None:
 class Server(uvicorn.Server):
     """Uvicorn, that ends by itself on Ctrl-C and SIGTERM once what is streaming has finished."""
 
+    def __init__(self, gateway: Gateway, settings: Serve) -> None:
+        config = uvicorn.Config(
+            App(gateway, settings).build(),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=round(settings.stop_seconds) + 5,
+            server_header=False,
+        )
+        super().__init__(config)
+        self.gateway, self.settings = gateway, settings
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes nothing new, and ends what has not finished in time with a sentence."""
+        if self.gateway.open:
+            say(f"Stopping; what is at work gets {self.settings.stop_seconds:g} seconds.")
+        stopping = asyncio.ensure_future(self.gateway.stop_after(self.settings.stop_seconds))
+        await super().shutdown(sockets)
+        stopping.cancel()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Asks the loop to stop; the signal goes no further."""
@@ -241,17 +261,8 @@ async def serve(gateway: Gateway, settings: Serve) -> None:
     Raises:
         UserError: the address is taken.
     """
-    app = App(gateway, settings).build()
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=max(1, round(settings.stop_seconds)),
-        server_header=False,
-    )
-    server = Server(config)
     sock = _listening(settings)
+    server = Server(gateway, settings)
     host, port = sock.getsockname()[:2]
     say(f"s1x serves {gateway.prompts.model.name} at http://{host}:{port}/v1 (Ctrl-C ends it)")
     committing = asyncio.ensure_future(gateway.keep_committing())
