@@ -1,0 +1,107 @@
+"""`python run.py stages=[serve]`: starts, answers, ends in an orderly way, and is reported on."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateways import QUESTION
+
+from s1x.traces.upkeep import describe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(output: Path, *overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "run.py", "stages=[serve]", "model=puzzle_base", "serve.port=0"]
+    return subprocess.Popen(
+        [*command, f"output={output}", *overrides],
+        cwd=ROOT,
+        text=True,
+        encoding="utf-8",
+        stderr=subprocess.PIPE,
+    )
+
+
+def address(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(r"http://\S+/v1", line):
+            return found[0]
+    raise AssertionError("it never listened")
+
+
+def post(url: str, **body: Any) -> Any:
+    content = {"messages": [{"role": "user", "content": QUESTION}], **body}
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(content).encode(), headers)
+    return urllib.request.urlopen(request, timeout=120)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_and_finishes_what_is_streaming_when_it_is_stopped(
+    kind: signal.Signals, tmp_path: Path
+) -> None:
+    process = start(tmp_path, "budget.max_answer_tokens=20")
+    try:
+        url = address(process)
+        whole = json.load(post(f"{url}/early_exit/chat/completions"))
+        # the scale's settings and those of all policies hold for each
+        applied = whole["s1x"]["budget"]["applied"]
+        assert (applied["check_every_tokens"], applied["max_answer_tokens"]) == (8, 20)
+        with post(f"{url}/chat/completions", stream=True, budget={"num_waits": 1}) as stream:
+            first = stream.readline()
+            process.send_signal(kind)
+            rest = stream.read().decode()
+        assert first.startswith(b"data: ")
+        assert rest.endswith("data: [DONE]\n\n")
+        assert '"error"' not in rest
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+    (traces,) = describe(tmp_path / "traces")
+    assert "puzzle-base" in "\n".join(traces.lines())
+    assert not list(tmp_path.glob("traces/*/*-wal"))
+
+
+def test_what_takes_too_long_ends_with_a_sentence(tmp_path: Path) -> None:
+    slow = ("serve.stop_seconds=0", "engine.batch_size=1", "serve.keep_traces=false")
+    process = start(tmp_path, *slow)
+    try:
+        url = address(process)
+        with post(f"{url}/chat/completions", stream=True, n=16, temperature=9) as stream:
+            stream.readline()
+            process.send_signal(signal.SIGTERM)
+            rest = stream.read().decode()
+        assert "the gateway is stopping" in rest
+        assert rest.endswith("data: [DONE]\n\n")
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+    assert not (tmp_path / "traces").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("serve.api_key_env=S1X_NO_SUCH_KEY", "serve.api_key_env must be a variable that holds"),
+        ("serve.host=203.0.113.9", "serve.host=203.0.113.9 serve.port=0: "),
+        ("serve.efforts.low=-1", "serve.efforts.low must be 0 or more, or null, got -1"),
+        ("serve.model_role=fine_tuned", "needs what select makes, which does not exist"),
+    ],
+)
+def test_what_cannot_be_served_is_told_before_anything(
+    override: str, sentence: str, tmp_path: Path
+) -> None:
+    process = start(tmp_path, override)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert sentence in said
+    assert "Traceback" not in said
