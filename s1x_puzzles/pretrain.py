@@ -90,7 +90,8 @@ def pretrain(settings: PretrainSettings, folder: Path, progress: Progress | None
     model = build_model(settings, len(tokenizer))
     optimizers = _optimizers(model, settings)
     first_step = _resume(folder, settings, model, optimizers)
-    clock = _Clock(first_step, settings.num_steps)
+    start = time.monotonic()
+    smooth: float | None = None
     for step, (ids_BT, counts_BT) in _batches(settings, tokenizer, first_step):
         _set_learning_rates(optimizers, settings, step)
         hidden = model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
@@ -102,9 +103,12 @@ def pretrain(settings: PretrainSettings, folder: Path, progress: Progress | None
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         done = step + 1
-        clock.see(float(loss.detach()))
+        value = float(loss.detach())
+        smooth = value if smooth is None else 0.95 * smooth + 0.05 * value
         if done % 50 == 0:
-            say(clock.line(done))
+            minutes_per_step = (time.monotonic() - start) / (done - first_step) / 60
+            left = minutes_per_step * (settings.num_steps - done)
+            say(f"step {done}/{settings.num_steps}, loss {smooth:.3f}, {left:.1f} min left")
         if done == int(settings.num_steps * settings.small_solver_fraction):
             _save_model(model, tokenizer, folder / SMALL_SOLVER)
         if done % settings.checkpoint_every_steps == 0 and done < settings.num_steps:
@@ -271,20 +275,3 @@ def _resume(
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     return int(state["step"])
-
-
-class _Clock:
-    """Smoothed loss and the time left."""
-
-    def __init__(self, first_step: int, num_steps: int) -> None:
-        self._first_step, self._num_steps = first_step, num_steps
-        self._start = time.monotonic()
-        self._loss: float | None = None
-
-    def see(self, loss: float) -> None:
-        self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
-
-    def line(self, done: int) -> str:
-        seconds_per_step = (time.monotonic() - self._start) / (done - self._first_step)
-        minutes_left = seconds_per_step * (self._num_steps - done) / 60
-        return f"step {done}/{self._num_steps}, loss {self._loss:.3f}, {minutes_left:.1f} min left"
