@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +162,13 @@ def test_a_policy_is_chosen_by_name_path_or_object(
 
     said = asyncio.run(ask())
     assert {name: said["applied"][name] for name in applied} == applied
+
+
+def test_the_page_has_every_field() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
+    for dialect in DIALECTS:
+        last = dialect.field.rpartition(".")[2]
+        assert f"`{dialect.field}`" in page or f"`.{last}`" in page
 
 
 def test_all_sources_are_named(puzzle: LiveEngine) -> None:
