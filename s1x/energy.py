@@ -10,8 +10,10 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -21,20 +23,42 @@ EVERY_SECONDS = 30.0
 JOULES_PER_KWH = 3.6e6
 
 
+@dataclass
+class Counter:
+    """A processor package or a card, counting in parts of a joule; it starts again after `most`.
+
+    `read` gives None or raises OSError or ValueError where it cannot be read this time.
+    """
+
+    read: Callable[[], int | None]
+    per_joule: float
+    most: int = 0
+    last: int = 0
+    joules: float = 0.0
+
+    def update(self) -> None:
+        """Adds what was used since the last reading."""
+        with suppress(OSError, ValueError):
+            now = self.read()
+            if now is not None:
+                over = self.most if now < self.last else 0
+                self.joules += (now + over - self.last) / self.per_joule
+                self.last = now
+
+
 class Meter:
     """Measures between `with` and its end: `kwh` is None where nothing could be read."""
 
     def __init__(self, powercap: Path = POWERCAP) -> None:
-        self._counters: list[Package | Gpu] = [*packages(powercap), *gpus()]
+        self._counters = [*packages(powercap), *gpus()]
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Meter:
+        self._update()
         for counter in self._counters:
-            counter.update()
             counter.joules = 0.0
-        if self._counters:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -44,76 +68,42 @@ class Meter:
         trace: TracebackType | None,
     ) -> None:
         self._end.set()
-        if self._counters:
-            self._thread.join()
-            self._update()
+        self._thread.join()
+        self._update()
 
     @property
     def kwh(self) -> float | None:
         """Kilowatt-hours since the start."""
-        if not self._counters:
-            return None
-        return sum(counter.joules for counter in self._counters) / JOULES_PER_KWH
+        joules = [counter.joules for counter in self._counters]
+        return sum(joules) / JOULES_PER_KWH if joules else None
 
     def _watch(self) -> None:
-        while not self._end.wait(EVERY_SECONDS):
+        while self._counters and not self._end.wait(EVERY_SECONDS):
             self._update()
 
     def _update(self) -> None:
         for counter in self._counters:
-            with suppress(OSError, ValueError):
-                counter.update()
+            counter.update()
 
 
-@dataclass
-class Package:
-    """A processor package: microjoules that start again at 0 after `most`."""
-
-    file: Path
-    most: int
-    last: int = 0
-    joules: float = 0.0
-
-    def update(self) -> None:
-        """Adds what was used since the last reading."""
-        now = int(self.file.read_text(encoding="utf-8"))
-        self.joules += (
-            (now - self.last) if now >= self.last else now + self.most - self.last
-        ) / 1e6
-        self.last = now
-
-
-def packages(powercap: Path) -> list[Package]:
+def packages(powercap: Path) -> list[Counter]:
     """The packages whose counters may be read; parts of a package are in it already."""
     found = []
     for folder in sorted(powercap.glob("*-rapl:*")):
         if folder.name.count(":") > 1 or "mmio" in folder.name:
             continue
         with suppress(OSError, ValueError):
-            int((folder / "energy_uj").read_text(encoding="utf-8"))
-            most = int((folder / "max_energy_range_uj").read_text(encoding="utf-8"))
-            found.append(Package(folder / "energy_uj", most))
+            _number(folder / "energy_uj")
+            most = _number(folder / "max_energy_range_uj")
+            found.append(Counter(partial(_number, folder / "energy_uj"), 1e6, most))
     return found
 
 
-@dataclass
-class Gpu:
-    """A card: millijoules since the driver was loaded."""
-
-    library: ctypes.CDLL = field(repr=False)
-    handle: ctypes.c_void_p
-    last: int = 0
-    joules: float = 0.0
-
-    def update(self) -> None:
-        """Adds what was used since the last reading."""
-        now = _energy(self.library, self.handle)
-        if now is not None:
-            self.joules += (now - self.last) / 1e3
-            self.last = now
+def _number(file: Path) -> int:
+    return int(file.read_text(encoding="utf-8"))
 
 
-def gpus() -> list[Gpu]:
+def gpus() -> list[Counter]:
     """The NVIDIA cards given to this process that count their energy (Volta and later)."""
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
@@ -130,11 +120,12 @@ def gpus() -> list[Gpu]:
         handle = ctypes.c_void_p()
         failed = library.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(handle))
         if not failed and _energy(library, handle) is not None:
-            found.append(Gpu(library, handle))
+            found.append(Counter(partial(_energy, library, handle), 1e3))
     return found
 
 
 def _energy(library: ctypes.CDLL, handle: ctypes.c_void_p) -> int | None:
+    """Millijoules since the driver was loaded."""
     value = ctypes.c_ulonglong()
     failed = library.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(value))
     return None if failed else int(value.value)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+Json = Mapping[str, Any]
+#: what curves have in common that are compared with each other
+KIND = ("benchmark", "model_role", "prompt_format")
 
-def console_table(summary: Mapping[str, Any], width: int = 78, brief: bool = False) -> str:
+
+def console_table(summary: Json, width: int = 78, brief: bool = False) -> str:
     """The main curve as a table of plain text, with the base model beside it where it was measured.
 
     Args:
@@ -16,43 +20,36 @@ def console_table(summary: Mapping[str, Any], width: int = 78, brief: bool = Fal
     """
     if summary.get("main_curve") is None:
         return "No curve was measured."
-    curves: Sequence[Mapping[str, Any]] = summary["curves"]
+    curves = summary["curves"]
     main = curves[summary["main_curve"]]
-    base = [] if main["model_role"] == "base" else [c for c in curves if _is_base_of(c, main)]
+    base = [  # in the main curve's run, or shared with it
+        c
+        for c in curves
+        if (c["benchmark"], c["model_role"]) == (main["benchmark"], "base")
+        and main["model_role"] != "base"
+        and main["run"] in c["runs"]
+    ]
     same = {p["setting"]: p for c in base if c["prompt_format"] != "direct" for p in c["points"]}
-    lines = [
-        f"{main['benchmark']}, {main['name']} ({main['model']}, {main['policy']}, "
-        f"n = {main['num_problems']} x {main['samples_per_problem']})",
-        f"{'setting':<18}{'tokens':>9}{'accuracy %':>12}{'95% interval':>16}"
-        + (f"{'base %':>9}" if same else ""),
-    ]
-    lines += [_line(point, same, width) for point in main["points"]]
+    points = [_line(point, same, width) for point in main["points"]]
     if brief:
-        return "\n".join(lines[2:])
-    lines.append(_metrics(main))
-    lines += [f"{other['name']}: {_metrics(other)}" for other in curves if _rival(other, main)]
-    lines += [
-        f"Base model answering directly: {_number(p['accuracy_percent'])}%"
-        for c in base
-        if c["prompt_format"] == "direct"
-        for p in c["points"]
-    ]
-    return "\n".join(lines)
+        return "\n".join(points)
+    others = [c for c in curves if c is not main and all(c[k] == main[k] for k in KIND)]
+    direct = [p for c in base if c["prompt_format"] == "direct" for p in c["points"]]
+    return "\n".join(
+        [
+            f"{main['benchmark']}, {main['name']} ({main['model']}, {main['policy']}, "
+            f"n = {main['num_problems']} x {main['samples_per_problem']})",
+            f"{'setting':<18}{'tokens':>9}{'accuracy %':>12}{'95% interval':>16}"
+            + (f"{'base %':>9}" if same else ""),
+            *points,
+            _metrics(main),
+            *(f"{other['name']}: {_metrics(other)}" for other in others),
+            *(f"Base model answering directly: {_number(p['accuracy_percent'])}%" for p in direct),
+        ]
+    )
 
 
-def _is_base_of(curve: Mapping[str, Any], main: Mapping[str, Any]) -> bool:
-    """Whether it is the base model's curve in the main curve's run (or one that the run shares)."""
-    same = curve["benchmark"] == main["benchmark"] and curve["model_role"] == "base"
-    return same and main["run"] in curve["runs"]
-
-
-def _rival(curve: Mapping[str, Any], main: Mapping[str, Any]) -> bool:
-    """Whether it is another run's or policy's curve of the same kind as the main one."""
-    kind = ("benchmark", "model_role", "prompt_format")
-    return curve is not main and all(curve[name] == main[name] for name in kind)
-
-
-def _line(point: Mapping[str, Any], same: Mapping[str, Mapping[str, Any]], width: int) -> str:
+def _line(point: Json, same: Mapping[str, Json], width: int) -> str:
     low, high = point["interval_percent"]
     interval = f"{_number(low)} to {_number(high)}" if low is not None else "—"
     text = (
@@ -67,21 +64,16 @@ def _line(point: Mapping[str, Any], same: Mapping[str, Mapping[str, Any]], width
     return f"{text}  {bar}".rstrip()
 
 
-def _metrics(curve: Mapping[str, Any]) -> str:
-    control, best = (curve[f"{name}_percent"]["value"] for name in ("control", "performance"))
-    kept = "—" if control is None else f"{control:.0f}%"
-    scaling = curve["scaling_per_doubling"]["value"]
-    slope = "—" if scaling is None else f"{scaling:+.1f}"
-    top = "—" if best is None else f"{best:.1f}%{_best_of(curve['performance_percent'])}"
-    return f"Control {kept}, Scaling {slope} points per doubling, Performance {top}"
+def _metrics(curve: Json) -> str:
+    best = curve["performance_percent"]
+    control = _number(curve["control_percent"]["value"], ".0f", "%")
+    slope = _number(curve["scaling_per_doubling"]["value"], "+.1f")
+    text = f"Control {control}, Scaling {slope} points per doubling, Performance "
+    text += _number(best["value"], ".1f", "%")
+    if (best.get("best_of") or 1) < 2 or best["low"] is None or best["value"] is None:
+        return text
+    return f"{text} (best of {best['best_of']} points, {best['low']:.1f} to {best['high']:.1f})"
 
 
-def _best_of(best: Mapping[str, Any]) -> str:
-    """Words that a value is the best of many, and how far that is known."""
-    if (best.get("best_of") or 1) < 2 or best["low"] is None:
-        return ""
-    return f" (best of {best['best_of']} points, {best['low']:.1f} to {best['high']:.1f})"
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "—" if value is None else f"{value:.{digits}f}"
+def _number(value: float | None, digits: str = ".1f", unit: str = "") -> str:
+    return "—" if value is None else f"{value:{digits}}{unit}"

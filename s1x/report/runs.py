@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s1x.artifact import Artifacts, faults
+from s1x.artifact import Artifact, Artifacts, faults, read_json
 from s1x.console import say
 from s1x.errors import UserError
+from s1x.report import console_table
 from s1x.report import run as run_report
 from s1x.report.inputs import Json
-from s1x.report.latest import finish_report
 
 RUN_FILE = "run.json"
 VERSION = 2  # one drawer for page and files
@@ -230,3 +230,40 @@ def own_context(run: Path, context: Json) -> Json:
         if here(source) or (HUB_ID.fullmatch(str(source)) and not Path(source).exists())
     }
     return {**context, **kept}
+
+
+# -- the end of a report ---------------------------------------------------------------------------
+
+
+def finish_report(
+    artifacts: Artifacts, report: Artifact, done: Sequence[Json], sweep: bool = False
+) -> dict[str, Any]:
+    """Says in the summary what this run did, points `latest` to the report, prints the table.
+
+    A sweep's jobs print their own points only: the sweep's report says the rest once.
+    """
+    summary = read_json(report.folder / "summary.json") | {"stages": list(done)}
+    artifacts.rewrite(report, "summary.json", summary)
+    point_latest(artifacts.root / "latest", report.folder)
+    if sweep:
+        print(console_table(summary, brief=True), flush=True)
+    else:
+        print(console_table(summary))
+        print(f"Report: {report.folder / 'report.html'}")
+    return summary
+
+
+def point_latest(link: Path, folder: Path) -> None:
+    """Makes `link` a symbolic link to the folder, in one step for whoever reads it.
+
+    Where that cannot be (a real folder has the name, a file system without links), a line says so:
+    a convenience may not fail a run.
+    """
+    beside = link.with_name(f"{link.name}.{os.getpid()}")
+    try:
+        beside.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
+        beside.replace(link)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        reason = "it is no link" if link.is_dir() else error.strerror
+        say(f"{link} was not set to this report ({reason}); remove or rename it to have it set")

@@ -9,8 +9,7 @@ from typing import Any
 from s1x.artifact import Artifact
 from s1x.errors import UserError
 from s1x.report import run as run_report
-from s1x.report.latest import finish_report
-from s1x.report.runs import VERSION, report_on
+from s1x.report.runs import VERSION, finish_report, report_on
 from s1x.stages import ArtifactStage, Run
 
 

@@ -41,6 +41,7 @@ MODES = ("online", "offline", "disabled")
 OF_CURVE = ("benchmark", "model", "model_role", "prompt_format", "policy")
 OF_POINT = ("setting", "mean_thinking_tokens", "accuracy_percent")
 CURVE_COLUMNS = ("curve", *OF_CURVE, *OF_POINT, "low_percent", "high_percent", "n", "samples")
+METRIC_COLUMNS = ("benchmark", "model", "control %", "scaling per doubling", "performance %")
 CHOSEN_FILES = ("chosen.parquet", "s1k.parquet", "funnel.json", "README.md")
 
 
@@ -222,7 +223,7 @@ def build_report(summary: Json, project: str, entity: str | None, group: str | N
         UserError: wandb-workspaces is not installed.
     """
     wr = _module("wandb_workspaces.reports.v2", "tracker.report=true")
-    entity = entity or ""
+    entity, curves = entity or "", summary["curves"]
     runs = wr.Runset(project=project, entity=entity, groupby=["group"] if group else [])
     plots = [
         wr.CustomChart(
@@ -235,17 +236,27 @@ def build_report(summary: Json, project: str, entity: str | None, group: str | N
     ]
     loss = wr.LinePlot(x="train/step", y=["train/loss"], title="Training loss")
     traces = wr.WeaveBlockSummaryTable(entity=entity, project=project, table_name="traces")
+    metrics = [[c["benchmark"], c["name"], *(c[m]["value"] for m in METRICS)] for c in curves]
+    steps = [
+        [run["label"], step["step"], step["rows_in"], step["rows_out"]]
+        for run in summary.get("runs") or []
+        for step in run.get("funnel") or []
+    ]
+    units, shares = ("wall_seconds", "gpu_hours", "usd"), summary["costs"]["sft_share_percent"]
+    costs = [[unit, summary["costs"][unit], shares.get(unit)] for unit in units]
+    sections = {
+        "Test-time scaling": wr.PanelGrid(runsets=[runs], panels=plots),
+        "Control, scaling, performance": [METRIC_COLUMNS, *metrics],
+        "From the pool to the chosen set": [("run", "step", "rows in", "rows out"), *steps],
+        "Training": wr.PanelGrid(runsets=[runs], panels=[loss]),
+        "What it cost": [("unit", "whole", "share of SFT, %"), *costs],
+        "Traces": traces,
+    }
     blocks = [wr.TableOfContents()]
     blocks += [wr.CalloutBlock(text=line) for line in summary.get("notes") or []]
-    for heading, block in {
-        "Test-time scaling": wr.PanelGrid(runsets=[runs], panels=plots),
-        "Control, scaling, performance": wr.MarkdownBlock(text=_metrics(summary)),
-        "From the pool to the chosen set": wr.MarkdownBlock(text=_funnel(summary)),
-        "Training": wr.PanelGrid(runsets=[runs], panels=[loss]),
-        "What it cost": wr.MarkdownBlock(text=_costs(summary)),
-        "Traces": traces,
-    }.items():
-        blocks += [wr.H1(text=heading), block]
+    for heading, block in sections.items():
+        table = isinstance(block, list)
+        blocks += [wr.H1(text=heading), wr.MarkdownBlock(text=markdown(block)) if table else block]
     title = f"s1x: {summary.get('title') or project} ({summary.get('scale')})"
     report: Saved = wr.Report(project=project, entity=entity, title=title, blocks=blocks)
     return report
@@ -273,26 +284,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}"
     return "—" if value is None else str(value).replace("|", "\\|")
-
-
-def _metrics(summary: Json) -> str:
-    head = ("benchmark", "model", "control %", "scaling per doubling", "performance %")
-    curves = summary["curves"]
-    rows = [[c["benchmark"], c["name"], *(c[name]["value"] for name in METRICS)] for c in curves]
-    return markdown([head, *rows])
-
-
-def _funnel(summary: Json) -> str:
-    steps = [
-        [run["label"], step["step"], step["rows_in"], step["rows_out"]]
-        for run in summary.get("runs") or []
-        for step in run.get("funnel") or []
-    ]
-    return markdown([["run", "step", "rows in", "rows out"], *steps])
-
-
-def _costs(summary: Json) -> str:
-    costs = summary["costs"]
-    units = ("wall_seconds", "gpu_hours", "usd")
-    rows = [[unit, costs[unit], costs["sft_share_percent"].get(unit)] for unit in units]
-    return markdown([["unit", "whole", "share of SFT, %"], *rows])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s1x.report.latest import point_latest
+from s1x.report.runs import point_latest
 
 
 def test_latest_follows_the_newest_report(tmp_path: Path) -> None:
