@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether it answers at all, before its own clients try for minutes."""
+"""The Hugging Face hub: whether it answers, its data sets, and what was downloaded before."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from s1x.errors import SettingError, UserError
+
+if TYPE_CHECKING:
+    import datasets
+    from huggingface_hub.hf_api import DatasetInfo
 
 
 def hub_answers(timeout_seconds: float = 5.0) -> bool:
@@ -27,13 +34,85 @@ def answers(url: str, timeout_seconds: float, method: str = "GET") -> bool:
     return True
 
 
-def use_cache_only() -> None:
-    """Lets `datasets` look only at what this machine has downloaded before."""
+def _look_for_the_hub() -> None:
+    """Where it can't be reached, only the cache is asked: the hub's client would retry for long."""
     import datasets
     from huggingface_hub import constants
 
-    constants.HF_HUB_OFFLINE = True
-    datasets.config.HF_HUB_OFFLINE = True
+    if not hub_answers():
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+
+
+def dataset_info(dataset: str, revision: str | None) -> DatasetInfo:
+    """What the hub says of a data set; raises whatever its client raises."""
+    from huggingface_hub import HfApi
+
+    _look_for_the_hub()
+    return HfApi().dataset_info(dataset, revision=revision, timeout=20)
+
+
+def load_dataset(
+    key: str, dataset: str, config_name: str | None, split: str, revision: str | None
+) -> datasets.Dataset:
+    """A split of a data set of the hub or of a local folder, memory-mapped.
+
+    Args:
+        key: the group whose setting it is (pool, benchmark), for errors.
+
+    Raises:
+        UserError: it cannot be loaded; one sentence with the remedy.
+    """
+    import datasets
+
+    is_local = Path(dataset).is_dir()
+    if not is_local:
+        _look_for_the_hub()
+    try:
+        return datasets.load_dataset(dataset, config_name, split=split, revision=revision)
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise _unreadable(key, dataset, error) from None
+    except ValueError as error:
+        wrong = "config_name" if "BuilderConfig" in str(error) else "split"
+        if is_local and wrong == "split" and "split" not in str(error).lower():
+            raise _unreadable(key, dataset, error) from None
+        must = f"one that {dataset} has ({_first_line(error)})"
+        value = split if wrong == "split" else config_name
+        raise SettingError(f"{key}.{wrong}", must, value) from None
+    except Exception as error:  # the libraries below raise dozens of kinds
+        raise (_unreadable if is_local else unreachable)(key, dataset, error) from None
+
+
+def unreachable(key: str, dataset: str, error: Exception) -> UserError:
+    """One sentence for a data set that cannot be had."""
+    from huggingface_hub import constants
+
+    reason = "no answer" if constants.HF_HUB_OFFLINE else _first_line(error)
+    remedy = (
+        "check its name and the network, or download it elsewhere (hf download --repo-type "
+        f"dataset --local-dir FOLDER) and name the folder in its place, or use {key}=jsonl with a "
+        "file of its rows"
+    )
+    if "gated" in str(error).lower() or "401" in str(error):
+        remedy = f"accept its terms at huggingface.co/datasets/{dataset} and set HF_TOKEN"
+    return UserError(
+        f"{key}: the data set {dataset} cannot be loaded from the hub ({reason}); {remedy}"
+    )
+
+
+def _unreadable(key: str, dataset: str, error: BaseException) -> UserError:
+    """One sentence for a data set that is there and cannot be read: the innermost reason."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split("Please either edit")[0].split()) or type(error).__name__
+    return UserError(
+        f"{key}: the data set {dataset} cannot be read ({text[:400]}); mend its files, or read "
+        f"them by {key}=jsonl, which names each bad row"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
 
 
 def cached_commit(repo: str, revision: str | None, repo_type: str = "dataset") -> str | None:
@@ -44,11 +123,7 @@ def cached_commit(repo: str, revision: str | None, repo_type: str = "dataset") -
         revision: commit or tag; None: the one downloaded last.
         repo_type: dataset or model.
     """
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    name = repo_folder_name(repo_id=repo, repo_type=repo_type)
-    place = Path(constants.HF_HUB_CACHE) / name
+    place = _cache(repo, repo_type)
     snapshots = sorted(place.glob("snapshots/*"), key=lambda folder: folder.stat().st_mtime)
     commits = [folder.name for folder in snapshots]
     if revision is None:
@@ -60,11 +135,12 @@ def cached_commit(repo: str, revision: str | None, repo_type: str = "dataset") -
 
 def cached_folder(model: str, revision: str | None) -> Path | None:
     """The folder of a model that this machine has downloaded before, whole or in part."""
+    commit = cached_commit(model, revision, "model")
+    return None if commit is None else _cache(model, "model") / "snapshots" / commit
+
+
+def _cache(repo: str, repo_type: str) -> Path:
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    commit = cached_commit(model, revision, "model")
-    if commit is None:
-        return None
-    name = repo_folder_name(repo_id=model, repo_type="model")
-    return Path(constants.HF_HUB_CACHE) / name / "snapshots" / commit
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type=repo_type)

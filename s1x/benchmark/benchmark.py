@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from s1x.benchmark.grader import Grader, make_grader
 from s1x.benchmark.problem import Problem
@@ -13,7 +13,10 @@ from s1x.errors import UserError
 from s1x.option import Option, setting
 from s1x.rows import CORRECT
 
-S = TypeVar("S", bound=Any)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar("S", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,11 @@ class Benchmark(Option):
     )
     limit: int | None = setting(None, "ask only the first so many questions; null: all", at_least=1)
 
+    @property
+    def num_problems(self) -> int | None:
+        """How many it has, where that is known before they are read; a setting of some."""
+        return None
+
     def load(self) -> list[Problem]:
         """The problems, in the order of their source, checked.
 
@@ -56,8 +64,10 @@ class Benchmark(Option):
         return [dataclasses.replace(p, question=self._asked(p)) for p in problems]
 
     def _asked(self, problem: Problem) -> str:
-        choices = lettered(problem.choices) if problem.choices else ""
-        return "\n\n".join(filter(None, (problem.question, choices, self.instruction)))
+        """The question, its choices as s1's evaluation writes them, and the instruction."""
+        lettered = [f"{chr(65 + i)}) {choice}" for i, choice in enumerate(problem.choices or ())]
+        parts = problem.question, "\n".join(lettered), self.instruction
+        return "\n\n".join(filter(None, parts))
 
     def make_grader(self) -> Grader:
         """The grader of this benchmark's answers."""
@@ -69,9 +79,9 @@ class Benchmark(Option):
             return general
         return dataclasses.replace(general, samples_per_problem=self.samples_per_problem)
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> dict[str, object]:
         """What evaluation.json keeps of the benchmark (`benchmark_info`)."""
-        about = {
+        about: dict[str, object] = {
             "source": self.source(),
             "in_domain": self.in_domain,
             "answer_format": self.answer_format,
@@ -115,8 +125,7 @@ def checked(problems: Sequence[Problem], grader: Grader) -> list[Problem]:
                 "ids must be unique (without a column of ids, rows are numbered)"
             )
     read = [dataclasses.replace(p, answer=grader.reference(p)) for p in problems]
-    texts = [grader.own_answer(problem) for problem in read]
-    pairs = [(p, text) for p, text in zip(read, texts, strict=True) if text is not None]
+    pairs = [(p, text) for p in read if (text := grader.own_answer(p)) is not None]
     for (problem, _), grade in zip(pairs, grader.grade_all(pairs), strict=True):
         if grade.verdict != CORRECT:
             raise UserError(
@@ -129,8 +138,3 @@ def checked(problems: Sequence[Problem], grader: Grader) -> list[Problem]:
 
 def _place(problem: Problem) -> str:
     return str(problem.metadata.get("place") or f"problem {problem.problem_id}")
-
-
-def lettered(choices: Sequence[str]) -> str:
-    """The choices as s1's evaluation writes them: a line "A) ..." each."""
-    return "\n".join(f"{chr(65 + i)}) {choice}" for i, choice in enumerate(choices))

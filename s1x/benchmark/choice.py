@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 from s1x.benchmark.extraction import (
     ANSWER_IS,
@@ -63,15 +64,13 @@ class Choice(Grader):
     one choice, that choice is meant.
     """
 
+    own_rules: ClassVar = (BOXED, ANSWER_IS, FIRST_LETTER, LAST_LETTER)
+
     rules: list[str] = setting(
         factory=lambda: list(CHOICE_RULES),
         doc="extraction rules in order: boxed, answer_is, first_letter, last_letter, or a text "
         "that ends in a colon",
     )
-
-    def own_rules(self) -> tuple[str, ...]:
-        """Names of rules that are no marker texts."""
-        return (BOXED, ANSWER_IS, FIRST_LETTER, LAST_LETTER)
 
     def extract(self, problem: Problem, answer_text: str) -> Extraction | None:
         """The letter by the first rule that finds one."""

@@ -7,9 +7,8 @@ rounds tiny numbers to 0, takes the first number of what it cannot parse, and li
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from s1x.benchmark.forms import normal_form
@@ -30,7 +29,8 @@ from s1x.benchmark.latex import (
 
 _IS_IN = re.compile(r"^[A-Za-z]\w?\s?(?:\\in|∈|in)(?![A-Za-z])\s?")
 _ELLIPSIS = re.compile(r"\\[lcd]?dots|\.\.\.|…")
-_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+#: letters that are no mathematics: such texts are only compared as texts
+_FOREIGN = re.compile("[\u2e80-\U0010ffff]")
 _BASE = re.compile(r"(\d+)_\{?(\d+)\}?")
 _NO_NAME = re.compile(r"[A-Za-z}]\s*\^|\d\s*[A-Za-z]")
 _COMMANDS = re.compile(
@@ -41,7 +41,6 @@ _ONE_NAME = re.compile(
     r"\(\s?\w\s?(?:,\s?\w\s?)+\)|(?:\\?[A-Za-z]+|[A-Za-z]\s?\([A-Za-z]\))(?:_\{?\w+\}?)?'*"
 )
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|leq|geq|lt|gt|ne|neq)(?![a-z])")
-_SET_NOTATION = re.compile(r"\\mid|\||:")
 MOST_MEMBERS = 60
 
 #: gold and answer, in one spelling → whether the engine calls the formulas equal
@@ -60,62 +59,60 @@ class Equality:
         """Whether an answer equals the reference."""
         if normal_form(gold) == normal_form(answer):
             return True
-        gold, answer = one_spelling(gold), one_spelling(answer)
-        return self._equal(_IS_IN.sub("", gold), _IS_IN.sub("", answer))
+        gold, answer = (_IS_IN.sub("", one_spelling(text)) for text in (gold, answer))
+        return self._equal(gold, answer)
 
     def _equal(self, gold: str, answer: str, depth: int = 0) -> bool:
         if _form(gold) == _form(answer):
             return True
         if depth > 4:
             return self.engine(gold, answer)
-        for known in (self._as_words, self._as_numbers):
-            verdict = known(gold, answer)
+        for by in (
+            _as_words,
+            self._as_numbers,
+            self._as_matrices,
+            self._as_lists,
+            self._as_equations,
+        ):
+            verdict = by(gold, answer, depth + 1)
             if verdict is not None:
                 return verdict
-        for by_parts in (self._as_matrices, self._as_lists, self._as_equations):
-            verdict = by_parts(gold, answer, depth)
-            if verdict is not None:
-                return verdict
-        if _ELLIPSIS.search(gold + answer) or _is_foreign(gold + answer):
-            return False
-        if words(gold) is not None and words(answer) is not None:
+        both = gold + answer
+        if (
+            _ELLIPSIS.search(both)
+            or _FOREIGN.search(both)
+            or None not in map(words, (gold, answer))
+        ):
             return False
         return self._by_engine(gold, answer)
 
-    def _as_words(self, gold: str, answer: str) -> bool | None:
-        """Times of day and texts; None where the reference is neither."""
-        wanted, given = time_of_day(gold), time_of_day(answer)
-        if wanted and given:
-            half_known = wanted[1] and given[1]
-            return wanted[0] == given[0] or (
-                not half_known and (wanted[0] - given[0]) % 43200 == 0 and wanted[1] != given[1]
-            )
-        expected, said = words(gold), words(answer)
-        if expected is None or said is None:
-            return None
-        return expected == said or (None if re.search("[,;，；]", gold + answer) else False)
+    def _all_equal(self, pairs: Iterable[tuple[str, str]], depth: int) -> bool:
+        return all(self._equal(gold, answer, depth) for gold, answer in pairs)
 
-    def _as_numbers(self, gold: str, answer: str) -> bool | None:
+    def _as_numbers(self, gold: str, answer: str, _: int) -> bool | None:
         """Numbers with their units and bases; None where one is something else."""
         bases = _BASE.fullmatch(gold), _BASE.fullmatch(answer)
         if bases[0] and bases[1]:
             return bases[0].groups() == bases[1].groups()
         said = words(answer)
-        if _DECIMAL_COMMA.fullmatch(gold) and "." in answer:
+        if re.fullmatch(r"-?\d+,\d+", gold) and "." in answer:
             gold = gold.replace(",", ".")
         wanted, given = quantity(gold), quantity(numeral(said) if said else answer)
         if wanted is None or given is None:
             return None
-        if units_differ(wanted.unit, given.unit):
+        (value, unit), (other, other_unit) = wanted, given
+        if units_differ(unit, other_unit):
             return False
-        if same_number(wanted.value, given.value, self.places):
+        if same_number(value, other, self.places):
             return True
-        if ("%" in wanted.unit) != ("%" in given.unit):
-            one, other = (q.value / 100 if "%" in q.unit else q.value for q in (wanted, given))
-            return same_number(one, other, self.places)
-        return None if _may_list(gold) or _may_list(answer) else False
+        if ("%" in unit) != ("%" in other_unit):
+            value, other = (n / 100 if "%" in u else n for n, u in (wanted, given))
+            return same_number(value, other, self.places)
+        may_list = re.search(r"\d,\d{3}(?!\d)", f"{gold} {answer}")  # 60,180
+        return None if may_list else False
 
     def _as_matrices(self, gold: str, answer: str, depth: int) -> bool | None:
+        """Matrices; a tuple may stand for a column."""
         wanted, given = matrix(gold), matrix(answer)
         if wanted is None and given is None:
             return None
@@ -124,62 +121,55 @@ class Equality:
             return None
         if [len(row) for row in wanted] != [len(row) for row in given]:
             return False
-        cells = zip(itertools.chain(*wanted), itertools.chain(*given), strict=True)
-        return all(self._equal(one, other, depth + 1) for one, other in cells)
+        rows = zip(wanted, given, strict=True)
+        return all(self._all_equal(zip(*both, strict=True), depth) for both in rows)
 
     def _as_lists(self, gold: str, answer: str, depth: int) -> bool | None:
         """Lists and sets in any order, tuples in theirs; None where neither is one."""
-        wanted, given = parts(gold), parts(answer)
+        wanted, given, both = parts(gold), parts(answer), gold + answer
         sizes = len(wanted.members), len(given.members)
         if max(sizes) < 2 and not (wanted.bracket and given.bracket):
             return None
-        if max(sizes) > MOST_MEMBERS or _ELLIPSIS.search(gold + answer):
+        if max(sizes) > MOST_MEMBERS or _ELLIPSIS.search(both):
             return False
         if min(sizes) < 2 and any(len(sides(text)) > 1 for text in (gold, answer)):
             return None
         if sizes[0] != sizes[1] and ("\\pm" in gold) != ("\\pm" in answer):
             wanted, given = _both_signs(wanted), _both_signs(given)
             sizes = len(wanted.members), len(given.members)
-        bare = "" in (wanted.bracket, given.bracket)
+        brackets, bare = wanted.bracket + given.bracket, "" in (wanted.bracket, given.bracket)
         if sizes[0] == sizes[1]:
             if not bare and wanted.bracket != given.bracket:
                 return False
-            if _SET_NOTATION.search(gold + answer) and not bare:
-                return None
-            ordered = "(" in wanted.bracket + given.bracket or "[" in wanted.bracket + given.bracket
+            if re.search(r"\\mid|\||:", both) and not bare:
+                return None  # {x | x > 1}
+            ordered = "(" in brackets or "[" in brackets
             return self._members_equal(wanted, given, ordered, depth)
-        if "\\pm" in gold + answer or _RELATION.search(gold + answer):
+        if "\\pm" in both or _RELATION.search(both):
             return None
         if sizes[0] == 1 and bare:  # two boxes with the same value in two forms
-            forms = {_form(member) for member in given.members}
-            return len(forms) == sizes[1] and all(
-                self._equal(gold, member, depth + 1) for member in given.members
-            )
-        if any(mark in gold + answer for mark in ("=", "\\cup", "\\{", "\\begin")):
+            different = len(set(map(_form, given.members))) == sizes[1]
+            return different and self._all_equal(((gold, m) for m in given.members), depth)
+        if any(mark in both for mark in ("=", "\\cup", "\\{", "\\begin")):
             return None
-        distinct = [
-            Parts(found.bracket, tuple({_form(m): m for m in found.members}.values()))
-            for found in (wanted, given)
-            if all(member.startswith("(") for member in found.members)
-        ]
-        if len(distinct) == 2 and len(distinct[0].members) == len(distinct[1].members):
-            return self._members_equal(distinct[0], distinct[1], False, depth)
-        return False
+        if not all(m.startswith("(") for m in wanted.members + given.members):
+            return False
+        wanted, given = _distinct(wanted), _distinct(given)  # points, some of them twice
+        same_size = len(wanted.members) == len(given.members)
+        return same_size and self._members_equal(wanted, given, False, depth)
 
     def _members_equal(self, wanted: Parts, given: Parts, ordered: bool, depth: int) -> bool:
         gold, answer = _unnamed(wanted.members), _unnamed(given.members)
         if not all("=" in member for member in answer) and any("=" in m for m in gold):
             gold = list(wanted.members)
         if ordered:
-            pairs = zip(gold, answer, strict=True)
-            return all(self._equal(one, other, depth + 1) for one, other in pairs)
+            return self._all_equal(zip(gold, answer, strict=True), depth)
         left = list(answer)
         for member in gold:
-            same = next((i for i, other in enumerate(left) if _form(member) == _form(other)), None)
-            if same is None:
-                same = next(
-                    (i for i, o in enumerate(left) if self._equal(member, o, depth + 1)), None
-                )
+            alike = (i for i, other in enumerate(left) if _form(member) == _form(other))
+            equal = (i for i, other in enumerate(left) if self._equal(member, other, depth))
+            same = next(alike, None)
+            same = next(equal, None) if same is None else same
             if same is None:
                 return False
             del left[same]
@@ -191,21 +181,19 @@ class Equality:
         if len(wanted) < 2 and len(given) < 2:
             return None
         if len(wanted) < 2:
-            return _is_value(given) and self._equal(gold, given[-1], depth + 1)
+            return _is_value(given) and self._equal(gold, given[-1], depth)
         if len(given) < 2:
-            return _is_value(wanted) and self._equal(wanted[-1], answer, depth + 1)
+            return _is_value(wanted) and self._equal(wanted[-1], answer, depth)
         if not _ONE_NAME.fullmatch(given[0]) and _ONE_NAME.fullmatch(given[-1]):
             given = given[::-1]
         names = wanted[0], given[0]
         if _form(names[0]) == _form(names[1]) or all(map(_FUNCTION.fullmatch, names)):
-            return self._equal(wanted[-1], given[-1], depth + 1)
+            return self._equal(wanted[-1], given[-1], depth)
         if all(map(_ONE_NAME.fullmatch, names)) and len(wanted) == len(given) == 2:
             return False
         if "\\begin" in gold + answer:
-            same = zip(wanted, given, strict=False)
-            return len(wanted) == len(given) and all(
-                self._equal(one, other, depth + 1) for one, other in same
-            )
+            pairs = zip(wanted, given, strict=False)
+            return len(wanted) == len(given) and self._all_equal(pairs, depth)
         return self.engine(gold, answer)
 
     def _by_engine(self, gold: str, answer: str) -> bool:
@@ -215,13 +203,25 @@ class Equality:
         if self.engine(*bare):
             return True
         in_degrees = ["\\circ" in text for text in (gold, answer)]
-        if in_degrees[0] != in_degrees[1] and "\\pi" in gold + answer:
-            turned = [
-                f"({text}) \\cdot \\frac{{\\pi}}{{180}}" if degrees else text
-                for text, degrees in zip(bare, in_degrees, strict=True)
-            ]
-            return self.engine(*turned)
-        return False
+        if in_degrees[0] == in_degrees[1] or "\\pi" not in gold + answer:
+            return False
+        turned = (
+            f"({text}) \\cdot \\frac{{\\pi}}{{180}}" if degrees else text
+            for text, degrees in zip(bare, in_degrees, strict=True)
+        )
+        return self.engine(*turned)
+
+
+def _as_words(gold: str, answer: str, _: int) -> bool | None:
+    """Times of day and texts; None where the reference is neither."""
+    wanted, given = time_of_day(gold), time_of_day(answer)
+    if wanted and given:
+        apart, half_known = wanted[0] - given[0], wanted[1] + given[1]
+        return apart == 0 or (half_known == 1 and apart % 43200 == 0)
+    expected, said = words(gold), words(answer)
+    if expected is None or said is None:
+        return None
+    return expected == said or (None if re.search("[,;，；]", gold + answer) else False)
 
 
 def _form(text: str) -> str:
@@ -230,20 +230,14 @@ def _form(text: str) -> str:
     return form.casefold() if words(text) is not None else form
 
 
-def _is_foreign(text: str) -> bool:
-    """Whether it holds letters that are no mathematics: such texts are only compared as texts."""
-    return any(ord(character) > 0x2E7F for character in text)
-
-
-def _may_list(text: str) -> bool:
-    """Whether a number with separators may be a list: 60,180."""
-    return re.search(r"\d,\d{3}(?!\d)", text) is not None
-
-
 def _as_column(text: str) -> list[list[str]] | None:
     """A tuple as the column vector that it may stand for."""
     found = parts(text)
     return [[member] for member in found.members] if found.bracket in ("()", "[]") else None
+
+
+def _distinct(found: Parts) -> Parts:
+    return found._replace(members=tuple({_form(m): m for m in found.members}.values()))
 
 
 def _unnamed(members: Sequence[str]) -> list[str]:

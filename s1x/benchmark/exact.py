@@ -12,11 +12,11 @@ from s1x.benchmark.extraction import (
     candidates,
     closing_sentences,
     closing_words,
+    reference_text,
 )
 from s1x.benchmark.forms import clean, last_number, normal_form, number_value, only_number
 from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded, written
 from s1x.benchmark.problem import Problem
-from s1x.benchmark.references import reference_text
 from s1x.option import option, setting
 
 _LETTER_FIRST = re.compile(r"[*\"'\s]{0,4}\(?([A-Z])[).:](?!\w)")
@@ -59,11 +59,9 @@ class Exact(Grader):
         is_numeric = number_value(normal_form(reference)) is not None
         first = None
         for found in candidates(answer_text, self.rules):
-            if found.rest and len(found.rest) < 1000 and equal(found.rest, reference):
-                return Extraction(clean(found.rest), found.rule)
-            if not is_numeric and found.rest and (said := closing_words(found.rest, reference)):
-                return Extraction(said, found.rule)
-            text = _number(found) if is_numeric else _letter(found.text, reference)
+            text = all_that_is_said(found, reference)
+            if text is None:
+                text = _number(found) if is_numeric else _letter(found.text, reference)
             if text is not None:
                 return Extraction(text, found.rule)
             first = first or found
@@ -73,10 +71,17 @@ class Exact(Grader):
 def equal(answer: str, reference: str) -> bool:
     """Whether two answers are the same text or the same number."""
     one, other = normal_form(answer).casefold(), normal_form(reference).casefold()
-    if one == other:
-        return True
     value = number_value(one)
-    return value is not None and value == number_value(other)
+    return one == other or (value is not None and value == number_value(other))
+
+
+def all_that_is_said(found: Extraction, reference: str) -> str | None:
+    """What follows a marker where that is the reference and no more, or ends in its words."""
+    if not found.rest:
+        return None
+    if len(found.rest) < 4 * len(reference) + 200 and equal(found.rest, reference):
+        return clean(found.rest)
+    return closing_words(found.rest, reference)
 
 
 def _number(found: Extraction) -> str | None:

@@ -18,13 +18,15 @@ Everything here reads hostile text in linear time and evaluates nothing.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
-from s1x.benchmark.forms import bold_number, clean, last_number, only_number
+from s1x.benchmark.forms import clean, last_number
 from s1x.benchmark.latex import words
 
 BOXED, ANSWER_IS, WHOLE_TEXT, LAST_NUMBER = "boxed", "answer_is", "whole_text", "last_number"
@@ -67,11 +69,15 @@ _STATED = re.compile(
 
 @dataclass(frozen=True)
 class Extraction:
-    """The answer's text, the name of the rule that found it, and all that followed a marker."""
+    """The answer's text, the name of the rule that found it, and all that followed a marker.
+
+    `is_searched`: the text is the end of a solution in which an engine is to find the answer.
+    """
 
     text: str
     rule: str
     rest: str = ""
+    is_searched: bool = False
 
     @property
     def reads_on(self) -> bool:
@@ -86,41 +92,30 @@ def extract(text: str, rules: Sequence[str] = DEFAULT_RULES) -> Extraction | Non
 
 def candidates(text: str, rules: Sequence[str]) -> Iterator[Extraction]:
     """What each rule finds, in order: where the first gives nothing, the next may."""
-    for rule in _in_order(text, rules):
+    box_end, boxed = last_boxed(text) if BOXED in rules else (0, None)
+    if boxed is not None and FINAL in rules:  # a "Final Answer:" after the last box comes first
+        after = text[box_end:]
+        if _after(after, last_match(_marker_pattern(FINAL), after))[0]:
+            rules = [FINAL, *(rule for rule in rules if rule != FINAL)]
+    for rule in rules:
+        found, rest = None, ""
         if rule == BOXED:
-            found, rest = last_boxed(text)[1], ""
+            found = boxed
         elif rule == WHOLE_TEXT:
             line = text.strip()
-            short = len(line) <= LONGEST_WHOLE_TEXT and "\n" not in line
-            found, rest = (line if short else None), ""
+            found = line if len(line) <= LONGEST_WHOLE_TEXT and "\n" not in line else None
         elif rule == LAST_NUMBER:
-            found, rest = last_number(text), ""
+            found = last_number(text)
         elif rule == ANSWER_IS or rule.endswith(":"):
             pattern = _STATED if rule == ANSWER_IS else _marker_pattern(rule)
             found, rest = _after(text, last_match(pattern, text))
-        else:
-            continue  # a rule of the grader's own
         if found is not None and (found := clean(found)):
             yield Extraction(found, rule, rest)
-
-
-def _in_order(text: str, rules: Sequence[str]) -> list[str]:
-    """The rules, "Final Answer:" first where it comes after the last box."""
-    if BOXED in rules and FINAL in rules:
-        box_end, found = last_boxed(text)
-        if found is not None and _after(text[box_end:], last_marker(text[box_end:], FINAL))[0]:
-            return [FINAL, *(rule for rule in rules if rule != FINAL)]
-    return list(rules)
 
 
 def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     """The last match of a pattern, in one pass."""
     return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
-
-
-def last_marker(text: str, marker: str) -> re.Match[str] | None:
-    """The last occurrence of a marker such as "Answer:", any case, bold, or as a heading."""
-    return last_match(_marker_pattern(marker), text)
 
 
 @lru_cache(maxsize=64)
@@ -140,34 +135,26 @@ def _after(text: str, marker: re.Match[str] | None) -> tuple[str | None, str]:
         return None, ""
     rest = text[marker.end() :].strip()
     sentence = first_sentence(rest)
-    stated = _STATED.search(
-        sentence
-    )  # "Final Answer: The final answer is 3. I hope it is correct."
+    stated = _STATED.search(sentence)  # "Final Answer: The final answer is 3. I hope it is."
     return (sentence[stated.end() :] if stated else sentence), rest
 
 
 def first_sentence(text: str) -> str:
     """The text to the end of its first sentence or line; formulas are whole."""
     depth, dollar = 0, ""
-    first_cut = None
+    first_cut: int | None = None
     for token in _TOKEN.finditer(text):
-        mark = token.group()
-        if mark in ("\\begin", "\\[", "\\("):
-            depth += 1
-        elif mark in ("\\end", "\\]", "\\)"):
-            depth -= 1
-        elif mark in ("$", "$$"):
+        mark, start = token.group(), token.start()
+        depth += (mark in ("\\begin", "\\[", "\\(")) - (mark in ("\\end", "\\]", "\\)"))
+        if mark in ("$", "$$"):
             dollar = "" if dollar else mark
-        elif mark in ("\n", ".", "。"):
-            if mark == "." and _ABBREVIATION.search(
-                text, max(0, token.start() - 12), token.start()
-            ):
-                continue
-            first_cut = token.start() if first_cut is None else first_cut
+        elif mark in ("\n", "。") or (
+            mark == "." and not _ABBREVIATION.search(text, max(0, start - 12), start)
+        ):
+            first_cut = start if first_cut is None else first_cut
             if depth <= 0 and not dollar:
-                return text[: token.start()]
-    closed = depth <= 0 and not dollar
-    return text if closed or first_cut is None else text[:first_cut]
+                return text[:start]
+    return text if depth <= 0 and not dollar else text[:first_cut]
 
 
 def is_prose(text: str) -> bool:
@@ -213,18 +200,9 @@ def closing_sentences(text: str) -> Iterator[str]:
     sentences: list[str] = []
     rest = text.strip()[-LONGEST_SEARCHED:]
     while rest and len(sentences) < 400:
-        sentence = first_sentence(rest)
-        sentences.append(sentence)
-        rest = rest[len(sentence) :].lstrip(" \t\n.。")
+        sentences.append(first_sentence(rest))
+        rest = rest[len(sentences[-1]) :].lstrip(" \t\n.。")
     return reversed(sentences)
-
-
-def closing_number(text: str, only_bold: bool = False) -> str | None:
-    """The one number, or the one in bold, of the last sentence of a solution that has any."""
-    for sentence in closing_sentences(text):
-        if any(character.isdigit() for character in sentence):
-            return bold_number(sentence) if only_bold else only_number(sentence)
-    return None
 
 
 def closing_words(text: str, reference: str) -> str | None:
@@ -233,3 +211,29 @@ def closing_words(text: str, reference: str) -> str | None:
     stated = re.split(r"\b(?:is|are|was|were)\s", last)[-1]
     expected = words(reference)
     return next((said for said in (last, stated) if expected and words(said) == expected), None)
+
+
+# -- references -----------------------------------------------------------------------------------
+
+#: GSM8K: the whole solution, and the answer after its last line's mark
+_GSM8K = re.compile(r"####[ \t]*([^\n]+?)\s*\Z")
+_ONE_IN_A_LIST = re.compile(r"""\[\s*(?:"([^"]*)"|'([^']*)'|([^\[\]",']+))\s*\]""")
+
+
+@lru_cache(maxsize=4096)
+def reference_text(answer: str) -> str:
+    """The answer in a reference: in its box, after "#### ", or the one member of a list.
+
+    `["2"]` is 2 (OlympiadBench), `["2", "3"]` is "2, 3"; `[1, 2]` stays, it may be an interval.
+    """
+    text = answer.strip().replace("\\\\boxed", "\\boxed")
+    if found := _GSM8K.search(text):
+        return found[1]
+    if (boxed := last_boxed(text)[1]) is not None:
+        return boxed.strip()
+    if found := _ONE_IN_A_LIST.fullmatch(text):
+        return next(part for part in found.groups() if part is not None).strip()
+    if text.startswith('["') and text.endswith('"]'):
+        with suppress(ValueError, RecursionError):
+            return ", ".join(map(str, json.loads(text)))
+    return text

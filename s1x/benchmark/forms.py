@@ -16,7 +16,7 @@ _PAIRS = (
 _DROPPED = re.compile(
     r"\\left(?![a-z])|\\right(?![a-z])|(?<!\\)\\[,!;: $]|\\displaystyle(?![a-z])|[\s$~]"
 )
-_TEXT = re.compile(
+TEXT_COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|textnormal|operatorname)\s{0,4}"
     r"\{([^{}]*)\}"
 )
@@ -90,7 +90,7 @@ def normal_form(answer: str) -> str:
     trailing decimal zeros do not count. Mathematics is not done: 1/2 and 0.5 stay apart.
     """
     text = WRITTEN_COMMA.sub(",", plain(clean(plain(answer))))
-    text = _TEXT.sub(r"\1", text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac"))
+    text = TEXT_COMMAND.sub(r"\1", text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac"))
     spaced = re.sub(r"(?<!\\)\\[;: ]|\\q?quad(?![a-z])|~", " ", text)
     is_list = re.search(r"\d\s*,\s+\d", spaced) is not None
     text = _DROPPED.sub("", text.replace("\\{", "\0").replace("\\}", "\1"))
@@ -194,5 +194,5 @@ def last_number(text: str) -> str | None:
 
 def _readable(text: str) -> str:
     text = plain(WRITTEN_COMMA.sub(",", _SPACED_GROUPS.sub("", text))).replace("\\!", "")
-    text = _ORDINAL.sub("", _TEXT.sub(r" \1", _DEGREES.sub("", text)))
+    text = _ORDINAL.sub("", TEXT_COMMAND.sub(r" \1", _DEGREES.sub("", text)))
     return re.sub(r"\\[$,;: ()\[\]]|\\q?quad(?![a-z])|\*\*|[$~]", " ", text)

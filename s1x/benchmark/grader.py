@@ -6,10 +6,9 @@ user's own class is named by its path (`grader: my_package.MyGrader`).
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar, Protocol, runtime_checkable
 
 from s1x.benchmark.extraction import (
     ANSWER_IS,
@@ -21,8 +20,9 @@ from s1x.benchmark.extraction import (
     extract,
 )
 from s1x.benchmark.problem import Problem
+from s1x.classes import load_class
 from s1x.errors import SettingError, UserError
-from s1x.option import REGISTRY, Option, setting
+from s1x.option import Option, option_class, setting
 from s1x.rows import CORRECT, UNANSWERED, UNGRADED, WRONG
 
 
@@ -53,14 +53,28 @@ def graded(found: Extraction, is_correct: bool) -> Grade:
 
 def ungraded(found: Extraction | None, reason: str) -> Grade:
     """An answer that could not be judged, and why."""
-    if found is None:
-        return Grade(None, None, UNGRADED, reason)
-    return Grade(found.text, found.rule, UNGRADED, reason)
+    text, rule = (found.text, found.rule) if found else (None, None)
+    return Grade(text, rule, UNGRADED, reason)
+
+
+@dataclass
+class Spent:
+    """What judging took; a total of which a part is unknown is None."""
+
+    model_calls: int = 0
+    prompt_tokens: int | None = 0
+    generated_tokens: int | None = 0
+    wall_seconds: float = 0.0
+    device: str | None = "server"
+    num_devices: int = 1
 
 
 @dataclass(frozen=True)
 class Grader(Option):
     """Base of every grader: the extraction rules, and grading one by one."""
+
+    #: names of rules that are no marker texts
+    own_rules: ClassVar[tuple[str, ...]] = (BOXED, ANSWER_IS, WHOLE_TEXT, LAST_NUMBER)
 
     rules: list[str] = setting(
         factory=lambda: list(DEFAULT_RULES),
@@ -70,16 +84,15 @@ class Grader(Option):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = self.own_rules()
         for rule in self.rules:
-            if rule not in known and not rule.endswith(":"):
-                raise SettingError(
-                    "rules", f"{', '.join(known)} or texts that end in a colon", rule
-                )
+            if rule not in self.own_rules and not rule.endswith(":"):
+                must = f"{', '.join(self.own_rules)} or texts that end in a colon"
+                raise SettingError("rules", must, rule)
 
-    def own_rules(self) -> tuple[str, ...]:
-        """Names of rules that are no marker texts."""
-        return (BOXED, ANSWER_IS, WHOLE_TEXT, LAST_NUMBER)
+    @property
+    def spent(self) -> Spent | None:
+        """What a judge took so far; None for graders that ask no model."""
+        return None
 
     def extract(self, problem: Problem, answer_text: str) -> Extraction | None:
         """The answer in the text, without judging it; cheap, safe on any text."""
@@ -118,7 +131,7 @@ def written(answer: str, rules: Sequence[str]) -> str | None:
     return f"The answer is {answer}" if ANSWER_IS in rules else None
 
 
-def make_grader(name: str, settings: Mapping[str, Any] | None = None) -> Grader:
+def make_grader(name: str, settings: Mapping[str, object] | None = None) -> Grader:
     """The grader of that name, with settings that differ from its defaults.
 
     Args:
@@ -128,71 +141,61 @@ def make_grader(name: str, settings: Mapping[str, Any] | None = None) -> Grader:
     Raises:
         UserError: an unknown grader or field, or a value outside its limits.
     """
-    cls = _grader_class(name)
+    cls = load_class(name, "grader") if "." in name else option_class("grader", name, "grader")
+    given = dict(settings or {})
     for old, new in cls.renamed.items() if issubclass(cls, Option) else ():
-        if old in (settings or {}):
+        if old in given:
             raise UserError(f"grader_settings.{old} of {name} is now called {new}")
     try:
-        made: Grader = cls(**dict(settings or {}))
+        made = cls(**given)
     except SettingError as error:
         raise error.under("grader_settings") from None
     except TypeError as error:
-        known = ", ".join(sorted(getattr(cls, "__dataclass_fields__", {})))
+        known = ", ".join(sorted(vars(cls).get("__dataclass_fields__", ())))
         raise UserError(f"grader_settings of {name}: {error}; it has {known}") from None
-    return made if isinstance(made, Grader) else _adapted(name, made)
+    if isinstance(made, Grader):
+        return made
+    if isinstance(made, _Grades):
+        return OwnGrader(own=made)
+    raise UserError(
+        f"grader {name} must have grade(problem, answer_text) -> s1x.benchmark.grader.Grade; "
+        "derive it from s1x.benchmark.grader.Grader"
+    )
 
 
-def _adapted(name: str, own: object) -> Grader:
-    """A class that is no subclass of Grader, where it can grade.
+@runtime_checkable
+class _Grades(Protocol):
+    def grade(self, problem: Problem, answer_text: str) -> Grade: ...
 
-    Raises:
-        UserError: it has no `grade`.
-    """
-    if not callable(getattr(own, "grade", None)):
-        raise UserError(
-            f"grader {name} must have grade(problem, answer_text) -> s1x.benchmark.grader.Grade; "
-            "derive it from s1x.benchmark.grader.Grader"
-        )
-    return OwnGrader(own=own)
+
+@runtime_checkable
+class _GradesAll(Protocol):
+    def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> Sequence[Grade]: ...
+
+
+@runtime_checkable
+class _Closes(Protocol):
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class OwnGrader(Grader):
     """A grader of one's own that is no `Grader`: what it lacks is added."""
 
-    own: Any = field(default=None, metadata={"doc": "the object that grades"})
+    own: _Grades = field(kw_only=True, metadata={"doc": "the object that grades"})
 
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """Its verdict."""
-        found: Grade = self.own.grade(problem, answer_text)
-        return found
+        return self.own.grade(problem, answer_text)
 
     def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Its verdicts, all at once if it can."""
-        if hasattr(self.own, "grade_all"):
-            return list(self.own.grade_all(pairs))
-        return super().grade_all(pairs)
+        own = self.own
+        return list(
+            own.grade_all(pairs) if isinstance(own, _GradesAll) else super().grade_all(pairs)
+        )
 
     def close(self) -> None:
         """Lets go of what it holds."""
-        if hasattr(self.own, "close"):
+        if isinstance(self.own, _Closes):
             self.own.close()
-
-
-def _grader_class(name: str) -> type[Any]:
-    for module in ("exact", "choice", "math", "llm_judge"):
-        importlib.import_module(f"s1x.benchmark.{module}")
-    known = REGISTRY["grader"]
-    if name in known:
-        return known[name]
-    module, _, attribute = name.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError):
-        names = ", ".join(sorted(known))
-        raise UserError(
-            f"grader {name} is unknown; use one of {names}, or the dotted path of a class"
-        ) from None
-    if not isinstance(found, type):
-        raise UserError(f"grader {name} must be a class, got a {type(found).__name__}")
-    return found

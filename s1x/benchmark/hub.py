@@ -11,13 +11,12 @@ import dataclasses
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.problem import Problem
 from s1x.benchmark.row import Row
 from s1x.errors import UserError
-from s1x.hub import hub_answers, use_cache_only
+from s1x.hub import load_dataset
 from s1x.option import option, setting
 
 
@@ -56,31 +55,12 @@ class Hub(Benchmark):
             )
         return problems
 
-    def _rows(self) -> Iterable[Mapping[str, Any]]:
-        from datasets import load_dataset
-
-        if not hub_answers():
-            use_cache_only()
-        try:
-            rows: Iterable[Mapping[str, Any]] = load_dataset(
-                self.repository, self.config_name, split=self.split, revision=self.revision
-            )
-        except Exception as error:  # the libraries below raise dozens of kinds
-            gated = "gated" in str(error).lower() or "401" in str(error)
-            remedy = (
-                f"accept its terms at huggingface.co/datasets/{self.repository} and set HF_TOKEN"
-                if gated
-                else "check the network, or use a file of the questions: "
-                "benchmark=jsonl benchmark.path=<file>.jsonl"
-            )
-            reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
-            raise UserError(
-                f"{self.repository} cannot be loaded from the hub "
-                f"({type(error).__name__}: {reason}); {remedy}"
-            ) from None
+    def _rows(self) -> Iterable[Mapping[str, object]]:
+        where = self.repository, self.config_name, self.split, self.revision
+        rows: Iterable[Mapping[str, object]] = load_dataset("benchmark", *where)
         return rows
 
-    def from_rows(self, rows: Iterable[Mapping[str, Any]]) -> list[Problem]:
+    def from_rows(self, rows: Iterable[Mapping[str, object]]) -> list[Problem]:
         """The problems in rows that have the columns of the data set.
 
         Raises:
@@ -88,7 +68,7 @@ class Hub(Benchmark):
         """
         return [self._problem(number, row) for number, row in enumerate(rows, 1)]
 
-    def _problem(self, number: int, values: Mapping[str, Any]) -> Problem:
+    def _problem(self, number: int, values: Mapping[str, object]) -> Problem:
         columns = {
             "question": self.question_column,
             "answer": self.answer_column,
@@ -106,8 +86,5 @@ class Hub(Benchmark):
         order = list(range(len(problem.choices)))
         random.Random(f"{self.shuffle_seed}:{problem.question}").shuffle(order)
         metadata["shuffle_seed"] = self.shuffle_seed
-        return dataclasses.replace(
-            problem,
-            choices=tuple(problem.choices[i] for i in order),
-            answer=chr(65 + order.index(0)),
-        )
+        choices = tuple(problem.choices[i] for i in order)
+        return dataclasses.replace(problem, choices=choices, answer=chr(65 + order.index(0)))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.problem import Problem
 from s1x.benchmark.row import NAMES, Row
 from s1x.errors import SettingError, UserError
+from s1x.jsonl import UnreadableError, read
 from s1x.option import option, setting
 
 
@@ -29,7 +27,7 @@ class Jsonl(Benchmark):
     path: str = setting(
         doc="JSONL file, UTF-8, or .jsonl.gz", remedy="give benchmark.path=<file>.jsonl"
     )
-    columns: dict[str, Any] = setting(
+    columns: dict[str, str | None] = setting(
         factory=dict,
         doc="{our name: the file's column} where they differ; null: not read. Names: "
         + ", ".join(NAMES),
@@ -47,46 +45,18 @@ class Jsonl(Benchmark):
         return Path(self.path).name
 
     def _problems(self) -> list[Problem]:
-        given = {name: None if c is None else str(c) for name, c in self.columns.items()}
-        columns = {name: name for name in NAMES} | given
-        remedy = "name the column with benchmark.columns.{name}=..."
-        problems: list[Problem] = []
-        for number, values in read_rows(Path(self.path).expanduser()):
+        path = Path(self.path).expanduser()
+        if not path.is_file():
+            raise UserError(f"benchmark.path {path} is no file; give the path of a JSONL file")
+        return [
+            row.problem(self.domain_name, {"place": row.place})
+            for row in itertools.islice(self._rows(path), self.limit)
+        ]
+
+    def _rows(self, path: Path) -> Iterator[Row]:
+        columns = dict(zip(NAMES, NAMES, strict=True)) | self.columns
+        for number, values in read(path):
             place = f"{self.path} line {number}"
-            row = Row(place, number, values, columns, remedy)
-            problems.append(row.problem(self.domain_name, {"place": place}))
-            if self.limit is not None and len(problems) == self.limit:
-                break
-        return problems
-
-
-def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number (from 1) and object of each line that is not empty.
-
-    Raises:
-        UserError: no such file, damaged, not UTF-8, or a line that is not a JSON object.
-    """
-    if not path.is_file():
-        raise UserError(f"benchmark.path {path} is no file; give the path of a JSONL file")
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, _row(path, number, line)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        reason = str(error).rstrip(".")
-        raise UserError(f"{path} is damaged or no gzip file ({reason}); fetch it again") from None
-
-
-def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-    except UnicodeDecodeError:
-        raise UserError(f"{path} line {number} is not UTF-8 text") from None
-    except (ValueError, RecursionError):
-        raise UserError(
-            f"{path} line {number} is not JSON; each line must be one JSON object"
-        ) from None
-    if not isinstance(row, dict):
-        raise UserError(f"{path} line {number} is not a JSON object")
-    return row
+            if isinstance(values, UnreadableError):
+                raise UserError(f"{place} is {values}; each line must be one JSON object")
+            yield Row(place, number, values, columns, "name it with benchmark.columns.{name}=...")

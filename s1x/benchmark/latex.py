@@ -3,106 +3,69 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
-from s1x.benchmark.forms import WRITTEN_COMMA, normal_form, number_value, plain
+from s1x.benchmark.forms import TEXT_COMMAND, WRITTEN_COMMA, normal_form, number_value, plain
 
-_CHARACTERS = {
-    **{
-        "×": r"\times ",
-        "÷": r"\div ",
-        "·": r"\cdot ",
-        "∙": r"\cdot ",
-        "⋅": r"\cdot ",
-        "±": r"\pm ",
-    },
-    **{"∓": r"\mp ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∞": r"\infty "},
-    **{
-        "π": r"\pi ",
-        "θ": r"\theta ",
-        "α": r"\alpha ",
-        "β": r"\beta ",
-        "γ": r"\gamma ",
-        "λ": r"\lambda ",
-    },
-    **{
-        "μ": r"\mu ",
-        "σ": r"\sigma ",
-        "φ": r"\phi ",
-        "ω": r"\omega ",
-        "ρ": r"\rho ",
-        "δ": r"\delta ",
-    },
-    **{
-        "Δ": r"\Delta ",
-        "Ω": r"\Omega ",
-        "Σ": r"\sum ",
-        "∑": r"\sum ",
-        "∫": r"\int ",
-        "∪": r"\cup ",
-    },
-    **{"∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ ", "…": r"\ldots ", "⁄": "/"},
-    **{
-        "′": "'",
-        "’": "'",
-        "，": ", ",
-        "；": "; ",
-        "、": ", ",
-        "（": "(",
-        "）": ")",
-        "∠": r"\angle ",
-    },
-    **{"ℝ": r"\mathbb{R}", "⊥": r"\perp ", "∥": r"\parallel ", "√": r"\sqrt ", "∛": r"\sqrt[3] "},
-}
+#: a character, and behind it what it is in LaTeX, with "_" for a space
+_IN_LATEX = r"""
+×\times_ ÷\div_ ·\cdot_ ∙\cdot_ ⋅\cdot_ ±\pm_ ∓\mp_ ≤\le_ ≥\ge_ ≠\ne_ ≈\approx_ ∞\infty_ π\pi_
+θ\theta_ α\alpha_ β\beta_ γ\gamma_ λ\lambda_ μ\mu_ σ\sigma_ φ\phi_ ω\omega_ ρ\rho_ δ\delta_
+Δ\Delta_ Ω\Omega_ Σ\sum_ ∑\sum_ ∫\int_ ∪\cup_ ∩\cap_ ∈\in_ ∅\emptyset_ °^\circ_ …\ldots_ ⁄/ ′'
+’' ，,_ ；;_ 、,_ （( ）) ∠\angle_ ℝ\mathbb{R} ⊥\perp_ ∥\parallel_ √\sqrt_ ∛\sqrt[3]_
+½\frac{1}{2} ⅓\frac{1}{3} ⅔\frac{2}{3} ¼\frac{1}{4} ¾\frac{3}{4} ⅕\frac{1}{5} ⅖\frac{2}{5}
+⅗\frac{3}{5} ⅘\frac{4}{5} ⅙\frac{1}{6} ⅚\frac{5}{6} ⅛\frac{1}{8} ⅜\frac{3}{8} ⅝\frac{5}{8}
+⅞\frac{7}{8}
+"""
+_CHARACTERS = {pair[0]: pair[1:].replace("_", " ") for pair in _IN_LATEX.split()}
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣ", "0123456789+-()nix", strict=True))
 _LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+-", strict=True))
-_VULGAR = {
-    **{"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5"},
-    **{
-        "⅗": "3/5",
-        "⅘": "4/5",
-        "⅙": "1/6",
-        "⅚": "5/6",
-        "⅛": "1/8",
-        "⅜": "3/8",
-        "⅝": "5/8",
-        "⅞": "7/8",
-    },
-}
-_ROOT = re.compile(r"√\s?(\d+(?:\.\d+)?|[A-Za-z]|\((?:[^()]*)\))")
+_TYPED = str.maketrans("×÷·⋅⁄", "*/**/")
 _UPRIGHT = re.compile(r"\\(?:mathrm|text|rm|operatorname)\s?\{\s?([eid])\s?\}")
-_BOLD = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathit|bf)\s?\{([^{}]*)\}")
-_EXPONENT = re.compile(r"\\exp\s?\{")
 _TWICE_ESCAPED = re.compile(
     r"(?<!\\)\\\\(?=(?:left|right|frac|dfrac|sqrt|text|boxed|begin|end|pi|cdot|times)(?![a-z]))"
 )
-_RELATIONS = {">=": r"\ge ", "<=": r"\le ", "!=": r"\ne "}
-_ASCII_RELATION = re.compile("[<>!]=")
-_SPACING = re.compile(
-    r"\\(?:left|right|big|Big|bigg|Bigg)(?![a-z])|(?<!\\)\\[!,;: ]|\\q?quad(?![a-z])|~"
-)
-_PRODUCT = re.compile(r"(\([-\d.]+\))(?=\([-\d.]+\))")
-_ONE_CHARACTER = re.compile(r"(?<=[_^])\{\s?([A-Za-z0-9])\s?\}")
-_STRUCK = re.compile(r"\\\$|(?<!\\)\$|€|£|¥|\\displaystyle(?![a-z])|\\(?:d|t)?frac(?![a-z])")
+#: in this order: fonts, e^x, relations, no currency, delimiters or sizes, products of brackets
+_REWRITTEN = [
+    (re.compile(pattern), by)
+    for pattern, by in (
+        (">=", r"\\ge "),
+        ("<=", r"\\le "),
+        ("!=", r"\\ne "),
+        (r"\\[dt]?frac(?![a-z])", r"\\frac"),
+        (r"\\\$|(?<!\\)\$|€|£|¥|\\displaystyle(?![a-z])", ""),
+        (_UPRIGHT.pattern, r"\1"),
+        (r"\\(?:mathbf|boldsymbol|bm|mathit|bf)\s?\{([^{}]*)\}", r"\1"),
+        (r"\\exp\s?\{", "e^{"),
+        (r"(?<=\d)i(?![A-Za-z])", " i"),
+        (WRITTEN_COMMA.pattern, ","),
+        (
+            r"\\(?:left|right|big|Big|bigg|Bigg)(?![a-z])|(?<!\\)\\[!,;: ]|\\q?quad(?![a-z])|~",
+            " ",
+        ),
+        (r"(?<=[_^])\{\s?([A-Za-z0-9])\s?\}", r"\1"),
+        (r"(\([-\d.]+\))(?=\([-\d.]+\))", r"\1\\cdot "),
+        (r"\s+", " "),
+    )
+]
 
 
 def one_spelling(text: str) -> str:
     """The answer in LaTeX: Unicode operators as commands, no currency, delimiters or sizes."""
     if not text.isascii():
         text = _runs(_runs(text, _RAISED, "^"), _LOWERED, "_")
-        for character, written in _VULGAR.items():
-            over, under = written.split("/")
-            text = text.replace(character, f"\\frac{{{over}}}{{{under}}}")
-        text = _ROOT.sub(r"\\sqrt{\1}", text)
+        text = re.sub(r"√\s?(\d+(?:\.\d+)?|[A-Za-z]|\((?:[^()]*)\))", r"\\sqrt{\1}", text)
         text = plain("".join(_CHARACTERS.get(c, c) for c in text))
-    text = _ASCII_RELATION.sub(lambda m: _RELATIONS[m[0]], _once_escaped(text))
-    text = _STRUCK.sub(lambda m: "\\frac" if "frac" in m[0] else "", text)
-    text = _EXPONENT.sub("e^{", _BOLD.sub(r"\1", _UPRIGHT.sub(r"\1", text)))
-    text = re.sub(r"(?<=\d)i(?![A-Za-z])", " i", text)
-    text = WRITTEN_COMMA.sub(",", text)
-    text = _PRODUCT.sub(r"\1\\cdot ", _ONE_CHARACTER.sub(r"\1", _SPACING.sub(" ", text)))
-    return re.sub(r"\s+", " ", text).strip(' "“”').rstrip(".。\\").strip()
+    text = _once_escaped(text)
+    for pattern, by in _REWRITTEN:
+        text = pattern.sub(by, text)
+    return text.strip(' "“”').rstrip(".。\\").strip()
+
+
+def _runs(text: str, table: dict[str, str], mark: str) -> str:
+    found = re.compile("[" + "".join(table) + "]+")
+    return found.sub(lambda m: f"{mark}{{{''.join(table[c] for c in m[0])}}}", text)
 
 
 def typed(text: str) -> str:
@@ -116,17 +79,9 @@ def _once_escaped(text: str) -> str:
     return text.replace("\\\\", "\\") if _TWICE_ESCAPED.search(text) else text
 
 
-_TYPED = str.maketrans({"×": "*", "÷": "/", "·": "*", "⋅": "*", "⁄": "/"})
-
-
-def _runs(text: str, table: dict[str, str], mark: str) -> str:
-    found = re.compile("[" + "".join(table) + "]+")
-    return found.sub(lambda m: f"{mark}{{{''.join(table[c] for c in m[0])}}}", text)
-
-
 # -- parts ----------------------------------------------------------------------------------------
 
-_OPEN, _CLOSE = {"(": ")", "[": "]", "\\{": "\\}", "{": "}"}, (")", "]", "\\}", "}")
+_OPEN, _CLOSE = ("(", "[", "\\{", "{", "\\begin{"), (")", "]", "\\}", "}")
 _PIECE = re.compile(
     r"\\begin\{|\\end\{|\\[{}]|\\\\|\\(?:text|mathrm|mbox)\s?\{\s*(?:,\s*)?(?:and|or)\s*\}|"
     r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\[A-Za-z]+|[()\[\]{},;]|=|.",
@@ -134,8 +89,7 @@ _PIECE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """An answer as a list: its bracket ("" for none, "(]" for half open) and its members."""
 
     bracket: str
@@ -163,9 +117,8 @@ def _enclosed(text: str, opening: str) -> tuple[str, str]:
     depth = 0
     for piece in _PIECE.finditer(text):
         mark = piece.group()
-        if mark in _OPEN or mark in ("\\begin{", "\\end{"):
-            depth += 1
-        elif mark in _CLOSE:
+        depth += mark in _OPEN or mark == "\\end{"
+        if mark in _CLOSE:
             depth -= 1
             if depth == 0:
                 whole = piece.end() == len(text) and (mark == "}") == (opening == "{")
@@ -174,23 +127,20 @@ def _enclosed(text: str, opening: str) -> tuple[str, str]:
 
 
 def _split(text: str, separators: str) -> tuple[str, ...]:
+    """The parts outside of brackets and environments; a comma may be written "and" or "or"."""
     members, start, depth, environments = [], 0, 0, 0
-    words = "," in separators
     for piece in _PIECE.finditer(text):
         mark = piece.group()
-        if mark in _OPEN or mark == "\\begin{":
-            depth += 1
-            environments += mark == "\\begin{"
-        elif mark in _CLOSE:
-            depth -= 1
-        elif mark == "\\end{":
-            depth += 1
-            environments -= 1
-        elif depth <= 0 and not environments:
-            joins = words and (mark.startswith(("\\text", "\\mathrm", "\\mbox")) and "{" in mark)
-            if mark in separators or (words and mark in ("and", "or")) or joins:
-                members.append(text[start : piece.start()])
-                start = piece.end()
+        environments += (mark == "\\begin{") - (mark == "\\end{")
+        depth += (mark in _OPEN or mark == "\\end{") - (mark in _CLOSE)
+        joins = mark in ("and", "or") or ("{" in mark and mark.startswith(("\\t", "\\m")))
+        if (
+            depth <= 0
+            and not environments
+            and (mark in separators or (joins and "," in separators))
+        ):
+            members.append(text[start : piece.start()])
+            start = piece.end()
     members.append(text[start:])
     return tuple(member.strip() for member in members if member.strip())
 
@@ -210,24 +160,23 @@ _MATRIX = re.compile(
 def matrix(text: str) -> list[list[str]] | None:
     """The rows of a matrix that stands alone, in any brackets."""
     text = text.strip()
-    for opening, closing in (("(", ")"), ("[", "]")):
+    for opening, closing in ("()", "[]"):
         if text.startswith(opening) and text.endswith(closing):
             text = text[1:-1].strip()
     found = _MATRIX.fullmatch(text)
-    if found is None:
-        return None
-    rows = [row for row in re.split(r"\\\\", found[1]) if row.strip()]
-    return [[cell.strip() for cell in row.split("&")] for row in rows]
+    rows = [row for row in found[1].split("\\\\") if row.strip()] if found else []
+    return [[cell.strip() for cell in row.split("&")] for row in rows] if found else None
 
 
 # -- quantities, times, words ---------------------------------------------------------------------
 
+_EXPONENT = r"(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3})"
 _NUMBER_FIRST = re.compile(
     r"(?:\\approx|\\sim|about|approximately|\s)*"
     r"((?:[-+]\s?)?(?:(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
-    r"(?:[eE][-+]?\d{1,3}(?!\d)|\s?(?:\\times|\\cdot|\*|x)\s?10\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3}))?"
+    rf"(?:[eE][-+]?\d{{1,3}}(?!\d)|\s?(?:\\times|\\cdot|\*|x)\s?10\s?\^\s?{_EXPONENT})?"
     r"|[-+]?\s?\d*\s?\\frac\s?(?:\{\s?-?\d+\s?\}\s?\{\s?\d+\s?\}|\d\s?\d)"
-    r"|[-+]?10\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3}))"
+    rf"|[-+]?10\s?\^\s?{_EXPONENT})"
     r"(?![\d_]|\s?\^(?!\s?\{?\s?(?:\\(?:circ|mathrm|text|mbox|rm)|(?:st|nd|rd|th)(?![a-z]))))"
 )
 _UNITS = (
@@ -246,29 +195,16 @@ _TRAILING = re.compile(
     rf"(?<=\s)(?:degrees?|units?|{_UNITS}))$"
 )
 _NAMED_UNITS = frozenset(f"{_UNITS}|{_LETTER_UNITS}".split("|"))
-_MARKS = re.compile(r"[\s{}^\\.]|text|mathrm|mbox|circ")
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """A number with what is written after it."""
-
-    value: Fraction
-    unit: str
-    is_decimal: bool
-
-
-def quantity(text: str) -> Quantity | None:
+def quantity(text: str) -> tuple[Fraction, str] | None:
     """The number and unit of an answer that is one; None for all else."""
     found = _NUMBER_FIRST.match(text)
     if found is None or not _UNIT.fullmatch(text, found.end()):
         return None
-    number = found[1].replace(" ", "")
-    value = number_value(normal_form(number))
-    if value is None:
-        return None
-    unit = _MARKS.sub("", text[found.end() :])
-    return Quantity(value, unit, "." in number)
+    value = number_value(normal_form(found[1].replace(" ", "")))
+    unit = re.sub(r"[\s{}^\\.]|text|mathrm|mbox|circ", "", text[found.end() :])
+    return None if value is None else (value, unit)
 
 
 def units_differ(one: str, other: str) -> bool:
@@ -287,8 +223,7 @@ def same_number(one: Fraction, other: Fraction, places: int) -> bool:
     """Equal to so many decimal places; of tiny numbers, to so many digits after the zeros."""
     if one == other:
         return True
-    largest = max(abs(one), abs(other))
-    scale = Fraction(1)
+    largest, scale = max(abs(one), abs(other)), Fraction(1)
     while largest < Fraction(1, 10 ** (places // 2)) and largest * scale < 1:
         scale *= 10
     return round(one * scale, places) == round(other * scale, places)
@@ -299,8 +234,7 @@ _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?([ap])?m?", re.IGNORECASE)
 
 def time_of_day(text: str) -> tuple[int, bool] | None:
     """Seconds of a time such as 1:58 p.m., and whether it says which half of the day."""
-    bare = re.sub(r"[\s.{}~]|\\(?:text|mathrm|mbox)", "", text)
-    found = _TIME.fullmatch(bare)
+    found = _TIME.fullmatch(re.sub(r"[\s.{}~]|\\(?:text|mathrm|mbox)", "", text))
     if found is None:
         return None
     hours, minutes, seconds, half = found.groups()
@@ -308,19 +242,13 @@ def time_of_day(text: str) -> tuple[int, bool] | None:
     return hour * 3600 + int(minutes) * 60 + int(seconds or 0), half is not None
 
 
-_NUMERALS = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
-    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"),
-    *("nineteen", "twenty"),
-)
-_TEXT_COMMAND = re.compile(
-    r"\\(?:text|textbf|textit|mathrm|mbox|textrm|operatorname)\s?\{([^{}]*)\}"
-)
+_NUMERALS = """zero one two three four five six seven eight nine ten eleven twelve thirteen
+fourteen fifteen sixteen seventeen eighteen nineteen twenty"""
 
 
 def words(text: str) -> str | None:
     """A text in words, without articles and punctuation; None where it is a formula."""
-    bare = _TEXT_COMMAND.sub(r"\1", text)
+    bare = TEXT_COMMAND.sub(r"\1", text)
     if re.search(r"[\\^_=<>+*/|{}]|\d", bare) or not re.search(r"[^\W\d_]{2,}", bare):
         return None
     bare = re.sub(r"[^\w]+", " ", bare.replace("'", "")).strip().casefold()
@@ -329,4 +257,5 @@ def words(text: str) -> str | None:
 
 def numeral(text: str) -> str:
     """A number that is written as a word, in digits."""
-    return str(_NUMERALS.index(text)) if text in _NUMERALS else text
+    numerals = _NUMERALS.split()
+    return str(numerals.index(text)) if text in numerals else text

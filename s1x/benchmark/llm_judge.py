@@ -6,20 +6,22 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
 from s1x.benchmark.extraction import Extraction, last_match
-from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded, ungraded
+from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, Spent, graded, ungraded
 from s1x.benchmark.problem import Problem
+from s1x.compose import option_named
+from s1x.engine.chat import ChatModel, EngineChat, ServerChat
+from s1x.engine.client import Client, GivenUpError, UnreachableError
+from s1x.engine.engine import Engine
+from s1x.engine.live import run_in_loop
 from s1x.engine.servers import Patience, Servers
 from s1x.errors import SettingError
+from s1x.model.model import Model
 from s1x.option import option, setting
-
-if TYPE_CHECKING:
-    from s1x.engine.chat import Answer, ChatModel
-    from s1x.engine.engine import Engine
-    from s1x.model.model import Model
 
 JUDGE = "judge"
 PROMPT = """\
@@ -42,28 +44,6 @@ _REPLY = re.compile(
     r"Verdict:[ \t]*(?P<verdict>correct|wrong|unanswered)\b",
     re.IGNORECASE,
 )
-
-
-@dataclass
-class Spent:
-    """What judging took."""
-
-    model_calls: int = 0
-    prompt_tokens: int | None = 0
-    generated_tokens: int | None = 0
-    wall_seconds: float = 0.0
-    device: str | None = "server"
-    num_devices: int = 1
-
-    def add(self, answer: Answer) -> None:
-        """Counts a reply; a total of which a part is unknown is unknown."""
-        self.model_calls += 1
-        self.prompt_tokens = _sum(self.prompt_tokens, answer.prompt_tokens)
-        self.generated_tokens = _sum(self.generated_tokens, answer.generated_tokens)
-
-
-def _sum(known: int | None, new: int | None) -> int | None:
-    return None if known is None or new is None else known + new
 
 
 @option("grader", "llm_judge")
@@ -100,7 +80,6 @@ class LlmJudge(Grader, Servers, Patience):
     longest_answer_characters: int = setting(
         8000, "the end of a longer answer is shown", at_least=1
     )
-    spent: Spent = field(default_factory=Spent, init=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,14 +91,17 @@ class LlmJudge(Grader, Servers, Patience):
         if self.engine:
             self._options()[1].source()
 
+    @cached_property
+    def spent(self) -> Spent:
+        """What judging took so far."""
+        return Spent()
+
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """The verdict on one answer."""
         return self.grade_all([(problem, answer_text)])[0]
 
     def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Verdicts in the order of the pairs, as many at a time as the judge takes."""
-        from s1x.engine.live import run_in_loop
-
         begun = time.perf_counter()
         try:
             return run_in_loop(self._grade_all(pairs))
@@ -127,7 +109,11 @@ class LlmJudge(Grader, Servers, Patience):
             self.spent.wall_seconds += time.perf_counter() - begun
 
     async def _grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        chat = self._chat()
+        chat: ChatModel = (
+            EngineChat(*self._options())
+            if self.engine
+            else ServerChat(Client(self, self, self.model, "grader_settings"))
+        )
         judging = _Judging(self, chat)
         try:
             return await asyncio.gather(*(judging.grade(*pair) for pair in pairs))
@@ -136,33 +122,20 @@ class LlmJudge(Grader, Servers, Patience):
             self.spent.num_devices = num_devices or 1
             await chat.close()
 
-    def _chat(self) -> ChatModel:
-        from s1x.engine.chat import EngineChat, ServerChat
-        from s1x.engine.client import Client
-
-        if self.engine:
-            return EngineChat(*self._options())
-        return ServerChat(Client(self, self, self.model, "grader_settings"))
-
     def _options(self) -> tuple[Engine, Model]:
         """The engine and the model that the settings name.
 
         Raises:
             UserError: an option or a setting that is not one.
         """
-        from s1x.compose import option_named
-        from s1x.engine.engine import Engine
-        from s1x.model.model import Model
-
-        key = "grader_settings.{}"
         engine = option_named(
-            "engine", self.engine, key.format("engine"), Engine, self.engine_settings
+            "engine", self.engine, "grader_settings.engine", Engine, self.engine_settings
         )
         if "/" in self.model or self.model.startswith("."):
             values = {"name": self.model.rstrip("/").rpartition("/")[2], "path": self.model}
             return engine, Model(**(values | self.model_settings))
-        where = key.format("model")
-        return engine, option_named("model", self.model, where, Model, self.model_settings)
+        key = "grader_settings.model"
+        return engine, option_named("model", self.model, key, Model, self.model_settings)
 
 
 class _Judging:
@@ -171,27 +144,23 @@ class _Judging:
     def __init__(self, settings: LlmJudge, chat: ChatModel) -> None:
         self.settings, self.chat = settings, chat
         self._gate = asyncio.Semaphore(chat.num_slots)
-        self._gone = ""
+        self._gone: UnreachableError | None = None
 
     async def grade(self, problem: Problem, answer_text: str) -> Grade:
         """The verdict on one answer."""
-        from s1x.engine.client import GivenUpError, UnreachableError
-
         if not answer_text.strip():
             return UNANSWERED_GRADE
         async with self._gate:
             try:
+                if self._gone:
+                    raise self._gone
                 return await self._verdict(problem, answer_text)
-            except UnreachableError as error:
-                self._gone = str(error)
-                return _not_asked(error)
-            except GivenUpError as error:
-                return _not_asked(error)
+            except (UnreachableError, GivenUpError) as error:
+                self._gone = error if isinstance(error, UnreachableError) else None
+                return ungraded(None, f"the judge could not be asked: {error}")
 
     async def _verdict(self, problem: Problem, answer_text: str) -> Grade:
-        if self._gone:
-            return _not_asked(self._gone)
-        settings = self.settings
+        settings, spent = self.settings, self.settings.spent
         prompt = PROMPT.format(
             question=problem.question,
             reference=problem.answer,
@@ -205,18 +174,16 @@ class _Judging:
                 max_tokens=settings.max_tokens,
                 seed=reply,
             )
-            settings.spent.add(answer)
-            found = last_match(_REPLY, answer.text)
-            if found is not None:
-                return _grade(found["extracted"].strip(), found["verdict"].lower())
+            spent.model_calls += 1
+            spent.prompt_tokens = _sum(spent.prompt_tokens, answer.prompt_tokens)
+            spent.generated_tokens = _sum(spent.generated_tokens, answer.generated_tokens)
+            if found := last_match(_REPLY, answer.text):
+                extracted, verdict = found["extracted"].strip(), found["verdict"].lower()
+                if verdict == "unanswered" or extracted.lower() in ("", "none"):
+                    return UNANSWERED_GRADE
+                return graded(Extraction(extracted, JUDGE), verdict == "correct")
         return ungraded(None, f"the judge's reply had no verdict ({settings.max_replies} replies)")
 
 
-def _not_asked(reason: object) -> Grade:
-    return ungraded(None, f"the judge could not be asked: {reason}")
-
-
-def _grade(extracted: str, verdict: str) -> Grade:
-    if verdict == "unanswered" or extracted.lower() in ("", "none"):
-        return UNANSWERED_GRADE
-    return graded(Extraction(extracted, JUDGE), verdict == "correct")
+def _sum(known: int | None, new: int | None) -> int | None:
+    return None if known is None or new is None else known + new

@@ -3,7 +3,7 @@
 Before the first job it imports all it needs, warms up, and then gives up what it must not do:
 memory beyond a limit, writing files, new processes, the network, running text as code. Those
 limits are the operating system's where it has them (setrlimit) and an audit hook's elsewhere.
-One job a line: {"gold", "text", "kind", "options"} in, {"verdict", "extracted", "reason"} out.
+One job a line in (the arguments of `_Comparison.compare`), one `Reply` out.
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import re
+import resource
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, TypedDict, TypeVar
+
+import math_verify
+from latex2sympy2_extended.antlr_parser import PSParser
+from math_verify import grader, parser
+from sympy import Expr
 
 from s1x.benchmark.equality import Equality
 from s1x.benchmark.extraction import is_prose
@@ -30,7 +37,15 @@ _CODE_GENERATORS = (os.path.join("sympy", "polys", "monomials.py"),)
 
 
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,} +[A-Za-z]{3,} ")
-FORMULA, WHOLE = "formula", "whole"
+T = TypeVar("T")
+
+
+class Reply(TypedDict):
+    """What is said of one answer."""
+
+    verdict: str
+    extracted: str | None
+    reason: str | None
 
 
 class OutOfTime(BaseException):
@@ -46,8 +61,6 @@ class Sandbox:
 
     def lock(self, memory_limit_bytes: int) -> None:
         """From here on: no writing, no processes, no network, limited memory."""
-        import resource
-
         limits = {
             resource.RLIMIT_AS: memory_limit_bytes,
             resource.RLIMIT_FSIZE: 0,
@@ -60,7 +73,7 @@ class Sandbox:
         sys.dont_write_bytecode = True
         sys.addaudithook(self._audit)
 
-    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
         if event == "open":
             if isinstance(arguments[0], str) and arguments[0].startswith("<"):
                 raise FileNotFoundError(arguments[0])  # a syntax error looks for its source's line
@@ -103,39 +116,41 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     settings = json.loads(requests.readline())
     sys.setrecursionlimit(3000)
-    grader = _Comparison()
+    comparison = _Comparison()
     sandbox = Sandbox()
     sandbox.lock(int(settings["memory_limit_bytes"]))
     _send(replies, {"ready": True})
     for line in requests:
-        _send(replies, _answer(grader, sandbox, json.loads(line), settings["time_limit_seconds"]))
+        _send(replies, _answer(comparison, sandbox, line, settings["time_limit_seconds"]))
 
 
-def _send(replies: BinaryIO, reply: dict[str, Any]) -> None:
+def _send(replies: BinaryIO, reply: object) -> None:
     replies.write(json.dumps(reply).encode() + b"\n")
     replies.flush()
 
 
-def _answer(
-    grader: _Comparison, sandbox: Sandbox, job: dict[str, Any], seconds: float
-) -> dict[str, Any]:
-    sandbox.violation = grader.trouble = None
+def _answer(comparison: _Comparison, sandbox: Sandbox, job: bytes, seconds: float) -> Reply:
+    sandbox.violation = comparison.trouble = None
     try:
         with _time_limit(seconds):
-            reply = grader.compare(**job)
+            reply = comparison.compare(**json.loads(job))
     except OutOfTime:
-        return {"verdict": UNGRADED, "reason": f"comparing took more than {seconds:g} s"}
+        return _ungraded(f"comparing took more than {seconds:g} s")
     except MemoryError:
-        return {"verdict": UNGRADED, "reason": "comparing took more memory than its limit"}
+        return _ungraded("comparing took more memory than its limit")
     except RecursionError:
-        return {"verdict": UNGRADED, "reason": "nested too deeply to be compared"}
+        return _ungraded("nested too deeply to be compared")
     except Exception as error:
-        return {"verdict": UNGRADED, "reason": f"the engine failed: {type(error).__name__}"}
+        return _ungraded(f"the engine failed: {type(error).__name__}")
     trouble = sandbox.violation and f"tried something forbidden: {sandbox.violation}"
-    trouble = trouble or grader.trouble
+    trouble = trouble or comparison.trouble
     if trouble and reply["verdict"] != CORRECT:
-        reply.update(verdict=UNGRADED, reason=trouble)
+        return {**reply, "verdict": UNGRADED, "reason": trouble}
     return reply
+
+
+def _ungraded(reason: str) -> Reply:
+    return {"verdict": UNGRADED, "extracted": None, "reason": reason}
 
 
 @contextlib.contextmanager
@@ -159,34 +174,27 @@ class _Comparison:
     """math-verify. `trouble` says what its own error handling hid."""
 
     def __init__(self) -> None:
-        import logging
-
-        import math_verify
-        from math_verify import grader, parser
-
         logging.disable(logging.CRITICAL)
-        _mend_grammar()
+        if not hasattr(PSParser.AtomContext, "FUNC_GAMMA"):
+            # latex2sympy2_extended 1.11 asks for an atom that the grammar of ANTLR 4.9, which
+            # OmegaConf needs, does not have: every percentage would fail to parse
+            PSParser.AtomContext.FUNC_GAMMA = lambda self: None
         self.trouble: str | None = None
-        self._configs = {
-            "latex": parser.LatexExtractionConfig(),
-            "expr": parser.ExprExtractionConfig(),
-        }
-        normalization = dataclasses.replace(
-            parser.LatexExtractionConfig().normalization_config, units=False
-        )
+        latex = parser.LatexExtractionConfig()
+        self._configs = {"latex": latex, "expr": parser.ExprExtractionConfig()}
+        normalization = dataclasses.replace(latex.normalization_config, units=False)
         self._formula = parser.LatexExtractionConfig(normalization_config=normalization)
-        self._parse, self._verify = math_verify.parse, math_verify.verify
         for name in ("parse_latex_cached", "parse_expr_cached"):
             setattr(parser, name, self._watched(getattr(parser, name), MemoryError, RecursionError))
         grader.sympy_numeric_eq = _relative(grader.sympy_numeric_eq)
         grader.sympy_expr_eq = self._watched(grader.sympy_expr_eq, Exception)
-        for gold, text in _WARM_UP:
-            self.compare(gold, text, WHOLE, _WARM_UP_OPTIONS)
+        for gold, text in (pair.split(" ~ ") for pair in _WARM_UP.strip().splitlines()):
+            self.compare(gold, text, True, ["latex", "expr"], 6, True, True)
 
-    def _watched(self, function: Any, *errors: type[Exception]) -> Any:
+    def _watched(self, function: Callable[..., T], *errors: type[Exception]) -> Callable[..., T]:
         """The function, with those of its errors written down that its callers swallow."""
 
-        def watched(*arguments: Any) -> Any:
+        def watched(*arguments: object) -> T:
             try:
                 return function(*arguments)
             except errors as error:
@@ -195,70 +203,61 @@ class _Comparison:
 
         return watched
 
-    def compare(self, gold: str, text: str, kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    def compare(
+        self,
+        gold: str,
+        text: str,
+        search: bool,
+        targets: list[str],
+        float_rounding: int,
+        strict: bool,
+        allow_set_relation_comp: bool,
+    ) -> Reply:
         """Whether the text's answer equals the reference.
 
         Args:
             gold: the reference answer, LaTeX with or without delimiters.
-            text: an extracted answer, or the end of a whole text for the engine to search.
-            kind: FORMULA for an extracted answer, WHOLE for a text to search.
-            options: what to look for (`targets`), and settings of `math_verify.verify`.
+            text: an extracted answer, or the end of a whole text.
+            search: whether the engine is to find the answer in the text.
+            targets: what to look for: latex, expr.
+            float_rounding, strict, allow_set_relation_comp: see `math_verify.verify`.
         """
-        settings = dict(options)
-        targets = [self._configs[name] for name in settings.pop("targets")]
-        equal = Equality(
-            lambda one, other: self._engine_equal(one, other, settings),
-            settings["float_rounding"],
-            settings["allow_set_relation_comp"],
-        )
-        wanted = [gold]
-        if is_prose(gold) and (found := self._shown(gold, targets)):
-            wanted.append(found)
-        shown = None
-        if kind == WHOLE:
-            shown = self._shown(typed(text), targets)
-            if shown is None:
-                return {"verdict": UNANSWERED, "extracted": None}
-            answers = [shown, *self._numbers(shown)]
-        else:
-            answers = [text]
-            if is_prose(text) and (found := self._shown(typed(text), targets)):
-                answers.append(found)
+
+        def engine(one: str, other: str) -> bool:
+            read = (self._found(f"${formula}$", [self._formula]) for formula in (one, other))
+            known = [[part for part in side if not isinstance(part, str)] for side in read]
+            options = (float_rounding, 15, strict, allow_set_relation_comp)
+            return all(known) and bool(math_verify.verify(*known, *options, timeout_seconds=None))
+
+        equal = Equality(engine, float_rounding, allow_set_relation_comp)
+        configs = [self._configs[name] for name in targets]
+        wanted, answers, shown = [gold], [text], None
+        if is_prose(gold):
+            wanted += self._last(gold, configs)
+        if search:
+            answers = self._last(typed(text), configs)
+            if not answers:
+                return {"verdict": UNANSWERED, "extracted": None, "reason": None}
+            shown = answers[0]
+            if _WORDS.search(shown):  # "how many $? just about 1$"
+                answers += self._last(shown, [self._configs["expr"]])
+        elif is_prose(text):
+            answers += self._last(typed(text), configs)
         right = any(equal(one, other) for one in wanted for other in answers)
-        return {"verdict": CORRECT if right else WRONG, "extracted": shown}
+        return {"verdict": CORRECT if right else WRONG, "extracted": shown, "reason": None}
 
-    def _shown(self, text: str, targets: list[Any]) -> str | None:
-        """The formula or number that the engine finds in a text."""
-        found = self._found(text, targets)
-        return str(found[-1]) if found else None
+    def _last(self, text: str, configs: list[object]) -> list[str]:
+        """The formula or number that the engine finds in a text, if any."""
+        return [str(found) for found in self._found(text, configs)[-1:]]
 
-    def _numbers(self, shown: str) -> list[str]:
-        """The number in what looked like a formula and is words: "how many $? just about 1$"."""
-        found = self._shown(shown, [self._configs["expr"]]) if _WORDS.search(shown) else None
-        return [found] if found else []
-
-    def _engine_equal(self, gold: str, answer: str, settings: dict[str, Any]) -> bool:
-        wanted, given = self._read(gold), self._read(answer)
-        return self._verified(wanted, given, settings)
-
-    def _verified(self, gold: list[Any], answer: list[Any], settings: dict[str, Any]) -> bool:
-        known = [[part for part in side if not isinstance(part, str)] for side in (gold, answer)]
-        if not all(known):
-            return False
-        return bool(self._verify(*known, timeout_seconds=None, **settings))
-
-    def _found(self, text: str, targets: list[Any]) -> list[Any]:
-        return list(self._parse(text, targets, parsing_timeout=None, raise_on_error=True))
-
-    def _read(self, formula: str) -> list[Any]:
-        """A formula that stands alone: whole or not at all."""
-        return self._found(f"${formula}$", [self._formula])
+    def _found(self, text: str, configs: list[object]) -> list[object]:
+        return list(math_verify.parse(text, configs, parsing_timeout=None, raise_on_error=True))
 
 
-def _relative(numeric_eq: Any) -> Any:
+def _relative(numeric_eq: Callable[..., bool]) -> Callable[..., bool]:
     """math-verify's comparison of numbers, which takes all that is small for 0, made relative."""
 
-    def compared(one: Any, other: Any, rounding: int, precision: int) -> bool:
+    def compared(one: Expr, other: Expr, rounding: int, precision: int) -> bool:
         if not numeric_eq(one, other, rounding, precision):
             return False
         try:
@@ -272,33 +271,16 @@ def _relative(numeric_eq: Any) -> Any:
     return compared
 
 
-def _mend_grammar() -> None:
-    """latex2sympy2_extended 1.11 asks for an atom that its ANTLR 4.9.3 grammar does not have.
-
-    Without it every percentage fails to parse. OmegaConf needs ANTLR 4.9, so it is mended here.
-    """
-    from latex2sympy2_extended.antlr_parser import PSParser
-
-    if not hasattr(PSParser.AtomContext, "FUNC_GAMMA"):
-        PSParser.AtomContext.FUNC_GAMMA = lambda self: None
-
-
-_WARM_UP_OPTIONS = {
-    "targets": ["latex", "expr"],
-    "float_rounding": 6,
-    "strict": True,
-    "allow_set_relation_comp": True,
-}
 #: touches what the engine imports late, before the door is closed
-_WARM_UP = (
-    (r"$\frac{1}{2}$", "$0.5$"),
-    (r"$\{1,2\}$", r"$\{2, 1\}$"),
-    (r"$(1,2)$", r"$(1, 3)$"),
-    (r"$x \in (-\infty, 2] \cup [3, 4)$", r"$x \le 2$"),
-    (r"$1 < x < 2$", "$(1,2)$"),
-    (r"$\begin{pmatrix}1&2\\3&4\end{pmatrix}$", r"$\begin{bmatrix}1&2\\3&5\end{bmatrix}$"),
-    (r"$x^2+2x+1=0$", r"$(x+1)^2=0$"),
-    (r"$\sin(x)+\log_2 8+\sqrt[3]{2}+\binom{5}{2}+5!$", "$1+i$"),
-    ("3/4", "6/8 = 0.75"),
-    (r"$\int_0^1 x dx + \sum_{k=1}^{3} k$", "$6.5$"),
-)
+_WARM_UP = r"""
+$\frac{1}{2}$ ~ $0.5$
+$\{1,2\}$ ~ $\{2, 1\}$
+$(1,2)$ ~ $(1, 3)$
+$x \in (-\infty, 2] \cup [3, 4)$ ~ $x \le 2$
+$1 < x < 2$ ~ $(1,2)$
+$\begin{pmatrix}1&2\\3&4\end{pmatrix}$ ~ $\begin{bmatrix}1&2\\3&5\end{bmatrix}$
+$x^2+2x+1=0$ ~ $(x+1)^2=0$
+$\sin(x)+\log_2 8+\sqrt[3]{2}+\binom{5}{2}+5!$ ~ $1+i$
+3/4 ~ 6/8 = 0.75
+$\int_0^1 x dx + \sum_{k=1}^{3} k$ ~ $6.5$
+"""

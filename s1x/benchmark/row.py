@@ -17,7 +17,6 @@ from s1x.errors import UserError
 #: what is read of a row; the last four may be missing
 NAMES = ("question", "answer", "id", "domain", "level", "choices")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_MISSING = ("nan", "none", "null", "n/a")
 
 
 @dataclass(frozen=True)
@@ -47,48 +46,44 @@ class Row:
             domain_name: the field where the row names none.
             metadata: what else is known of it.
             wrong: columns of wrong choices; they and the answer are the choices, answer first.
+
+        Raises:
+            UserError: a column that is missing, or holds what cannot be meant.
         """
-        question, answer = self.needed("question"), self.needed("answer")
+        question, answer = self._needed("question"), self._needed("answer")
         choices: tuple[str, ...] | None = None
         if wrong:
-            choices = (answer, *(self.needed(column) for column in wrong))
+            choices = (answer, *(self._needed(column) for column in wrong))
             answer = "A"
         elif listed := self._value("choices"):
             choices, labels = self._choices(listed)
-            answer = self._letter(choices, labels)
+            answer = self._letter(answer, choices, labels)
         return Problem(
-            problem_id=self.optional("id") or str(self.number),
+            problem_id=self._text("id", self._value("id")) or str(self.number),
             question=question,
             answer=answer,
-            domain=self.optional("domain") or domain_name,
-            level=self.optional("level"),
+            domain=self._text("domain", self._value("domain")) or domain_name,
+            level=self._text("level", self._value("level")) or None,
             choices=choices,
             metadata=metadata,
         )
 
-    def optional(self, name: str) -> str | None:
-        """The text of a column, None where it is missing, null, NaN or blank."""
-        text = self._text(name, self._value(name))
-        return text or None
-
-    def needed(self, name: str) -> str:
+    def _needed(self, name: str) -> str:
         """The text of a column that must hold one."""
         column = self.columns.get(name, name)
         if column is None or column not in self.values:
             has = ", ".join(map(str, self.values)) or "nothing"
-            raise self.error(
-                f"no column {column!r} (it has {has}); {self.remedy.format(name=name)}"
-            )
+            remedy = self.remedy.format(name=name)
+            raise UserError(f"{self.place}: no column {column!r} (it has {has}); {remedy}")
         value = self.values[column]
         text = self._text(name, value)
-        if not text or (name == "answer" and text.lower() in _MISSING[:1]):
+        if not text or (name == "answer" and text.lower() == "nan"):
             shown = "null" if value is None else "blank" if text == "" else "NaN"
-            raise self.error(f"column {column!r} is {shown}; fill it in or take the row out")
+            raise self._error(name, f"is {shown}; fill it in or take the row out")
         return text
 
-    def error(self, text: str) -> UserError:
-        """The mistake, with its place."""
-        return UserError(f"{self.place}: {text}")
+    def _error(self, name: str, text: str) -> UserError:
+        return UserError(f"{self.place}: column {self.columns.get(name, name)!r} {text}")
 
     def _value(self, name: str) -> object:
         column = self.columns.get(name, name)
@@ -99,13 +94,10 @@ class Row:
         if isinstance(value, (list, tuple)):
             parts = [self._text(name, part) for part in value]
             if not parts or not all(parts):
-                raise self.error(f"column {self.columns.get(name, name)!r} is a list with a gap")
+                raise self._error(name, "is a list with a gap")
             return ", ".join(part for part in parts if part)
         if isinstance(value, Mapping):
-            raise self.error(
-                f"column {self.columns.get(name, name)!r} is an object, not a text; "
-                "name a column that holds the text"
-            )
+            raise self._error(name, "is an object, not a text; name a column that holds the text")
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return None
         if isinstance(value, bool):
@@ -114,14 +106,11 @@ class Row:
             return str(int(value))
         text = str(value)
         if _SURROGATE.search(text):
-            raise self.error(
-                f"column {self.columns.get(name, name)!r} holds half a character (a lone "
-                "surrogate); mend the text"
-            )
+            raise self._error(name, "is not valid UTF-8 (it has a lone surrogate); mend the text")
         return text.strip()
 
     def _choices(self, listed: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The choices, and the labels they have in the data set ("A" where it gives none)."""
+        """The choices, and the labels they have in the data set (none where it gives none)."""
         labels: list[str] = []
         if isinstance(listed, Mapping):  # ARC: {"label": [...], "text": [...]}
             marks, listed = listed.get("label"), listed.get("text")
@@ -131,37 +120,33 @@ class Row:
         ):  # CommonsenseQA: [{"label": "A", "text": ...}, ...]
             labels = [str(part["label"]) for part in listed if "label" in part]
             listed = [part["text"] for part in listed]
-        column = self.columns.get("choices", "choices")
         if not isinstance(listed, list) or not 2 <= len(listed) <= 26:
-            raise self.error(
-                f"column {column!r} must be a list of 2 to 26 choices; "
-                "benchmark.columns.choices=null ignores it"
-            )
+            must = "must be a list of 2 to 26 choices; benchmark.columns.choices=null ignores it"
+            raise self._error("choices", must)
         texts = [None if isinstance(part, list) else self._text("choices", part) for part in listed]
         while texts and texts[-1] is None:
             texts.pop()  # a table pads shorter lists
         given = tuple(text for text in texts if text)
         if len(given) != len(texts) or len(given) < 2:
-            raise self.error(f"column {column!r} has choices that are null, NaN or blank")
+            raise self._error("choices", "has choices that are null, NaN or blank")
         return given, tuple(labels[: len(given)]) if len(labels) >= len(given) else ()
 
-    def _letter(self, choices: tuple[str, ...], labels: tuple[str, ...]) -> str:
+    def _letter(self, text: str, choices: tuple[str, ...], labels: tuple[str, ...]) -> str:
         """The letter of the right choice, which is named by letter, label, text or index."""
         letters = [chr(65 + index) for index in range(len(choices))]
-        value, text = self._value("answer"), self.needed("answer")
-        is_index = isinstance(value, int) and not isinstance(value, bool)
+        value = self._value("answer")
+        index = value if isinstance(value, int) and not isinstance(value, bool) else None
+        worded = letters[choices.index(text)] if text in choices else None
         if text in labels:
             return letters[labels.index(text)]
-        if text in choices and (is_index or len(text) > 1):
-            return letters[choices.index(text)]
-        if is_index and isinstance(value, int) and 0 <= value < len(choices):
-            return letters[value]
+        if worded and (index is not None or len(text) > 1):
+            return worded
+        if index is not None and 0 <= index < len(choices):
+            return letters[index]
         letter = letter_of(text, choices)
-        if letter in letters:
-            return letter
-        if text in choices:
-            return letters[choices.index(text)]
-        raise self.error(
-            f"column {self.columns.get('answer')!r} is {text!r}, which is neither a letter "
-            f"{letters[0]} to {letters[-1]} nor one of the choices"
-        )
+        if letter not in letters:
+            letter = worded
+        if letter is None:
+            must = f"which is neither a letter A to {letters[-1]} nor one of the choices"
+            raise self._error("answer", f"is {text!r}, {must}")
+        return letter

@@ -3,7 +3,7 @@
 Model output is hostile input to a symbolic engine. Each worker is a process of its own that gets
 one job at a time as a line of JSON and answers with a line of JSON (data only, nothing that could
 run here). A worker that overruns its time or dies is killed and replaced, and only its own job is
-lost. Results come back in the order of the jobs.
+lost.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import queue
 import select
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 #: how long a worker may take to import its engine
 START_SECONDS = 120.0
@@ -30,6 +29,16 @@ GRACE_SECONDS = 0.5
 MOST_REPLY_BYTES = 1 << 20
 #: what an interpreter may need to start; nothing else of the environment reaches a worker
 PASSED_ON = ("LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
+ENVIRONMENT = {
+    "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "PATH": os.defpath,
+}
+
+Job = Mapping[str, object]
+Reply = dict[str, str | None]
 
 
 class WorkerError(Exception):
@@ -39,12 +48,12 @@ class WorkerError(Exception):
 class Worker:
     """One process that runs a module's `main()` and answers lines of JSON."""
 
-    def __init__(self, module: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, module: str, settings: Job) -> None:
         self.module, self.settings = module, dict(settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._rest = b""
 
-    def ask(self, job: Mapping[str, Any], time_limit_seconds: float) -> dict[str, Any]:
+    def ask(self, job: Job, time_limit_seconds: float) -> Reply:
         """The reply to one job.
 
         Raises:
@@ -52,11 +61,7 @@ class Worker:
             RuntimeError: no process can be started, so that no answer could be graded.
         """
         try:
-            process = self._running()
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(job).encode() + b"\n")
-            process.stdin.flush()
-            return self._read(time_limit_seconds + GRACE_SECONDS)
+            return self._told(self._running(), job, time_limit_seconds + GRACE_SECONDS)
         except (OSError, ValueError) as error:
             self.stop()
             raise WorkerError(f"the grading process died ({type(error).__name__})") from None
@@ -68,28 +73,16 @@ class Worker:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.stop()
-        package_parent = str(Path(__file__).resolve().parents[2])
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        environment |= {
-            "PYTHONPATH": package_parent,
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONHASHSEED": "0",
-            "OMP_NUM_THREADS": "1",
-            "PATH": os.defpath,
-        }
         self._process = subprocess.Popen(
             [sys.executable, "-c", f"from {self.module} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env={n: os.environ[n] for n in PASSED_ON if n in os.environ} | ENVIRONMENT,
             start_new_session=True,
         )
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(self.settings).encode() + b"\n")
-        self._process.stdin.flush()
         try:
-            self._read(START_SECONDS)
+            self._told(self._process, self.settings, START_SECONDS)
         except WorkerError as error:
             self.stop()
             raise RuntimeError(
@@ -97,11 +90,13 @@ class Worker:
             ) from None
         return self._process
 
-    def _read(self, seconds: float) -> dict[str, Any]:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        pipe = self._process.stdout.fileno()
-        deadline = time.monotonic() + seconds
+    def _told(self, process: subprocess.Popen[bytes], job: Job, seconds: float) -> Reply:
+        """Writes a line, reads a line."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.flush()
+        pipe, deadline = process.stdout.fileno(), time.monotonic() + seconds
         while b"\n" not in self._rest:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([pipe], [], [], left)[0]:
@@ -119,48 +114,38 @@ class Worker:
     def stop(self) -> None:
         """Ends the process; `ask` starts another."""
         process, self._process, self._rest = self._process, None, b""
-        if process is None:
-            return
-        process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
+        if process is not None:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):
-                    pipe.close()
-        process.wait()
+                    if pipe is not None:
+                        pipe.close()
+            process.wait()
 
 
 class WorkerPool:
     """Workers that share a list of jobs. Safe to use from several threads."""
 
-    def __init__(self, module: str, settings: Mapping[str, Any], num_workers: int) -> None:
-        self.num_workers = num_workers
+    def __init__(self, module: str, settings: Job, num_workers: int) -> None:
         self._workers = [Worker(module, settings) for _ in range(num_workers)]
         self._free: queue.LifoQueue[Worker] = queue.LifoQueue()
         for worker in self._workers:
             self._free.put(worker)
+        atexit.register(self.close)
 
-    def ask(self, job: Mapping[str, Any], time_limit_seconds: float) -> dict[str, Any]:
-        """The reply to one job, from whichever worker is free; raises WorkerError."""
-        worker = self._free.get()
-        try:
-            return worker.ask(job, time_limit_seconds)
-        finally:
-            self._free.put(worker)
-
-    def ask_all(
-        self, jobs: Sequence[Mapping[str, Any]], time_limit_seconds: float
-    ) -> list[dict[str, Any] | WorkerError]:
+    def ask_all(self, jobs: Sequence[Job], time_limit_seconds: float) -> list[Reply | WorkerError]:
         """Replies in the order of the jobs; a job without an answer has its error instead."""
 
-        def one(job: Mapping[str, Any]) -> dict[str, Any] | WorkerError:
+        def one(job: Job) -> Reply | WorkerError:
+            worker = self._free.get()
             try:
-                return self.ask(job, time_limit_seconds)
+                return worker.ask(job, time_limit_seconds)
             except WorkerError as error:
                 return error
+            finally:
+                self._free.put(worker)
 
-        if len(jobs) <= 1:
-            return [one(job) for job in jobs]
-        threads = ThreadPoolExecutor(min(self.num_workers, len(jobs)))
+        threads = ThreadPoolExecutor(len(self._workers))
         try:
             return list(threads.map(one, jobs))
         except BaseException:  # Ctrl-C stops at once: nothing waits for what is under way
@@ -176,21 +161,7 @@ class WorkerPool:
             worker.stop()
 
 
-_POOLS: dict[str, WorkerPool] = {}
-_LOCK = threading.Lock()
-
-
-def _close_all() -> None:
-    for pool in _POOLS.values():
-        pool.close()
-
-
-def shared_pool(module: str, settings: Mapping[str, Any], num_workers: int) -> WorkerPool:
+@cache
+def shared_pool(module: str, num_workers: int, **settings: float) -> WorkerPool:
     """The process-wide pool of these workers, ended when the program ends."""
-    key = json.dumps([module, settings, num_workers], sort_keys=True)
-    with _LOCK:
-        if not _POOLS:
-            atexit.register(_close_all)
-        if key not in _POOLS:
-            _POOLS[key] = WorkerPool(module, settings, num_workers)
-        return _POOLS[key]
+    return WorkerPool(module, settings, num_workers)

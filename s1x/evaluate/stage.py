@@ -277,7 +277,7 @@ class _Evaluation:
 
     def costs(self) -> list[dict[str, Any]]:
         """What the model took, and its judge if there was one."""
-        head, counts, judged = self.heading, self.counts, getattr(self.grader, "spent", None)
+        head, counts, judged = self.heading, self.counts, self.grader.spent
         what = f"{head.benchmark}, {head.model} ({head.model_role}, {head.prompt_format})"
         own = costs.entry(
             "evaluate",

@@ -193,7 +193,7 @@ def _evaluation(config: Config, name: str, benchmark: Benchmark) -> Evaluation:
     limit = None if None in limits else float(max(n for n in limits if n is not None))
     waits = max((int(vars(point).get("num_waits") or 0) for point in chosen), default=0)
     natural = root.mean_sample_tokens * (1 + WAIT_SHARE * waits)
-    counts = [getattr(benchmark, "num_problems", None), benchmark.limit, root.max_problems]
+    counts = [benchmark.num_problems, benchmark.limit, root.max_problems]
     known = [count for count in counts if count is not None]
     return Evaluation(
         name,

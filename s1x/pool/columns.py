@@ -7,29 +7,21 @@ the recipe's business (it names the column that is missing). Verdicts of solver 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from s1x.classes import nearest
-from s1x.errors import SettingError
+from s1x.errors import SettingError, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TEXT = (
-    "question",
-    "solution",
-    "reasoning_trace",
-    "attempt",
-    "source",
-    "domain",
-    "level",
-    "model",
-    "finish_reason",
-    "license",
-)
 VERDICT_PREFIX, ANSWER_PREFIX = "is_correct_", "answer_"
-NAMES = (*TEXT, "trace_tokens", "attempt_is_correct")
+NAMES = (
+    *("question", "solution", "reasoning_trace", "attempt", "source", "domain", "level", "model"),
+    *("finish_reason", "license", "trace_tokens", "attempt_is_correct"),
+)
 
 #: names that well-known data sets use; looked for when our own name is neither mapped nor there
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -47,6 +39,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 NUM_NAMED = 40
 """Column names that an error lists."""
+MAX_COLUMNS = 1000
 
 
 def kind(name: str) -> str:
@@ -66,13 +59,10 @@ def check_mapping(columns: Mapping[str, str]) -> None:
     """
     for name in columns:
         if not _is_ours(name):
-            known = ", ".join(NAMES)
+            known = f"{', '.join(NAMES)}, is_correct_<solver>, answer_<solver>"
+            hint = nearest(name, NAMES, "write +pool.columns.<our name>=<your name>")
             raise SettingError(
-                "columns",
-                f"a mapping from our names ({known}, is_correct_<solver>, answer_<solver>) to "
-                "yours",
-                name,
-                nearest(name, NAMES, "write +pool.columns.<our name>=<your name>"),
+                "columns", f"a mapping from our names ({known}) to yours", name, hint
             )
 
 
@@ -81,6 +71,22 @@ class Found(NamedTuple):
 
     columns: list[str]
     nested: list[str]
+
+
+def check_columns(names: Sequence[str], where: str) -> None:
+    """Refuses column names that cannot be a pool's.
+
+    Raises:
+        UserError: two of one name, or so many that they must be data (ids as keys of the rows).
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"pool: {where} has two columns {twice[0]}; rename one")
+    if len(names) > MAX_COLUMNS:
+        raise UserError(
+            f"pool: {where} has more than {MAX_COLUMNS:,} columns, such as {names[-1]}; "
+            "put what is data into a value, not into a key"
+        )
 
 
 def resolve(columns: Mapping[str, str], found: Found, where: str) -> dict[str, str]:
@@ -100,18 +106,22 @@ def resolve(columns: Mapping[str, str], found: Found, where: str) -> dict[str, s
         if theirs not in every:
             must = f"a column of {where} ({have})"
             raise SettingError(f"pool.columns.{ours}", must, theirs, nearest(theirs, every))
-    chosen = dict(columns)
-    for name in names:
-        if name not in chosen and _is_ours(name):
-            chosen[name] = name
+    chosen = recognized(names, columns)
+    if "question" not in chosen:
+        must = f"the column of {where} that holds it"
+        raise SettingError("pool.columns.question", must, None, have)
+    return chosen
+
+
+def recognized(names: Sequence[str], columns: Mapping[str, str] | None = None) -> dict[str, str]:
+    """{ours: theirs}: as `columns` maps them, else of our own name, else of a known other one."""
+    chosen = dict(columns or {})
+    chosen |= {name: name for name in names if name not in chosen and _is_ours(name)}
     taken = set(chosen.values())
     for ours, aliases in ALIASES.items():
         alias = next((a for a in aliases if a in names and a not in taken), None)
         if ours not in chosen and alias is not None:
             chosen[ours] = alias
-    if "question" not in chosen:
-        must = f"the column of {where} that holds it"
-        raise SettingError("pool.columns.question", must, None, have)
     return chosen
 
 

@@ -7,80 +7,57 @@ Files are streamed: memory does not grow with them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from s1x.errors import SettingError, UserError
-from s1x.option import option, setting
+from s1x.option import option
+from s1x.pool.arrow import BATCH_ROWS, arrow_names, arrow_rows
 from s1x.pool.columns import Found
-from s1x.pool.files import FORMAT, find, hashes
-from s1x.pool.mapped import MappedPool
-from s1x.pool.rows import Row, arrow_names, arrow_rows
+from s1x.pool.pool import FilePool
+from s1x.pool.writer import Row
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-BATCH_ROWS = 1024
-
 
 @option("pool", "parquet")
 @dataclass(frozen=True)
-class Parquet(MappedPool):
+class Parquet(FilePool):
     """A pool in Parquet files of the same columns; `columns` maps our names to the files'."""
 
-    path: str = setting(doc="a file, a folder or a glob", remedy="set pool.path=<file.parquet>")
+    kind: ClassVar[str] = "parquet"
+    endings: ClassVar[tuple[str, ...]] = (".parquet",)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Content hash of the files and the settings that change what is read."""
-        return {
-            "pool": "parquet",
-            "format": FORMAT,
-            "files": hashes(find(self.path, (".parquet",))),
-            **self.reading(),
-        }
-
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Writes the pool in our columns; returns its counts.
-
-        Raises:
-            UserError: nothing to read, a damaged file, a missing column, too many bad rows.
-        """
-        source = ParquetFiles(find(self.path, (".parquet",)))
-        return self.write_from(source, folder, "parquet", self.path, self.license)
+    def source(self, nested: set[str]) -> tuple[str, Found, Iterator[Row]]:
+        """The columns of the files' schemas, the same in all, and the rows of all files."""
+        files = self.files()
+        return self.path, _names(files), _rows(files)
 
 
-@dataclass(frozen=True)
-class ParquetFiles:
-    """The rows of some files, never more than a few batches in memory."""
-
-    files: Sequence[Path]
-
-    def names(self, rows: Iterator[Row], nested: Collection[str]) -> Found:
-        """The columns of the files' schemas; they must be the same in all of them."""
-        found = [self._names(path) for path in self.files]
-        for path, own in zip(self.files, found, strict=True):
-            for other, theirs in zip(self.files, found, strict=True):
-                if missing := set(theirs.columns) - set(own.columns):
-                    name = min(missing)
-                    raise UserError(f"{path} lacks the column {name} that {other} has")
-        inner = dict.fromkeys(name for own in found for name in own.nested)
-        return Found(found[0].columns, list(inner))
-
-    def _names(self, path: Path) -> Found:
+def _names(files: Sequence[Path]) -> Found:
+    found = {}
+    for path in files:
         with _opened(path) as file:
-            return arrow_names(file.schema_arrow, str(path))
+            found[path] = arrow_names(file.schema_arrow, str(path))
+    for path, own in found.items():
+        for other, theirs in found.items():
+            if missing := set(theirs.columns) - set(own.columns):
+                raise UserError(f"{path} lacks the column {min(missing)} that {other} has")
+    inner = dict.fromkeys(name for own in found.values() for name in own.nested)
+    return Found(found[files[0]].columns, list(inner))
 
-    def rows(self) -> Iterator[Row]:
-        """All rows of all files."""
-        for path in self.files:
-            first = 0
-            with _opened(path) as file:
-                for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                    yield from arrow_rows(batch, str(path), first)
-                    first += batch.num_rows
+
+def _rows(files: Sequence[Path]) -> Iterator[Row]:
+    for path in files:
+        first = 0
+        with _opened(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                yield from arrow_rows(batch, str(path), first)
+                first += batch.num_rows
 
 
 @contextmanager
@@ -95,11 +72,9 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     import pyarrow.parquet as pq
 
     with path.open("rb") as file:
-        is_parquet = file.read(4) == b"PAR1"
-    if not is_parquet:
-        raise SettingError(
-            "pool.path", "a Parquet file", str(path), "use pool=jsonl for JSON lines"
-        )
+        if file.read(4) != b"PAR1":
+            remedy = "use pool=jsonl for JSON lines"
+            raise SettingError("pool.path", "a Parquet file", str(path), remedy)
     try:
         with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as opened:
             yield opened

@@ -8,28 +8,19 @@ which s1 uses the hash. Selecting needs no GPU and no API key.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from s1x.errors import UserError
+from s1x.hub import load_dataset
 from s1x.option import Option, option, setting
-from s1x.pool.columns import ALIASES
-from s1x.pool.files import FORMAT
-from s1x.pool.hub import DataSet, load, version
-from s1x.pool.rows import Row, write_rows
+from s1x.pool.columns import recognized
+from s1x.pool.hub import table_rows, version
+from s1x.pool.pool import FORMAT
+from s1x.pool.writer import Row, write_rows
 
-if TYPE_CHECKING:
-    import datasets
-
-POOL_COLUMNS = {
-    "question": "question",
-    "solution": "solution",
-    "reasoning_trace": "thinking_trajectories",
-    "attempt": "attempt",
-    "source": "source_type",
-}
+POOL_COLUMNS = ("question", "solution", "reasoning_trace", "attempt", "source")
 FEATURES = (
     "is_correct_qwen2_5_7b",
     "is_correct_qwen2_5_32b",
@@ -53,12 +44,8 @@ class S159K(Option):
         0.05, "share of unreadable rows that is put up with", at_least=0, at_most=1
     )
 
-    def fingerprint(self) -> dict[str, Any]:
-        """The commits of both data sets.
-
-        Raises:
-            UserError: the hub cannot be reached and they are not in the local cache.
-        """
+    def fingerprint(self) -> dict[str, object]:
+        """The commits of both data sets, and what is read of them."""
         return {
             "pool": "s1_59k",
             "format": FORMAT,
@@ -68,64 +55,44 @@ class S159K(Option):
             "max_bad_fraction": self.max_bad_fraction,
         }
 
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Writes the joined pool; a question without features keeps nulls there.
+    def write(self, folder: Path) -> dict[str, object]:
+        """Writes the joined pool; a question without features has nulls there."""
+        rows = load_dataset("pool", self.dataset, None, "train", self.revision)
+        features = load_dataset("pool", self.features, None, "train", self.features_revision)
+        own = _columns(rows.column_names, POOL_COLUMNS, self.dataset)
+        columns = _columns(features.column_names, ("question", *FEATURES), self.features)
+        table = features.select_columns(list(columns.values()))
+        known: dict[object, Mapping[str, object]] = {}
+        for row in table_rows(table, self.features):
+            if isinstance(row.values, Mapping):
+                known.setdefault(row.values["question"], row.values)
 
-        Raises:
-            UserError: a data set that cannot be loaded or lacks a column.
-        """
-        rows = load(self.dataset, None, "train", self.revision)
-        features = load(self.features, None, "train", self.features_revision)
-        _need(rows.column_names, POOL_COLUMNS.values(), self.dataset)
-        columns = _feature_columns(features.column_names, self.features)
-        known = _by_question(features, columns)
-        others = {n: n for n in ("cot_type", "metadata") if n in rows.column_names}
+        def joined() -> Iterator[Row]:
+            for row in itertools.islice(table_rows(rows, self.dataset), self.max_rows):
+                if isinstance(row.values, Mapping):
+                    found = known.get(row.values["question"], {})
+                    row = row._replace(values={**row.values, "features": found})
+                yield row
+
+        del columns["question"]
         about = {
             "name": f"{self.dataset} + {self.features}",
             "kind": "s1_59k",
-            "columns": {**POOL_COLUMNS, **columns},
+            "columns": {**own, **columns},
             "license": "as given by the 16 sources; see the data set's card on the hub",
         }
-        joined = itertools.islice(_joined(DataSet(self.dataset, rows), known), self.max_rows)
-        mapping = {**POOL_COLUMNS, **{name: f"features.{name}" for name in FEATURES}}
-        return write_rows(joined, mapping, others, folder, self.max_bad_fraction, about)
+        mapping = own | {ours: f"features.{theirs}" for ours, theirs in columns.items()}
+        others = {n: n for n in ("cot_type", "metadata") if n in rows.column_names}
+        return write_rows(joined(), mapping, others, folder, self.max_bad_fraction, about)
 
 
-def _need(found: Collection[str], columns: Collection[str], where: str) -> None:
-    missing = sorted(set(columns) - set(found))
+def _columns(names: Sequence[str], wanted: Sequence[str], where: str) -> dict[str, str]:
+    """{our name: the data set's}, in whichever spelling it has."""
+    known = recognized(names)
+    missing = [name for name in wanted if name not in known]
     if missing:
         raise UserError(
             f"pool=s1_59k: {where} has no column {missing[0]}; give the revision that has it, "
             "or load it by pool=hub with pool.columns"
         )
-
-
-def _feature_columns(found: Collection[str], where: str) -> dict[str, str]:
-    """{our name: the data set's}, in whichever spelling it has: `isgeminicorrect` was published
-    as `isgenminicorrect`."""
-    columns = {}
-    for name in FEATURES:
-        spellings = ALIASES.get(name, (name,))
-        columns[name] = next((s for s in spellings if s in found), spellings[0])
-    _need(found, ["question", *columns.values()], where)
-    return columns
-
-
-def _by_question(
-    features: datasets.Dataset, columns: Mapping[str, str]
-) -> dict[str, dict[str, object]]:
-    table = features.select_columns(["question", *columns.values()])
-    known: dict[str, dict[str, object]] = {}
-    for row in DataSet("features", table).rows():
-        if isinstance(row.values, Mapping):
-            own = {ours: row.values[theirs] for ours, theirs in columns.items()}
-            known.setdefault(str(row.values["question"]), own)
-    return known
-
-
-def _joined(rows: DataSet, known: Mapping[str, Mapping[str, object]]) -> Iterator[Row]:
-    for row in rows.rows():
-        if isinstance(row.values, Mapping):
-            features = known.get(str(row.values["question"]), {})
-            row = row._replace(values={**row.values, "features": features})
-        yield row
+    return {name: known[name] for name in wanted}

@@ -1,11 +1,11 @@
-"""The pool of a run, made whenever a stage reads it: Parquet with our column names, once."""
+"""The pool of a run, in Parquet with our column names: made whenever a stage reads it."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from s1x import costs
 from s1x.artifact import Artifact
@@ -26,7 +26,7 @@ class PoolStage(ArtifactStage):
         """The option's name."""
         return self.run.choice("pool")
 
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> dict[str, object]:
         """What the pool says of its content, and its code where that is the user's own."""
         pool = self.run.config.pool
         source = source_hash(type(pool))
@@ -41,21 +41,10 @@ class PoolStage(ArtifactStage):
         tell_bad_rows(artifact.folder)
 
 
-def run(pool: Pool, folder: Path) -> dict[str, Any]:
-    """Writes a pool's Parquet parts, `pool.json` and `costs.json`.
-
-    Args:
-        pool: an option of the group pool.
-        folder: gets the files.
-
-    Returns:
-        What pool.json holds: rows, rows that could not be read and why, licence.
-
-    Raises:
-        UserError: a pool that cannot be read, or of which too much cannot.
-    """
+def run(pool: Pool, folder: Path) -> Mapping[str, object]:
+    """Writes a pool's Parquet parts, `pool.json`, whose content it returns, and `costs.json`."""
     start = time.perf_counter()
-    counts = dict(pool.write(folder))
+    counts = pool.write(folder)
     seconds = time.perf_counter() - start
     costs.write(folder, [costs.entry("pool", str(counts["name"]), seconds)])
     return counts

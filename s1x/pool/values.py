@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
+from s1x.jsonl import UnreadableError
 from s1x.pool.columns import kind
-
-
-class UnreadableError(ValueError):
-    """Why a row cannot be read, in words that make sense as a reason in the funnel."""
 
 
 def convert(name: str, value: object) -> str | int | bool | None:
@@ -24,21 +21,14 @@ def convert(name: str, value: object) -> str | int | bool | None:
     Raises:
         UnreadableError: the row lacks a question, or the value is of another type.
     """
-    if is_missing(value):
-        if name == "question":
-            raise UnreadableError("no question")
-        return None
-    if kind(name) == "count":
-        return _count(name, value)
-    if kind(name) == "verdict":
-        return _verdict(name, value)
-    text = _text(name, value)
-    if name == "question" and not text.strip():
-        raise UnreadableError("empty question")
-    return text
+    if not _is_missing(value):
+        return _READERS[kind(name)](name, value)
+    if name == "question":
+        raise UnreadableError("no question")
+    return None
 
 
-def is_missing(value: object) -> bool:
+def _is_missing(value: object) -> bool:
     """Null, or the NaN that tables write in its place."""
     return value is None or (isinstance(value, (float, Decimal)) and value != value)
 
@@ -55,7 +45,7 @@ def reach(row: Mapping[str, object], path: str) -> object:
 
 def as_text(value: object) -> str | None:
     """The value of a column that is not ours: text as it is, all else as JSON."""
-    if is_missing(value):
+    if _is_missing(value):
         return None
     if not isinstance(value, str):
         try:
@@ -84,11 +74,15 @@ def _text(name: str, value: object) -> str:
             raise UnreadableError(f"{name} is infinite")
         value = str(value)
     if not isinstance(value, str):
-        raise UnreadableError(f"{name} is {_type_name(value)}, not text")
+        what = {bool: "true or false", dict: "an object", list: "a list of other things"}
+        kind_of_value = what.get(type(value), type(value).__name__)
+        raise UnreadableError(f"{name} is {kind_of_value}, not text")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise UnreadableError(f"{name} is not valid UTF-8") from None
+    if name == "question" and not value.strip():
+        raise UnreadableError("empty question")
     return value
 
 
@@ -113,6 +107,8 @@ def _verdict(name: str, value: object) -> bool:
     raise UnreadableError(f"{name} is not true or false")
 
 
-def _type_name(value: object) -> str:
-    kinds = {bool: "true or false", dict: "an object", list: "a list of other things"}
-    return kinds.get(type(value), type(value).__name__)
+_READERS: dict[str, Callable[[str, object], str | int | bool]] = {
+    "text": _text,
+    "count": _count,
+    "verdict": _verdict,
+}

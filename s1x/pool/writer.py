@@ -1,25 +1,40 @@
 """Writes a pool folder: Parquet parts, the rows that could not be read, and the counts.
 
-Rows stream through in batches, so a pool of any size needs the memory of one row group.
+JSON lines, Parquet files and data sets of the hub differ in how a row is read; which rows are bad,
+how they are named and counted is written here once. Rows stream through in batches, so a pool of
+any size needs the memory of one row group.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from s1x.errors import SettingError, UserError
+from s1x.jsonl import UnreadableError, Values
+from s1x.pool.columns import schema
+from s1x.pool.values import as_text, convert, reach
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 ROWS_PER_GROUP = 1024
 ROWS_PER_PART = 65_536
 COUNTS = "pool.json"
 BAD_ROWS = "bad_rows.jsonl"
+
+
+class Row(NamedTuple):
+    """A row as it came: its file, its line (or place) from 1, its values or why there are none."""
+
+    file: str
+    line: int
+    values: Values
 
 
 class PoolWriter:
@@ -33,9 +48,8 @@ class PoolWriter:
         for old in folder.glob("part-*.parquet"):
             old.unlink()
         self.folder, self.schema = folder, schema
-        self.num_rows = 0
-        self._part: Any = None
-        self._part_rows = self._num_parts = self.num_bad = 0
+        self.num_rows = self.num_bad = self._num_parts = 0
+        self._part: pq.ParquetWriter | None = None
         self._reasons: Counter[str] = Counter()
         self._first_bad = ""
         self._bad = (folder / BAD_ROWS).open("w", encoding="utf-8")
@@ -54,20 +68,17 @@ class PoolWriter:
 
     def add(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Writes rows of the pool's schema as one row group."""
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-        if not table.num_rows:
+        if not batch.num_rows:
             return
         if self._part is None:
             path = self.folder / f"part-{self._num_parts:05d}.parquet"
             self._part = pq.ParquetWriter(path, self.schema)
             self._num_parts += 1
-        self._part.write_table(table, row_group_size=ROWS_PER_GROUP)
-        self.num_rows += table.num_rows
-        self._part_rows += table.num_rows
-        if self._part_rows >= ROWS_PER_PART:
+        self._part.write(batch, row_group_size=ROWS_PER_GROUP)
+        before, self.num_rows = self.num_rows, self.num_rows + batch.num_rows
+        if self.num_rows // ROWS_PER_PART > before // ROWS_PER_PART:
             self._close_part()
 
     def bad(self, file: str, line: int, reason: str) -> None:
@@ -78,7 +89,7 @@ class PoolWriter:
         row = {"file": file, "line": line, "reason": reason}
         self._bad.write(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def finish(self, max_bad_fraction: float, about: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, max_bad_fraction: float, about: Mapping[str, object]) -> dict[str, object]:
         """Checks the counts and writes them to `pool.json`.
 
         Args:
@@ -113,4 +124,47 @@ class PoolWriter:
     def _close_part(self) -> None:
         if self._part is not None:
             self._part.close()
-        self._part, self._part_rows = None, 0
+        self._part = None
+
+
+def write_rows(
+    rows: Iterable[Row],
+    mapping: Mapping[str, str],
+    others: Mapping[str, str],
+    folder: Path,
+    max_bad_fraction: float,
+    about: Mapping[str, object],
+) -> dict[str, object]:
+    """Writes a pool folder out of rows as they came; gives its counts.
+
+    Args:
+        mapping: {our name: the data's}.
+        others: {name in the pool: the data's} of columns that pass through as text.
+        max_bad_fraction, about: see `PoolWriter.finish`, which also says what is raised.
+    """
+    import pyarrow as pa
+
+    wanted = schema(mapping, others)
+    with PoolWriter(folder, wanted) as writer:
+        batch: list[dict[str, object]] = []
+        for row in rows:
+            try:
+                batch.append(_converted(row.values, mapping, others))
+            except UnreadableError as reason:
+                writer.bad(row.file, row.line, str(reason))
+            except RecursionError:
+                writer.bad(row.file, row.line, "nested too deeply")
+            if len(batch) == ROWS_PER_GROUP:
+                writer.add(pa.Table.from_pylist(batch, schema=wanted))
+                batch = []
+        writer.add(pa.Table.from_pylist(batch, schema=wanted))
+        return writer.finish(max_bad_fraction, about)
+
+
+def _converted(
+    values: Values, mapping: Mapping[str, str], others: Mapping[str, str]
+) -> dict[str, object]:
+    if isinstance(values, UnreadableError):
+        raise values
+    row: dict[str, object] = {ours: convert(ours, reach(values, m)) for ours, m in mapping.items()}
+    return row | {name: as_text(values.get(theirs)) for name, theirs in others.items()}

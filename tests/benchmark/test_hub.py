@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from s1x.benchmark import hub
+from s1x import hub
 from s1x.benchmark.hub import Hub
 from s1x.compose import CONF, register
 from s1x.config import build_benchmarks

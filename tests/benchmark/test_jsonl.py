@@ -63,7 +63,7 @@ def test_choices_are_written_out(tmp_path: Path, answer: Any, letter: str) -> No
         ([{"id": 1, "question": "q", "answer": "1"}] * 2, ["line 2", "'1'", "line 1", "unique"]),
         ([{"question": "q", "answer": "Z", "choices": ["a", "b"]}], ["line 1", "A to B"]),
         ([{"question": "q", "answer": "A", "choices": "ab"}], ["line 1", "'choices'"]),
-        (["[" * 100_000], ["line 1", "not JSON"]),
+        (["[" * 100_000], ["line 1", "nested too deeply"]),
     ],
 )
 def test_mistakes_name_file_line_and_field(tmp_path: Path, rows: list, words: list[str]) -> None:
@@ -78,7 +78,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file"):
         Jsonl(path=str(tmp_path / "missing.jsonl")).load()
     (tmp_path / "latin.jsonl").write_bytes(b'{"question": "\xe9", "answer": "1"}\n')
-    with pytest.raises(UserError, match="line 1 is not UTF-8"):
+    with pytest.raises(UserError, match="line 1: column 'question' is not valid UTF-8"):
         Jsonl(path=str(tmp_path / "latin.jsonl")).load()
     with pytest.raises(SettingError, match="path"):
         Jsonl()

@@ -256,7 +256,9 @@ def test_memory_is_limited() -> None:
 def test_a_worker_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     worker = Worker("s1x.benchmark.math_worker", Math()._worker_settings())
-    job = {"gold": "1", "text": "2", "kind": "formula", "options": Math()._engine_options()}
+    names = ("targets", "float_rounding", "strict", "allow_set_relation_comp")
+    settings = {name: vars(Math())[name] for name in names}
+    job = {"gold": "1", "text": "2", "search": False, **settings}
     assert worker.ask(job, 5)["verdict"] == "wrong"
     environment = Path(f"/proc/{worker._process.pid}/environ")
     if environment.exists():
