@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-from s1x.benchmark.extraction import (
-    ANSWER_IS,
-    BOXED,
-    DEFAULT_RULES,
-    Extraction,
-    candidates,
-)
+from s1x.benchmark.extraction import ANSWER_IS, BOXED, DEFAULT_RULES, Extraction, candidates
 from s1x.benchmark.forms import clean, normal_form, plain
 from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded, written
 from s1x.benchmark.problem import Problem
@@ -21,8 +17,9 @@ from s1x.option import option, setting
 
 FIRST_LETTER, LAST_LETTER = "first_letter", "last_letter"
 CHOICE_RULES = (*DEFAULT_RULES, FIRST_LETTER, LAST_LETTER)
-#: letters of a problem that does not say its choices (MMLU-Pro has ten)
-UNKNOWN_LETTERS = "ABCDEFGHIJ"
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#: choices of a problem that does not say them (MMLU-Pro has ten)
+UNKNOWN_LETTERS = 10
 
 #: what may stand after "A" or "I" where it is a letter; after any other word it is none
 _AFTER_A_LETTER = re.compile(
@@ -75,8 +72,16 @@ class Choice(Grader):
     def extract(self, problem: Problem, answer_text: str) -> Extraction | None:
         """The letter by the first rule that finds one."""
         letters, text = _letters(problem), plain(answer_text)
+        finders = {ANSWER_IS: _stated, FIRST_LETTER: _first, LAST_LETTER: _last}
         for rule in self.rules:
-            letter = _by_rule(rule, text, letters, problem)
+            if rule in finders:
+                letter = finders[rule](text, letters)
+            else:
+                spans = (
+                    part for f in candidates(text, [rule]) for part in (f.text, f.rest) if part
+                )
+                found = (_in_span(span, letters, problem.choices or ()) for span in spans)
+                letter = next(filter(None, found), None)
             if letter is not None:
                 return Extraction(letter, rule)
         return None
@@ -90,22 +95,14 @@ class Choice(Grader):
         return written(problem.answer, self.rules)
 
     def grade(self, problem: Problem, answer_text: str) -> Grade:
-        """The verdict on one answer; never ungraded."""
+        """The verdict on one answer, by letter or by equal wording; never ungraded."""
         found = self.extract(problem, answer_text)
         if found is None:
             return UNANSWERED_GRADE
         right = letter_of(problem.answer, problem.choices)
-        return graded(found, found.text == right or _same_wording(found.text, right, problem))
-
-
-def _same_wording(one: str, other: str | None, problem: Problem) -> bool:
-    """Whether two letters stand before the same text, as in some data sets."""
-    choices = problem.choices or ()
-    indexes = [ord(letter) - 65 for letter in (one, other or "?")]
-    if not all(0 <= index < len(choices) for index in indexes):
-        return False
-    first, second = (normal_form(choices[index]).casefold() for index in indexes)
-    return first == second
+        wordings = dict(zip(_ALPHABET, map(_folded, problem.choices or ()), strict=False))
+        same = found.text in wordings and wordings[found.text] == wordings.get(right or "")
+        return graded(found, found.text == right or same)
 
 
 def letter_of(reference: str, choices: tuple[str, ...] | None) -> str | None:
@@ -113,55 +110,53 @@ def letter_of(reference: str, choices: tuple[str, ...] | None) -> str | None:
     text = normal_form(reference)
     if found := _SOLE.fullmatch(text) or _LABEL.match(clean(reference)) or _LABEL.match(text):
         return found[1].upper()
-    return next(iter(_worded(text, choices)), None)
+    return _worded(text, choices or ())
 
 
-def _worded(text: str, choices: tuple[str, ...] | None) -> list[str]:
-    wanted = normal_form(text).casefold()
-    return [
-        chr(65 + index)
-        for index, wording in enumerate(choices or ())
-        if normal_form(wording).casefold() == wanted
-    ]
+def _folded(text: str) -> str:
+    return normal_form(text).casefold()
+
+
+def _worded(text: str, choices: tuple[str, ...]) -> str | None:
+    """The letter of the first choice of this wording."""
+    wordings = list(map(_folded, choices))
+    return chr(65 + wordings.index(_folded(text))) if _folded(text) in wordings else None
 
 
 def _letters(problem: Problem) -> str:
     """The letters a problem offers."""
     if problem.choices:
-        return "".join(chr(65 + i) for i in range(min(len(problem.choices), 26)))
+        return _ALPHABET[: len(problem.choices)]
     last = letter_of(problem.answer, None) or "A"
-    return "".join(chr(65 + i) for i in range(max(len(UNKNOWN_LETTERS), ord(last) - 64)))
+    return _ALPHABET[: max(UNKNOWN_LETTERS, ord(last) - 64)]
 
 
-def _by_rule(rule: str, text: str, letters: str, problem: Problem) -> str | None:
-    if rule == ANSWER_IS:
-        return _stated(text, letters)
-    if rule == FIRST_LETTER:
-        if (sole := _SOLE.fullmatch(text)) and sole[1].upper() in letters:
-            return sole[1].upper()
-        found = _lone(letters).match(text.lstrip())
-        if found and _FAILS.match(found.string, found.end()):
-            return None
-        return found[1] if found and (_is_letter(found) or _A_NAME.match(found.string)) else None
-    if rule == LAST_LETTER:
-        last = [m for m in _lone(letters).finditer(text) if _is_letter(m)]
-        return last[-1][1] if last else None
-    for span in candidates(text, [rule]):
-        for part in (span.text, span.rest):
-            if part and (letter := _in_span(part, letters, problem)):
-                return letter
-    return None
+def _offered(found: re.Match[str] | None, letters: str) -> str | None:
+    """The letter of a match, if it is one of the choices."""
+    return found[1].upper() if found and found[1].upper() in letters else None
+
+
+def _first(text: str, letters: str) -> str | None:
+    """The letter that the text begins with, or is."""
+    if letter := _offered(_SOLE.fullmatch(text), letters):
+        return letter
+    found = _lone(letters).match(text.lstrip())
+    if found is None or _FAILS.match(found.string, found.end()):
+        return None
+    return found[1] if _is_letter(found) or _A_NAME.match(found.string) else None
+
+
+def _last(text: str, letters: str) -> str | None:
+    """The last letter that stands alone."""
+    return next(iter(deque(_standing(text, letters), 1)), None)
 
 
 def _stated(text: str, letters: str) -> str | None:
     """The letter said to be the answer, the last first; else the last option not said to fail."""
     for phrase in reversed(list(_STATED.finditer(text))):
-        clause = phrase[1]
-        if (label := _LABEL.match(clause)) and label[1].upper() in letters:
-            return label[1].upper()
-        for found in _lone(letters).finditer(clause):
-            if _is_letter(found):
-                return found[1]
+        label = _offered(_LABEL.match(phrase[1]), letters)
+        if letter := label or next(_standing(phrase[1], letters), None):
+            return letter
     for found in reversed(list(_OPTION.finditer(text))):
         rejected = _REJECTED.search(text, max(0, found.start() - 30), found.start())
         if found[1] in letters and not rejected and not _FAILS.match(text, found.end()):
@@ -169,10 +164,30 @@ def _stated(text: str, letters: str) -> str | None:
     return None
 
 
+def _in_span(span: str, letters: str, choices: tuple[str, ...]) -> str | None:
+    """The letter in boxed or marked text: alone, by wording, at its start, else its only one."""
+    sole = _offered(_SOLE.fullmatch(normal_form(span)), letters)
+    if letter := sole or _worded(span, choices):
+        return letter
+    unwrapped = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s?\{([^{}]*)\}", r"\1", clean(span))
+    if letter := _offered(_LABEL.match(unwrapped), letters):
+        return letter
+    first = _lone(letters).match(unwrapped)
+    if first and _is_letter(first):
+        return first[1]
+    distinct = set(_standing(unwrapped, letters))
+    return distinct.pop() if len(distinct) == 1 else None
+
+
 @lru_cache(maxsize=64)
 def _lone(letters: str) -> re.Pattern[str]:
     """A letter that is no part of a word, in brackets, quotes, bold or bare."""
     return re.compile(rf"[\"'“*(\[{{]{{0,4}}(?<![A-Za-z0-9\\_^])([{letters}])(?![A-Za-z0-9'’_^])")
+
+
+def _standing(text: str, letters: str) -> Iterator[str]:
+    """The letters of choices that stand alone."""
+    return (found[1] for found in _lone(letters).finditer(text) if _is_letter(found))
 
 
 def _is_letter(found: re.Match[str]) -> bool:
@@ -187,22 +202,3 @@ def _is_letter(found: re.Match[str]) -> bool:
         return False
     is_word = found[1] in "AI" and re.match(r"\s[A-Za-z]", after)
     return not is_word or _AFTER_A_LETTER.match(after, 1) is not None
-
-
-def _in_span(span: str, letters: str, problem: Problem) -> str | None:
-    """The letter in boxed or marked text: alone, by wording, at its start, else its only one."""
-    bare = normal_form(span)
-    sole = _SOLE.fullmatch(bare)
-    if sole and sole[1].upper() in letters:
-        return sole[1].upper()
-    if worded := _worded(span, problem.choices):
-        return worded[0]
-    unwrapped = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s?\{([^{}]*)\}", r"\1", clean(span))
-    label = _LABEL.match(unwrapped)
-    if label and label[1].upper() in letters:
-        return label[1].upper()
-    lone = [m for m in _lone(letters).finditer(unwrapped) if _is_letter(m)]
-    if lone and lone[0].start() == 0:
-        return lone[0][1]
-    distinct = {m[1] for m in lone}
-    return distinct.pop() if len(distinct) == 1 else None

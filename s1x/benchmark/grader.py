@@ -20,7 +20,7 @@ from s1x.benchmark.extraction import (
     extract,
 )
 from s1x.benchmark.problem import Problem
-from s1x.classes import load_class
+from s1x.classes import load_class, source_hash
 from s1x.errors import SettingError, UserError
 from s1x.option import Option, option_class, setting
 from s1x.rows import CORRECT, UNANSWERED, UNGRADED, WRONG
@@ -156,7 +156,7 @@ def make_grader(name: str, settings: Mapping[str, object] | None = None) -> Grad
     if isinstance(made, Grader):
         return made
     if isinstance(made, _Grades):
-        return OwnGrader(own=made)
+        return OwnGrader(own=made, made_from=[name, given, source_hash(cls)])
     raise UserError(
         f"grader {name} must have grade(problem, answer_text) -> s1x.benchmark.grader.Grade; "
         "derive it from s1x.benchmark.grader.Grader"
@@ -168,34 +168,13 @@ class _Grades(Protocol):
     def grade(self, problem: Problem, answer_text: str) -> Grade: ...
 
 
-@runtime_checkable
-class _GradesAll(Protocol):
-    def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> Sequence[Grade]: ...
-
-
-@runtime_checkable
-class _Closes(Protocol):
-    def close(self) -> None: ...
-
-
 @dataclass(frozen=True)
 class OwnGrader(Grader):
     """A grader of one's own that is no `Grader`: what it lacks is added."""
 
-    own: _Grades = field(kw_only=True, metadata={"doc": "the object that grades"})
+    own: _Grades = field(kw_only=True, metadata={"affects_result": False})
+    made_from: list[object] = field(kw_only=True)  # for fingerprints
 
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """Its verdict."""
         return self.own.grade(problem, answer_text)
-
-    def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        """Its verdicts, all at once if it can."""
-        own = self.own
-        return list(
-            own.grade_all(pairs) if isinstance(own, _GradesAll) else super().grade_all(pairs)
-        )
-
-    def close(self) -> None:
-        """Lets go of what it holds."""
-        if isinstance(self.own, _Closes):
-            self.own.close()
