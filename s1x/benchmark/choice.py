@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
-from s1x.benchmark.extraction import ANSWER_IS, BOXED, DEFAULT_RULES, Extraction, candidates
+from s1x.benchmark.extraction import (
+    ANSWER_IS,
+    BOXED,
+    DEFAULT_RULES,
+    Extraction,
+    candidates,
+    written,
+)
 from s1x.benchmark.forms import clean, normal_form, plain
-from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded, written
+from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded
 from s1x.benchmark.problem import Problem
 from s1x.option import option, setting
 

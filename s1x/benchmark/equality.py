@@ -11,21 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from s1x.benchmark import latex
 from s1x.benchmark.forms import normal_form
-from s1x.benchmark.latex import (
-    Parts,
-    matrix,
-    numeral,
-    one_spelling,
-    parts,
-    quantity,
-    same_number,
-    sides,
-    time_of_day,
-    units_differ,
-    without_unit,
-    words,
-)
+from s1x.benchmark.latex import Parts, parts, sides, words
 
 _IS_IN = re.compile(r"^[A-Za-z]\w?\s?(?:\\in|∈|in)(?![A-Za-z])\s?")
 _ELLIPSIS = re.compile(r"\\[lcd]?dots|\.\.\.|…")
@@ -59,7 +47,7 @@ class Equality:
         """Whether an answer equals the reference."""
         if normal_form(gold) == normal_form(answer):
             return True
-        gold, answer = (_IS_IN.sub("", one_spelling(text)) for text in (gold, answer))
+        gold, answer = (_IS_IN.sub("", latex.one_spelling(text)) for text in (gold, answer))
         return self._equal(gold, answer)
 
     def _equal(self, gold: str, answer: str, depth: int = 0) -> bool:
@@ -97,23 +85,26 @@ class Equality:
         said = words(answer)
         if re.fullmatch(r"-?\d+,\d+", gold) and "." in answer:
             gold = gold.replace(",", ".")
-        wanted, given = quantity(gold), quantity(numeral(said) if said else answer)
+        wanted, given = (
+            latex.quantity(gold),
+            latex.quantity(latex.numeral(said) if said else answer),
+        )
         if wanted is None or given is None:
             return None
         (value, unit), (other, other_unit) = wanted, given
-        if units_differ(unit, other_unit):
+        if latex.units_differ(unit, other_unit):
             return False
-        if same_number(value, other, self.places):
+        if latex.same_number(value, other, self.places):
             return True
         if ("%" in unit) != ("%" in other_unit):
             value, other = (n / 100 if "%" in u else n for n, u in (wanted, given))
-            return same_number(value, other, self.places)
+            return latex.same_number(value, other, self.places)
         may_list = re.search(r"\d,\d{3}(?!\d)", f"{gold} {answer}")  # 60,180
         return None if may_list else False
 
     def _as_matrices(self, gold: str, answer: str, depth: int) -> bool | None:
         """Matrices; a tuple may stand for a column."""
-        wanted, given = matrix(gold), matrix(answer)
+        wanted, given = latex.matrix(gold), latex.matrix(answer)
         if wanted is None and given is None:
             return None
         wanted, given = wanted or _as_column(gold), given or _as_column(answer)
@@ -199,7 +190,7 @@ class Equality:
     def _by_engine(self, gold: str, answer: str) -> bool:
         if not self.relations_for_sets and _RELATION.search(answer) and not _RELATION.search(gold):
             return False
-        bare = without_unit(gold), without_unit(answer)
+        bare = latex.without_unit(gold), latex.without_unit(answer)
         if self.engine(*bare):
             return True
         in_degrees = ["\\circ" in text for text in (gold, answer)]
@@ -214,7 +205,7 @@ class Equality:
 
 def _as_words(gold: str, answer: str, _: int) -> bool | None:
     """Times of day and texts; None where the reference is neither."""
-    wanted, given = time_of_day(gold), time_of_day(answer)
+    wanted, given = latex.time_of_day(gold), latex.time_of_day(answer)
     if wanted and given:
         apart, half_known = wanted[0] - given[0], wanted[1] + given[1]
         return apart == 0 or (half_known == 1 and apart % 43200 == 0)

@@ -13,9 +13,10 @@ from s1x.benchmark.extraction import (
     closing_sentences,
     closing_words,
     reference_text,
+    written,
 )
 from s1x.benchmark.forms import clean, last_number, normal_form, number_value, only_number
-from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded, written
+from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, graded
 from s1x.benchmark.problem import Problem
 from s1x.option import option, setting
 

@@ -37,6 +37,8 @@ LONGEST_SEARCHED = 4000
 #: so many words are a sentence, after which a solution may go on
 WORDS_OF_PROSE = 3
 FINAL, ANSWER = "Final Answer:", "Answer:"
+#: those that are no marker texts
+RULES = (BOXED, ANSWER_IS, WHOLE_TEXT, LAST_NUMBER)
 DEFAULT_RULES = (BOXED, FINAL, ANSWER, ANSWER_IS)
 #: how other languages write a marker
 _ALSO = {FINAL: ("最终答案", "最后答案"), ANSWER: ("答案",)}
@@ -111,6 +113,16 @@ def candidates(text: str, rules: Sequence[str]) -> Iterator[Extraction]:
             found, rest = _after(text, last_match(pattern, text))
         if found is not None and (found := clean(found)):
             yield Extraction(found, rule, rest)
+
+
+def written(answer: str, rules: Sequence[str]) -> str | None:
+    """A text in which a rule finds the answer; None where no rule of these can be served so."""
+    marker = next((rule for rule in rules if rule.endswith(":")), None)
+    if marker:
+        return f"{marker} {answer}"
+    if BOXED in rules:
+        return f"\\boxed{{{answer}}}"
+    return f"The answer is {answer}" if ANSWER_IS in rules else None
 
 
 def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

@@ -9,10 +9,8 @@ import re
 import unicodedata
 from fractions import Fraction
 
-_PAIRS = (
-    *(("\\[", "\\]"), ("\\(", "\\)"), ("$$", "$$"), ("$", "$"), ("**", "**"), ("`", "`")),
-    *(('"', '"'), ("“", "”"), ("'", "'")),
-)
+#: what may stand around an answer
+_AROUND = (r"\[ \]", r"\( \)", "$$ $$", "$ $", "** **", "` `", '" "', "“ ”", "' '")
 _DROPPED = re.compile(
     r"\\left(?![a-z])|\\right(?![a-z])|(?<!\\)\\[,!;: $]|\\displaystyle(?![a-z])|[\s$~]"
 )
@@ -43,20 +41,16 @@ def plain(text: str) -> str:
     """The text in one spelling of digits, minus signs and spaces, without invisible characters."""
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFC", text)
-    return "".join(map(_plain_character, text))
+    characters = unicodedata.normalize("NFC", text)
+    return "".join(c if c.isascii() else _plain_character(c) for c in characters)
 
 
 def _plain_character(character: str) -> str:
-    if character.isascii():
-        return character
     if character in "\u2212\u2013\u2010\u2011\ufe63":
         return "-"
     kind = unicodedata.category(character)
-    if kind == "Cf":
-        return ""
-    if kind == "Zs":
-        return " "
+    if kind in ("Cf", "Zs"):
+        return " " if kind == "Zs" else ""
     if kind == "Nd":
         return str(unicodedata.decimal(character))
     if unicodedata.decomposition(character).startswith(("<wide>", "<font>", "<narrow>")):
@@ -69,7 +63,7 @@ def clean(text: str) -> str:
     while True:
         before = text
         text = text.strip()
-        for opening, closing in _PAIRS:
+        for opening, closing in map(str.split, _AROUND):
             long_enough = len(text) >= len(opening) + len(closing)
             if long_enough and text.startswith(opening) and text.endswith(closing):
                 inner = text[len(opening) : -len(closing)]
@@ -94,25 +88,20 @@ def normal_form(answer: str) -> str:
     spaced = re.sub(r"(?<!\\)\\[;: ]|\\q?quad(?![a-z])|~", " ", text)
     is_list = re.search(r"\d\s*,\s+\d", spaced) is not None
     text = _DROPPED.sub("", text.replace("\\{", "\0").replace("\\}", "\1"))
-    text = _outer_braces_off(_DEGREES.sub("", text))
+    text = _DEGREES.sub("", text)
+    while text.startswith("{") and text.endswith("}") and "{" not in text[1:] and len(text) > 2:
+        text = text[1:-1]
     text = text.replace("\0", "{").replace("\1", "}").replace("\\%", "%").rstrip(".")
     if _GROUPED.fullmatch(text):
         return text if is_list or _looks_listed(text) else _plain_number(text)
     return _plain_number(text) if is_number(text) else text
 
 
-def _outer_braces_off(text: str) -> str:
-    while text.startswith("{") and text.endswith("}") and "{" not in text[1:] and len(text) > 2:
-        text = text[1:-1]
-    return text
-
-
 def _looks_listed(grouped: str) -> bool:
     """Whether 100,200,300 lists numbers: three or more, each of three digits, rising or falling."""
     parts = grouped.lstrip("+-").partition(".")[0].split(",")
-    if len(parts) < 3 or len(parts[0]) < 3:
-        return False
-    return parts in (sorted(set(parts)), sorted(set(parts), reverse=True))
+    rising = sorted(set(parts))
+    return len(parts) >= 3 and len(parts[0]) == 3 and parts in (rising, rising[::-1])
 
 
 def _plain_number(text: str) -> str:
@@ -188,8 +177,7 @@ def _lone_number(text: str) -> str | None:
 
 def last_number(text: str) -> str | None:
     """The last number of the text, with its thousands separators."""
-    found = _LAST_NUMBER.findall(_readable(text))
-    return found[-1] if found else None
+    return next(iter(_LAST_NUMBER.findall(_readable(text))[-1:]), None)
 
 
 def _readable(text: str) -> str:

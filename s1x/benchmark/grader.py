@@ -10,15 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
-from s1x.benchmark.extraction import (
-    ANSWER_IS,
-    BOXED,
-    DEFAULT_RULES,
-    LAST_NUMBER,
-    WHOLE_TEXT,
-    Extraction,
-    extract,
-)
+from s1x.benchmark.extraction import DEFAULT_RULES, RULES, Extraction, extract
 from s1x.benchmark.problem import Problem
 from s1x.classes import load_class, source_hash
 from s1x.errors import SettingError, UserError
@@ -74,7 +66,7 @@ class Grader(Option):
     """Base of every grader: the extraction rules, and grading one by one."""
 
     #: names of rules that are no marker texts
-    own_rules: ClassVar[tuple[str, ...]] = (BOXED, ANSWER_IS, WHOLE_TEXT, LAST_NUMBER)
+    own_rules: ClassVar[tuple[str, ...]] = RULES
 
     rules: list[str] = setting(
         factory=lambda: list(DEFAULT_RULES),
@@ -119,16 +111,6 @@ class Grader(Option):
 
     def close(self) -> None:
         """Lets go of worker processes; the grader starts them again when it is used."""
-
-
-def written(answer: str, rules: Sequence[str]) -> str | None:
-    """A text in which a rule finds the answer; None where no rule of these can be served so."""
-    marker = next((rule for rule in rules if rule.endswith(":")), None)
-    if marker:
-        return f"{marker} {answer}"
-    if BOXED in rules:
-        return f"\\boxed{{{answer}}}"
-    return f"The answer is {answer}" if ANSWER_IS in rules else None
 
 
 def make_grader(name: str, settings: Mapping[str, object] | None = None) -> Grader:

@@ -77,7 +77,7 @@ class Sandbox:
         if event == "open":
             if isinstance(arguments[0], str) and arguments[0].startswith("<"):
                 raise FileNotFoundError(arguments[0])  # a syntax error looks for its source's line
-            allowed = self._may_open(*arguments)
+            allowed = self._may_open(arguments[0], arguments[2])
         elif event == "compile":
             allowed = self._may_compile(*arguments)
         else:
@@ -86,7 +86,7 @@ class Sandbox:
             self.violation = f"{event} {arguments[:1]!r:.80}"
             raise PermissionError(f"{event} is not allowed here")
 
-    def _may_open(self, path: object, mode: object, flags: object) -> bool:
+    def _may_open(self, path: object, flags: object) -> bool:
         writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         if isinstance(flags, int) and flags & writing:
             return False
@@ -101,13 +101,14 @@ class Sandbox:
         return _HARMLESS.fullmatch(text) is not None
 
 
-_FORBIDDEN = (
-    *("os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.remove", "os.rename"),
-    *("os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown"),
-    *("os.putenv", "os.unsetenv", "os.kill", "os.chdir", "os.utime", "os.setxattr"),
-    *("subprocess.", "socket.", "shutil.", "ctypes.", "pty.", "urllib.", "http.", "ftplib."),
-    *("webbrowser.", "tempfile.", "sqlite3.", "mmap.", "code.__new__", "pickle."),
-)
+#: beginnings of names of audit events
+_FORBIDDEN_EVENTS = """
+os.system os.exec os.spawn os.posix_spawn os.fork os.remove os.rename os.mkdir os.rmdir os.link
+os.symlink os.truncate os.chmod os.chown os.putenv os.unsetenv os.kill os.chdir os.utime os.setxattr
+subprocess. socket. shutil. ctypes. pty. urllib. http. ftplib. webbrowser. tempfile. sqlite3. mmap.
+code.__new__ pickle.
+"""
+_FORBIDDEN = tuple(_FORBIDDEN_EVENTS.split())
 
 
 def main() -> None:

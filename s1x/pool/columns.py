@@ -24,7 +24,7 @@ NAMES = (
 )
 
 #: names that well-known data sets use; looked for when our own name is neither mapped nor there
-ALIASES: dict[str, tuple[str, ...]] = {
+ALIASES = {
     "question": ("problem",),
     "solution": ("answer",),
     "reasoning_trace": ("thinking_trajectories", "thinking", "deepseek_thinking_trajectory"),

@@ -12,8 +12,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 from s1x.artifact import file_hash
 from s1x.errors import SettingError
 from s1x.option import Option, setting
-from s1x.pool.columns import Found, check_mapping, passed_through, resolve
-from s1x.pool.writer import Row, write_rows
+from s1x.pool.columns import Found, check_mapping, passed_through, resolve, schema
+from s1x.pool.writer import PoolWriter, Row
 
 FORMAT = 2
 """Version of what the pool stage writes; part of every pool's fingerprint."""
@@ -88,7 +88,9 @@ class MappedPool(Option):
         others = passed_through(found, mapping)
         about = {"name": name, "kind": self.kind, "columns": mapping, "license": self.licence()}
         rows = itertools.islice(rows, self.max_rows)
-        return write_rows(rows, mapping, others, folder, self.max_bad_fraction, about)
+        with PoolWriter(folder, schema(mapping, others)) as writer:
+            writer.add_rows(rows, mapping, others)
+            return writer.finish(self.max_bad_fraction, about)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from pathlib import Path
 from s1x.errors import UserError
 from s1x.hub import load_dataset
 from s1x.option import Option, option, setting
-from s1x.pool.columns import recognized
+from s1x.pool.columns import recognized, schema
 from s1x.pool.hub import table_rows, version
 from s1x.pool.pool import FORMAT
-from s1x.pool.writer import Row, write_rows
+from s1x.pool.writer import PoolWriter, Row
 
 POOL_COLUMNS = ("question", "solution", "reasoning_trace", "attempt", "source")
 FEATURES = (
@@ -83,7 +83,9 @@ class S159K(Option):
         }
         mapping = own | {ours: f"features.{theirs}" for ours, theirs in columns.items()}
         others = {n: n for n in ("cot_type", "metadata") if n in rows.column_names}
-        return write_rows(joined(), mapping, others, folder, self.max_bad_fraction, about)
+        with PoolWriter(folder, schema(mapping, others)) as writer:
+            writer.add_rows(joined(), mapping, others)
+            return writer.finish(self.max_bad_fraction, about)
 
 
 def _columns(names: Sequence[str], wanted: Sequence[str], where: str) -> dict[str, str]:

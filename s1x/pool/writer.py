@@ -11,12 +11,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from s1x.errors import SettingError, UserError
 from s1x.jsonl import UnreadableError, Values
-from s1x.pool.columns import schema
 from s1x.pool.values import as_text, convert, reach
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ class PoolWriter:
         for old in folder.glob("part-*.parquet"):
             old.unlink()
         self.folder, self.schema = folder, schema
-        self.num_rows = self.num_bad = self._num_parts = 0
+        self.num_rows = self._num_parts = 0
         self._part: pq.ParquetWriter | None = None
         self._reasons: Counter[str] = Counter()
         self._first_bad = ""
@@ -57,14 +55,33 @@ class PoolWriter:
     def __enter__(self) -> PoolWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close_part()
         self._bad.close()
+
+    def add_rows(
+        self, rows: Iterable[Row], mapping: Mapping[str, str], others: Mapping[str, str]
+    ) -> None:
+        """Writes rows as they came.
+
+        Args:
+            mapping: {our name: the data's}.
+            others: {name in the pool: the data's} of columns that pass through as text.
+        """
+        import pyarrow as pa
+
+        batch: list[dict[str, object]] = []
+        for row in rows:
+            try:
+                batch.append(_converted(row.values, mapping, others))
+            except UnreadableError as reason:
+                self._note(row, str(reason))
+            except RecursionError:
+                self._note(row, "nested too deeply")
+            if len(batch) == ROWS_PER_GROUP:
+                self.add(pa.Table.from_pylist(batch, schema=self.schema))
+                batch = []
+        self.add(pa.Table.from_pylist(batch, schema=self.schema))
 
     def add(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Writes rows of the pool's schema as one row group."""
@@ -81,13 +98,11 @@ class PoolWriter:
         if self.num_rows // ROWS_PER_PART > before // ROWS_PER_PART:
             self._close_part()
 
-    def bad(self, file: str, line: int, reason: str) -> None:
-        """Notes a row that cannot be read: its file, its line (or row) from 1, and why."""
-        self._first_bad = self._first_bad or f"{file}, line {line}: {reason}"
+    def _note(self, row: Row, reason: str) -> None:
+        self._first_bad = self._first_bad or f"{row.file}, line {row.line}: {reason}"
         self._reasons[reason] += 1
-        self.num_bad += 1
-        row = {"file": file, "line": line, "reason": reason}
-        self._bad.write(json.dumps(row, ensure_ascii=False) + "\n")
+        note = {"file": row.file, "line": row.line, "reason": reason}
+        self._bad.write(json.dumps(note, ensure_ascii=False) + "\n")
 
     def finish(self, max_bad_fraction: float, about: Mapping[str, object]) -> dict[str, object]:
         """Checks the counts and writes them to `pool.json`.
@@ -99,13 +114,14 @@ class PoolWriter:
         Raises:
             UserError: an empty pool, or too many bad rows; names the first one.
         """
-        rows_read = self.num_rows + self.num_bad
+        num_bad = self._reasons.total()
+        rows_read = self.num_rows + num_bad
         if not rows_read:
             raise UserError(f"pool: {about.get('name', 'it')} has no rows; check pool.path")
-        if self.num_bad > max_bad_fraction * rows_read or not self.num_rows:
+        if num_bad > max_bad_fraction * rows_read or not self.num_rows:
             raise SettingError(
                 "pool.max_bad_fraction",
-                f"{self.num_bad / rows_read:.3g} or more for this pool ({self.num_bad} of "
+                f"{num_bad / rows_read:.3g} or more for this pool ({num_bad} of "
                 f"{rows_read} rows cannot be read; the first: {self._first_bad})",
                 max_bad_fraction,
                 "mend the rows, map pool.columns, or raise it",
@@ -114,7 +130,7 @@ class PoolWriter:
             **about,
             "rows_read": rows_read,
             "rows": self.num_rows,
-            "bad_rows": self.num_bad,
+            "bad_rows": num_bad,
             "bad_reasons": dict(sorted(self._reasons.items())),
         }
         text = json.dumps(counts, indent=1, ensure_ascii=False, sort_keys=True)
@@ -125,40 +141,6 @@ class PoolWriter:
         if self._part is not None:
             self._part.close()
         self._part = None
-
-
-def write_rows(
-    rows: Iterable[Row],
-    mapping: Mapping[str, str],
-    others: Mapping[str, str],
-    folder: Path,
-    max_bad_fraction: float,
-    about: Mapping[str, object],
-) -> dict[str, object]:
-    """Writes a pool folder out of rows as they came; gives its counts.
-
-    Args:
-        mapping: {our name: the data's}.
-        others: {name in the pool: the data's} of columns that pass through as text.
-        max_bad_fraction, about: see `PoolWriter.finish`, which also says what is raised.
-    """
-    import pyarrow as pa
-
-    wanted = schema(mapping, others)
-    with PoolWriter(folder, wanted) as writer:
-        batch: list[dict[str, object]] = []
-        for row in rows:
-            try:
-                batch.append(_converted(row.values, mapping, others))
-            except UnreadableError as reason:
-                writer.bad(row.file, row.line, str(reason))
-            except RecursionError:
-                writer.bad(row.file, row.line, "nested too deeply")
-            if len(batch) == ROWS_PER_GROUP:
-                writer.add(pa.Table.from_pylist(batch, schema=wanted))
-                batch = []
-        writer.add(pa.Table.from_pylist(batch, schema=wanted))
-        return writer.finish(max_bad_fraction, about)
 
 
 def _converted(
