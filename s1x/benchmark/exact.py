@@ -12,6 +12,7 @@ from s1x.benchmark.extraction import (
     candidates,
     closing_sentences,
     closing_words,
+    is_prose,
     reference_text,
     written,
 )
@@ -89,8 +90,8 @@ def _number(found: Extraction) -> str | None:
     """The answer itself where it is a number, else the only one of its sentence."""
     if number_value(normal_form(found.text)) is not None:
         return found.text
-    has_digit = any(character.isdigit() for character in found.text)
-    if found.reads_on or (found.rest and not has_digit):
+    reads_on = len(found.rest) > len(found.text) + 8 and is_prose(found.text)
+    if reads_on or (found.rest and not any(map(str.isdigit, found.text))):
         for sentence in closing_sentences(found.rest):
             if number := only_number(sentence) or last_number(sentence):
                 return number

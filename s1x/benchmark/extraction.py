@@ -81,11 +81,6 @@ class Extraction:
     rest: str = ""
     is_searched: bool = False
 
-    @property
-    def reads_on(self) -> bool:
-        """Whether the text is prose and the answer is looked for in all that follows."""
-        return len(self.rest) > len(self.text) + 8 and is_prose(self.text)
-
 
 def extract(text: str, rules: Sequence[str] = DEFAULT_RULES) -> Extraction | None:
     """The answer by the first rule that finds one, cleaned of delimiters; None without any."""
