@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from s1x.errors import SettingError, UserError
-from s1x.pool.stage import run
 from s1x.pool.jsonl import Jsonl
+from s1x.pool.stage import run
 
 
 def write_lines(path: Path, *lines: Any) -> str:

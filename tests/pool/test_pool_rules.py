@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from s1x.errors import SettingError, UserError
-from s1x.pool.stage import tell_bad_rows
 from s1x.pool.hub import Hub
 from s1x.pool.jsonl import Jsonl
 from s1x.pool.parquet import Parquet
+from s1x.pool.stage import tell_bad_rows
 
 Make = Callable[[Path, list[dict[str, Any]]], Jsonl | Parquet | Hub]
 KINDS = ("jsonl", "jsonl.gz", "parquet", "hub")
