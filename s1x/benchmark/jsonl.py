@@ -55,8 +55,9 @@ class Jsonl(Benchmark):
 
     def _rows(self, path: Path) -> Iterator[Row]:
         columns = dict(zip(NAMES, NAMES, strict=True)) | self.columns
+        remedy = "name the column with benchmark.columns.{name}=..."
         for number, values in read(path):
             place = f"{self.path} line {number}"
             if isinstance(values, UnreadableError):
                 raise UserError(f"{place} is {values}; each line must be one JSON object")
-            yield Row(place, number, values, columns, "name it with benchmark.columns.{name}=...")
+            yield Row(place, number, values, columns, remedy)
