@@ -156,7 +156,8 @@ class _Judging:
                     raise self._gone
                 return await self._verdict(problem, answer_text)
             except (UnreachableError, GivenUpError) as error:
-                self._gone = error if isinstance(error, UnreachableError) else None
+                if isinstance(error, UnreachableError):
+                    self._gone = error
                 return ungraded(None, f"the judge could not be asked: {error}")
 
     async def _verdict(self, problem: Problem, answer_text: str) -> Grade:
