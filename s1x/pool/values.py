@@ -48,10 +48,7 @@ def as_text(value: object) -> str | None:
     if _is_missing(value):
         return None
     if not isinstance(value, str):
-        try:
-            value = json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
-        except ValueError:
-            value = json.dumps(_without_nan(value), ensure_ascii=False, default=str)
+        value = json.dumps(_without_nan(value), ensure_ascii=False, default=str)
     return value.encode("utf-8", "replace").decode()
 
 
