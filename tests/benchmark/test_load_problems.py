@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from s1x.artifact import fingerprint
 from s1x.benchmark.benchmark import load_problems
 from s1x.benchmark.grader import Grade, make_grader
 from s1x.benchmark.hub import Hub
 from s1x.benchmark.jsonl import Jsonl
 from s1x.benchmark.problem import Problem, content_hash
 from s1x.errors import UserError
+from s1x.option import result_settings
 
 INPUTS = Path(__file__).resolve().parents[3] / "shared" / "cases" / "inputs"
 
@@ -209,5 +211,6 @@ def test_graders_of_ones_own(tmp_path: Path) -> None:
     (problem,) = load_problems("mine", benchmark)
     grades = benchmark.make_grader().grade_all([(problem, "it is 2"), (problem, "3")])
     assert [grade.verdict for grade in grades] == ["correct", "wrong"]
+    assert fingerprint(result_settings(benchmark.make_grader()))  # a run can be made with it
     with pytest.raises(UserError, match="must have grade"):
         make_grader(f"{__name__}.Nothing")
