@@ -23,7 +23,7 @@ from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.console import say
 from s1x.evaluate.stage import Prompts
-from s1x.model.load import Source, load_causal_lm, load_tokenizer
+from s1x.model.load import load_causal_lm, load_tokenizer
 from s1x.model.model import Model
 
 QUESTIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k_test.jsonl"
@@ -32,7 +32,7 @@ QUESTIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "gsm8k_tes
 def as_safetensors(model: Model) -> Model:
     """The same weights in a folder that vLLM reads."""
     folder = tempfile.mkdtemp(prefix="s1x-agreement-")
-    widened = load_causal_lm(Source.of(model))
+    widened = load_causal_lm(model)
     config = copy.deepcopy(widened.config)
     del config.quantization_config  # 4-bit weights cannot be saved, their values can
     plain = type(widened)(config)

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from s1x.model.architecture import Architecture
 from s1x.train.batches import plan_steps
+from s1x.train.settings import TrainSettings
 
 SHAPE = Architecture(5120, 64, 27648, 40, 8, 152064)
 FIGURES = Path(__file__).resolve().parents[2] / "shared" / "data" / "figures.json"
@@ -46,15 +47,13 @@ def lost_share(
     lengths: Sequence[int], ranks: int, window: int, epochs: int, seed: int, batch: int = 16
 ) -> float:
     """Share of rank time spent waiting, over all steps."""
-    steps = plan_steps(
-        lengths,
-        seed=seed,
+    settings = TrainSettings(
         epochs=epochs,
         batch_sequences=batch,
-        num_ranks=ranks,
-        pass_tokens=max(lengths) * 16,
-        window_batches=window,
+        max_sequence_tokens=max(lengths) * 16,
+        length_window_batches=window,
     )
+    steps = plan_steps(lengths, settings, seed, ranks)
     work = [SHAPE.training_flops([n]) for n in lengths]
     used = paid = 0.0
     for step in steps:
@@ -112,9 +111,9 @@ def two_ranks(lengths: Sequence[int], window: int) -> float:
     from sharded_memory import write_inputs
 
     from s1x.model.model import Model
-    from s1x.train import run
     from s1x.train.deepspeed_zero3 import DeepspeedZero3
     from s1x.train.job import read_log
+    from s1x.train.stage import run
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -38,15 +38,14 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    from s1x.model.load import Source, load_causal_lm, load_config, load_tokenizer
+    from s1x.model.load import load_causal_lm, load_config, load_tokenizer
 
     smollm2 = smollm2_model()
     tokenizer = load_tokenizer(smollm2)
     torch.manual_seed(0)
     if options.smollm2:
-        source = Source.of(smollm2)
-        network: Any = AutoModelForCausalLM.from_config(load_config(source))
-        network.load_state_dict(load_causal_lm(source).state_dict())  # itself it cannot be saved
+        network: Any = AutoModelForCausalLM.from_config(load_config(smollm2))
+        network.load_state_dict(load_causal_lm(smollm2).state_dict())  # itself it cannot be saved
     else:
         config = LlamaConfig(
             vocab_size=len(tokenizer),
@@ -133,11 +132,13 @@ def trl(options: argparse.Namespace, folder: Path, way: str) -> dict[str, float]
 
     from s1x.model.load import load_tokenizer
     from s1x.train.samples import build_samples, read_rows
+    from s1x.train.single_device import SingleDevice
 
     model = local_model(options, folder)
     tokenizer = load_tokenizer(model)
     rows = read_rows(folder / "rows.parquet")
-    samples = build_samples(tokenizer, model, rows, "plain", options.tokens, "drop").samples
+    settings = SingleDevice(max_sequence_tokens=options.tokens, overflow="drop")
+    samples = build_samples(tokenizer, model, rows, settings)
     data = Dataset.from_list(
         [
             {

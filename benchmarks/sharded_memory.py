@@ -73,9 +73,9 @@ def main() -> None:
     from s1x.model.architecture import Architecture
     from s1x.model.model import Model
     from s1x.plan.memory import training_memory
-    from s1x.train import run
     from s1x.train.deepspeed_zero3 import DeepspeedZero3
     from s1x.train.job import read_log
+    from s1x.train.stage import run
 
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1000000")  # for the ranks
     with tempfile.TemporaryDirectory() as name:

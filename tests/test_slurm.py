@@ -48,7 +48,7 @@ def test_training_takes_its_ranks_from_the_allocation(tmp_path: Path) -> None:
     pytest.importorskip("deepspeed")
     code = """
 from pathlib import Path
-from s1x.train import run
+from s1x.train.stage import run
 from s1x.train.deepspeed_zero3 import DeepspeedZero3
 from tiny_llama import rows, write_model, write_rows
 from s1x.model.model import Model

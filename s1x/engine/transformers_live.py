@@ -23,7 +23,7 @@ from s1x.engine.engine import Identity, LiveEngine, OnTokens, Request, ends_with
 from s1x.engine.kv_rows import KeyValueRows, RowsView
 from s1x.engine.transformers import Transformers
 from s1x.errors import UserError
-from s1x.model.load import Source, load_causal_lm, load_tokenizer
+from s1x.model.load import load_causal_lm, load_tokenizer
 from s1x.model.model import Model
 
 _ATTENTION = "s1x_rows"
@@ -42,7 +42,7 @@ def start(settings: Transformers, model: Model) -> LiveEngine:
     device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = settings.dtype or (model.dtype if device != "cpu" else "float32")
     _register_attention()
-    network: Any = load_causal_lm(Source.of(model, dtype=dtype, attention=_ATTENTION))
+    network: Any = load_causal_lm(model, dtype, _ATTENTION)
     _check_architecture(network.config)
     allowed = sampleable_ids(load_tokenizer(model), network.config.vocab_size)
     return TransformersEngine(

@@ -36,7 +36,7 @@ from s1x.engine.engine import Identity, LiveEngine, OnTokens, Request, ends_with
 from s1x.engine.vllm import Vllm
 from s1x.engine.vllm_sessions import Session, Sessions
 from s1x.errors import UserError
-from s1x.model.load import Source, load_config, load_tokenizer
+from s1x.model.load import load_config, load_tokenizer
 from s1x.model.model import Model
 
 #: what vLLM's logit bias can take off a logit, and the ids that it takes at most on a GPU
@@ -391,7 +391,7 @@ def _tokens(ids: Sequence[int]) -> Any:
 
 
 def _useless_ids(model: Model) -> list[int]:
-    config = load_config(Source.of(model))
+    config = load_config(model)
     allowed = sampleable_ids(load_tokenizer(model), config.vocab_size)
     useless: list[int] = (~allowed).nonzero()[:, 0].tolist()
     return useless

@@ -8,24 +8,18 @@ Decoders with grouped-query attention and a gated feed-forward layer (Llama, Qwe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from s1x.errors import UserError
 
-_REQUIRED = (
-    "hidden_size",
-    "num_hidden_layers",
-    "intermediate_size",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "vocab_size",
-)
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 def architecture_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     """What `Architecture` needs of a config.json, as far as it is there."""
-    names = (*_REQUIRED, "tie_word_embeddings", "head_dim")
+    names = [field.name for field in fields(Architecture) if field.name != "attention_bias"]
     found = {key: config[key] for key in names if config.get(key) is not None}
     if "num_attention_heads" in found:
         found.setdefault("num_key_value_heads", found["num_attention_heads"])
@@ -56,17 +50,17 @@ class Architecture:
         Raises:
             UserError: a number is missing.
         """
-        missing = [key for key in _REQUIRED if key not in numbers]
+        known = {f.name: numbers[f.name] for f in fields(cls) if f.name in numbers}
+        missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in known]
         if missing:
             raise UserError(
                 f"model.architecture of {name} lacks {', '.join(missing)}; "
                 "copy the numbers from the model's config.json"
             )
-        known = {key: numbers[key] for key in cls.__dataclass_fields__ if key in numbers}
         return cls(**known)
 
     @classmethod
-    def of_config(cls, config: Any) -> Architecture:
+    def of_config(cls, config: PretrainedConfig) -> Architecture:
         """From a transformers configuration object."""
         return cls.of(architecture_numbers(config.to_dict()), config.model_type)
 
@@ -91,8 +85,8 @@ class Architecture:
     @property
     def parameters(self) -> int:
         """All parameters."""
-        ends = self.embedding_parameters * (1 if self.tie_word_embeddings else 2)
-        return self.num_hidden_layers * self.layer_parameters + ends + self.hidden_size
+        head = 0 if self.tie_word_embeddings else self.embedding_parameters
+        return self.matrix_parameters + head + self.hidden_size
 
     @property
     def matrix_parameters(self) -> int:

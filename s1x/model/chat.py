@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from s1x.errors import UserError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
     from s1x.model.model import Model
@@ -217,20 +218,16 @@ def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 @lru_cache(maxsize=4)
-def _without_controls(tokenizer: PreTrainedTokenizerBase) -> Any:
+def _without_controls(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """The same fast tokenizer with control tokens under names that no text has, ids unchanged."""
     from tokenizers import Tokenizer
 
-    backend = tokenizer.backend_tokenizer
+    backend, controls = tokenizer.backend_tokenizer, _control_tokens(tokenizer)
     state = json.loads(backend.to_str())
-    controls = _control_tokens(tokenizer)
-    in_vocabulary = backend.get_vocab(with_added_tokens=False)
-    kept = []
+    # the id of a control token that is a word too does not depend on this list
+    words = backend.get_vocab(with_added_tokens=False).keys() & controls.keys()
+    state["added_tokens"] = [t for t in state["added_tokens"] if t["content"] not in words]
     for token in state["added_tokens"]:
         if token["content"] in controls:
-            if token["content"] in in_vocabulary:
-                continue  # its id does not depend on this list
             token["content"] = f"\ufdd0{token['id']}\ufdd1"
-        kept.append(token)
-    state["added_tokens"] = kept
     return Tokenizer.from_str(json.dumps(state))

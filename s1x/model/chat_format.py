@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from s1x.model.chat import encode as encode_text
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -46,7 +48,6 @@ class ChatFormat:
     @classmethod
     def of(cls, model: Model, tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
         """The format that `model` names, in the ids of its tokenizer."""
-        from s1x.model.chat import encode as encode_text
 
         def encode(text: str) -> TokenIds:
             return tuple(encode_text(tokenizer, text)) if text else ()

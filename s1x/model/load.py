@@ -8,53 +8,18 @@ calls for. Other files in the folder are not the model's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from logging import ERROR
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from s1x.errors import UserError
-from s1x.model.model import INDEX, SINGLE, local_config, weight_files
+from s1x.model.model import INDEX, SINGLE, Model, local_config, weight_files
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from s1x.model.model import Model
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where weights come from and how they are to run."""
-
-    path: str
-    revision: str | None
-    gguf_file: str | None
-    dtype: torch.dtype
-    attention: str = "sdpa"
-
-    @classmethod
-    def of(cls, model: Model, dtype: str | None = None, attention: str = "sdpa") -> Source:
-        """The source of a model's weights.
-
-        Raises:
-            UserError: the folder is no model, or the package that ships it is missing.
-        """
-        import torch
-
-        number = getattr(torch, dtype or model.dtype)
-        return cls(model.source(), model.revision, model.gguf_file, number, attention)
-
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments that all `from_pretrained` share."""
-        found: dict[str, Any] = {}
-        if self.revision:
-            found["revision"] = self.revision
-        if self.gguf_file:
-            found["gguf_file"] = self.gguf_file
-        return found
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
@@ -67,11 +32,8 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     source = model.source()
-    arguments = {"revision": model.revision} if model.revision else {}
-    if model.gguf_file:
-        arguments["gguf_file"] = model.gguf_file
     with readable(source):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **arguments)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **_which(model))
     if model.chat_template:
         tokenizer.chat_template = model.chat_template
     if model.pad_token:
@@ -83,11 +45,6 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
         tokenizer.pad_token = model.pad_token
     if tokenizer.chat_template is None:
         raise UserError(f"the tokenizer of {source} has no chat template; give model.chat_template")
-    _check_vocabulary(tokenizer, source)
-    return tokenizer
-
-
-def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
     numbers = local_config(Path(source))
     rows = numbers.get("vocab_size") or (numbers.get("text_config") or {}).get("vocab_size")
     largest = max(tokenizer.get_vocab().values(), default=-1)
@@ -96,18 +53,33 @@ def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
             f"the tokenizer of {source} has ids up to {largest}, but the model's embedding has "
             f"{rows} rows (vocab_size in config.json); give the tokenizer that belongs to the model"
         )
+    return tokenizer
 
 
-def load_config(source: Source) -> Any:
+def _which(model: Model) -> dict[str, Any]:
+    """Keyword arguments that all `from_pretrained` share."""
+    found = {"revision": model.revision, "gguf_file": model.gguf_file}
+    return {name: value for name, value in found.items() if value}
+
+
+def load_config(model: Model) -> PretrainedConfig:
     """The configuration object of the model."""
     from transformers import AutoConfig
 
-    with readable(source.path):
-        return AutoConfig.from_pretrained(source.path, **source.arguments())
+    with readable(model.source()):
+        config: PretrainedConfig = AutoConfig.from_pretrained(model.source(), **_which(model))
+    return config
 
 
-def load_causal_lm(source: Source) -> PreTrainedModel:
+def load_causal_lm(
+    model: Model, dtype: str | None = None, attention: str = "sdpa"
+) -> PreTrainedModel:
     """The causal LM with its weights, in main memory.
+
+    Args:
+        model: where the weights are.
+        dtype: of the weights; None: the model's own.
+        attention: name of the implementation, as transformers knows it.
 
     Raises:
         UserError: the weights cannot be read, or are not the configuration's.
@@ -115,47 +87,44 @@ def load_causal_lm(source: Source) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    factory: Any = AutoModelForCausalLM
-    arguments = source.arguments()
-    if not source.gguf_file:
-        arguments["use_safetensors"] = True  # the rule of `weight_files`
+    source, factory = model.source(), cast(Any, AutoModelForCausalLM)  # with a report, a pair
     said = logging.get_verbosity()
     logging.set_verbosity(ERROR)  # what does not fit is told below, in a sentence
     try:
-        with readable(source.path):
-            model, report = factory.from_pretrained(
-                source.path,
-                dtype=source.dtype,
-                attn_implementation=source.attention,
+        with readable(source):
+            loaded, report = factory.from_pretrained(
+                source,
+                dtype=dtype or model.dtype,
+                attn_implementation=attention,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are in the report
-                **arguments,
+                use_safetensors=None if model.gguf_file else True,  # the rule of `weight_files`
+                **_which(model),
             )
     finally:
         logging.set_verbosity(said)
-    shapes = [
-        (name, tuple(found), tuple(wanted)) for name, found, wanted in report["mismatched_keys"]
-    ]
     _refuse_misfits(
-        source, sorted(report["missing_keys"]), sorted(report["unexpected_keys"]), shapes
+        source,
+        sorted(report["missing_keys"]),
+        sorted(report["unexpected_keys"]),
+        {name: (tuple(found), tuple(want)) for name, found, want in report["mismatched_keys"]},
     )
-    loaded: PreTrainedModel = model
-    return loaded
+    whole: PreTrainedModel = loaded
+    return whole
 
 
-def empty_causal_lm(source: Source) -> PreTrainedModel:
+def empty_causal_lm(model: Model, dtype: str, attention: str) -> PreTrainedModel:
     """The causal LM without its weights: whatever the surrounding context makes of parameters.
 
     Raises:
-        UserError: the source is a GGUF file.
+        UserError: the model is a GGUF file.
     """
     from transformers import AutoModelForCausalLM
 
-    if source.gguf_file:
+    if model.gguf_file:
         raise UserError("sharded training reads safetensors, not GGUF; use train=single_device")
-    factory: Any = AutoModelForCausalLM
-    made: PreTrainedModel = factory.from_config(
-        load_config(source), dtype=source.dtype, attn_implementation=source.attention
+    made: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        load_config(model), dtype=dtype, attn_implementation=attention
     )
     return made
 
@@ -176,53 +145,59 @@ def refuse_other_weights(model: Model) -> None:
         )
 
 
-def checkpoint_files(source: Source) -> list[str]:
+def checkpoint_files(model: Model) -> list[str]:
     """The safetensors files of a model folder or hub repository, on this machine.
 
     Raises:
         UserError: it has none (convert it first: `save_pretrained` writes them), or lacks one.
     """
-    folder = Path(source.path)
+    source = model.source()
+    folder = Path(source)
     if not folder.is_dir():
-        folder = _fetched(source, ["*.json", SINGLE])
-        missing = [file.name for file in weight_files(folder) if not file.is_file()]
-        if missing and missing != [SINGLE]:
-            folder = _fetched(source, ["*.json", *missing])
+        folder = _fetched(model, [SINGLE])
+        folder = _fetched(model, [file.name for file in weight_files(folder)])
     files = weight_files(folder)
     missing = [file.name for file in files if not file.is_file()]
     if missing == [SINGLE]:
         raise UserError(
-            f"{source.path} has no safetensors files ({SINGLE} or {INDEX}); "
+            f"{source} has no safetensors files ({SINGLE} or {INDEX}); "
             "load it once with transformers and save_pretrained it"
         )
     if missing:
         raise UserError(
-            f"{source.path} lacks {missing[0]}, which {INDEX} names ({len(missing)} of "
+            f"{source} lacks {missing[0]}, which {INDEX} names ({len(missing)} of "
             f"{len(files)} files are missing); copy or download it again"
         )
     return [str(file) for file in files]
 
 
-def _fetched(source: Source, patterns: list[str]) -> Path:
+def _fetched(model: Model, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
-    with readable(source.path):
-        return Path(
-            snapshot_download(source.path, revision=source.revision, allow_patterns=patterns)
+    with readable(model.path):
+        place = snapshot_download(
+            model.path, revision=model.revision, allow_patterns=["*.json", *files]
         )
+    return Path(place)
+
+
+#: safetensors' open file, whose stub has no types: `keys`, `get_tensor`, `get_slice`
+TensorFile: TypeAlias = Any
 
 
 def stored_tensors(
-    source: Source, causal_lm: PreTrainedModel, shapes: Mapping[str, Sequence[int]]
-) -> Iterator[tuple[str, Any, Any]]:
+    model: Model,
+    causal_lm: PreTrainedModel,
+    shape_of: Callable[[torch.nn.Parameter], Sequence[int]] = lambda parameter: parameter.shape,
+) -> Iterator[tuple[str, torch.nn.Parameter, TensorFile]]:
     """(name, parameter, open safetensors file) of each parameter, adapters left out.
 
     A tied parameter comes once. The whole is checked before the first comes.
 
     Args:
-        source: where the files are.
+        model: where the files are.
         causal_lm: the model without its weights.
-        shapes: whole shape of each parameter, by its plain name.
+        shape_of: the whole shape of a parameter, of which this rank may hold a part.
 
     Raises:
         UserError: tensors are missing, have another shape, or belong to no parameter.
@@ -231,61 +206,61 @@ def stored_tensors(
 
     named = causal_lm.named_parameters(remove_duplicate=False)
     wanted = {plain_name(name): p for name, p in named if ".lora_" not in name}
-    stored: dict[str, Any] = {}
-    opened: Any = safe_open  # its methods have no types
-    for path in checkpoint_files(source):
-        with readable(source.path):
-            file = opened(path, framework="pt")
+    stored: dict[str, TensorFile] = {}
+    for path in checkpoint_files(model):
+        with readable(model.path):
+            file: TensorFile = safe_open(path, framework="pt")
             stored |= dict.fromkeys(file.keys(), file)
-    found = {name: tuple(file.get_slice(name).get_shape()) for name, file in stored.items()}
     first: dict[int, str] = {}
     for name, parameter in wanted.items():
         if name in stored:
             first.setdefault(id(parameter), name)
     ignored = [r"rotary_emb\.inv_freq", *(causal_lm._keys_to_ignore_on_load_unexpected or ())]
-    misfits = {n: (found[n], tuple(shapes[n])) for n in first.values()}
+    shapes = {
+        name: (tuple(stored[name].get_slice(name).get_shape()), tuple(shape_of(wanted[name])))
+        for name in first.values()
+    }
     _refuse_misfits(
-        source,
+        model.source(),
         [name for name, parameter in wanted.items() if id(parameter) not in first],
         [n for n in stored if n not in wanted and not any(re.search(p, n) for p in ignored)],
-        [(name, *both) for name, both in misfits.items() if both[0] != both[1]],
+        {name: both for name, both in shapes.items() if both[0] != both[1]},
     )
     for name in first.values():
         yield name, wanted[name], stored[name]
 
 
 def plain_name(name: str) -> str:
-    """A parameter's name in the plain model: without what peft puts around it."""
-    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+    """A parameter's name in the model without adapters."""
+    return name.replace(".base_layer.", ".")
+
+
+Shape = tuple[int, ...]
 
 
 def _refuse_misfits(
-    source: Source,
+    source: str,
     missing: Sequence[str],
     unexpected: Sequence[str],
-    shapes: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]],
+    shapes: Mapping[str, tuple[Shape, Shape]],
 ) -> None:
     """Weights that are not the configuration's would leave some of the model at random values."""
-    faults = []
-    if missing:
-        faults.append(f"{_first_of(missing)} missing")
-    if unexpected:
-        faults.append(f"{_first_of(unexpected)} more than config.json calls for")
-    if shapes:
-        _, found, wanted = shapes[0]
-        faults.append(
-            f"{_first_of([s[0] for s in shapes])} of another shape ({found} for {wanted})"
-        )
-    if faults:
+    found, wanted = next(iter(shapes.values()), ((), ()))
+    faults = {
+        "missing": missing,
+        "more than config.json calls for": unexpected,
+        f"of another shape ({found} for {wanted})": list(shapes),
+    }
+    told = [
+        f"{names[0]} {f'and {len(names) - 1} more are' if len(names) > 1 else 'is'} {fault}"
+        for fault, names in faults.items()
+        if names
+    ]
+    if told:
         raise UserError(
-            f"the weights of {source.path} are not those of its config.json: {'; '.join(faults)}; "
+            f"the weights of {source} are not those of its config.json: {'; '.join(told)}; "
             "give the folder that save_pretrained wrote, whole"
         )
-
-
-def _first_of(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{names[0]}{more} {'are' if more else 'is'}"
 
 
 @contextmanager
@@ -297,12 +272,12 @@ def readable(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, MemoryError):
+    except (UserError, MemoryError, AssertionError):
         raise
     except Exception as error:
-        if "out of memory" in str(error).lower() or isinstance(error, AssertionError):
+        if "out of memory" in str(error).lower():
             raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"model.path {path} cannot be loaded ({reason}); give a local folder whose files are "
             "whole, or check the name and the way to the hub (HF_HUB_OFFLINE, HF_TOKEN)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import MutableMapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,13 @@ class Model(Option):
             written = getattr(self, name)
             object.__setattr__(self, name, written.replace("\\n", "\n"))
         found = {} if self.name and self.context_tokens and self.architecture else self._config()
-        if not self.name:
-            object.__setattr__(self, "name", _folder_name(self.path))
-        if not self.context_tokens:
-            limit = found.get("max_position_embeddings") or DEFAULT_CONTEXT_TOKENS
-            object.__setattr__(self, "context_tokens", limit)
-        if not self.architecture:
-            object.__setattr__(self, "architecture", architecture_numbers(found))
+        own = {
+            "name": _folder_name(self.path),
+            "context_tokens": found.get("max_position_embeddings") or DEFAULT_CONTEXT_TOKENS,
+            "architecture": architecture_numbers(found),
+        }
+        for name, value in own.items():
+            object.__setattr__(self, name, getattr(self, name) or value)
 
     def _config(self) -> dict[str, Any]:
         """`config.json` where it is on this machine; what is wrong with the path is told later."""
@@ -88,14 +88,15 @@ class Model(Option):
         """
         if self.path.startswith("package:"):
             return str(_package_folder(self.path))
-        folder = Path(self.path).expanduser()
-        looks_local = self.path.startswith((".", "/", "~")) or folder.exists()
-        if looks_local and not (folder / (self.gguf_file or "config.json")).is_file():
+        if not self.is_local():
+            return self.path
+        folder, file = Path(self.path).expanduser(), self.gguf_file or "config.json"
+        if not (folder / file).is_file():
             raise UserError(
-                f"model.path {self.path} is not a model folder: it has no "
-                f"{self.gguf_file or 'config.json'}; give a folder that save_pretrained wrote"
+                f"model.path {self.path} is not a model folder: it has no {file}; "
+                "give a folder that save_pretrained wrote"
             )
-        return str(folder) if looks_local else self.path
+        return str(folder)
 
     def fingerprint(self) -> str:
         """Hash of the model's own files (or of hub id and revision) and of the chat format.
@@ -119,7 +120,7 @@ class Model(Option):
         return sorted(path for path in found if path.is_file())
 
 
-def describe_own_model(node: Any, overrides: Sequence[str]) -> None:
+def describe_own_model(node: MutableMapping[Any, Any], overrides: Sequence[str]) -> None:
     """Forgets what an option says of its own weights where the command line names others.
 
     With `model.path=/my/model` the name, context and numbers come from that folder; chat format and
@@ -132,27 +133,23 @@ def describe_own_model(node: Any, overrides: Sequence[str]) -> None:
     given = {text.lstrip("+").partition("=")[0] for text in overrides}
     if "model.path" not in given or node.get("_target_") != f"{__name__}.Model":
         return
-    for name in ("name", "revision", "context_tokens", "direct_prompt", "architecture"):
-        if not any(key == f"model.{name}" or key.startswith(f"model.{name}.") for key in given):
-            (field,) = (f for f in fields(Model) if f.name == name)
-            default = {} if field.default is MISSING else field.default
-            node[name] = default
+    for name, unknown in _OF_WEIGHTS.items():
+        if not any(f"{key}.".startswith(f"model.{name}.") for key in given):
+            node[name] = unknown
 
 
 DEFAULT_CONTEXT_TOKENS = 32_768
 _DELIMITERS = ("thinking_start", "thinking_end", "answer_start", "final_answer_cue", "end_of_turn")
+#: what an option says of its own weights alone, as a `Model` has it that says nothing
+_OF_WEIGHTS = {
+    **{"name": "", "revision": None, "context_tokens": 0, "direct_prompt": None},
+    "architecture": dict[str, object](),
+}
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 #: beginnings of the names of files that transformers reads beside the weights
 _READ = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer",
-    "vocab",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template",
-    "adapter_config.json",
+    *("config.json", "generation_config.json", "adapter_config.json", "chat_template"),
+    *("tokenizer", "vocab", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
 )
 
 

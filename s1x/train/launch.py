@@ -15,6 +15,7 @@ files, and costs 2 s and 200 MB a node.)
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import shlex
@@ -52,9 +53,8 @@ class RankError(RunError):
 class Failure:
     """Why a rank ended.
 
-    Attributes:
-        kind: "user" for what the user can mend, "killed" by a signal, "bug" for all else.
-        time: seconds since the epoch.
+    `kind` is "user" for what the user can mend, "killed" by a signal, "bug" for all else; `time`
+    counts seconds since the epoch.
     """
 
     rank: int
@@ -64,8 +64,7 @@ class Failure:
 
     def line(self) -> str:
         """The failure as a line of output, short enough for a pipe to keep in one piece."""
-        text = json.dumps(asdict(self) | {"message": self.message[:1500]})
-        return f"\n{MARK}{text}\n"
+        return f"\n{MARK}{json.dumps(asdict(self) | {'message': self.message[:1500]})}\n"
 
     @property
     def order(self) -> tuple[bool, bool, float]:
@@ -77,14 +76,13 @@ class Process:
     """A child in a session of its own whose output is read line by line."""
 
     def __init__(self, command: Sequence[str], log: Path, extra: dict[str, str]) -> None:
-        environment = {**os.environ, **extra, "S1X_PARENT_PID": str(os.getpid())}
-        paths = [str(Path(s1x.__file__).parents[1]), environment.get("PYTHONPATH", "")]
-        # passes differ in length: segments that grow keep GPU memory from falling into pieces
-        environment.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+        # passes differ in length: segments that grow keep GPU memory from falling into pieces, and
         # cuDNN's attention would be planned anew for each of those lengths
-        environment.setdefault("TORCH_CUDNN_SDPA_AVOID_RECOMPILE", "1")
+        alloc = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+        environment = {**alloc, "TORCH_CUDNN_SDPA_AVOID_RECOMPILE": "1", **os.environ, **extra}
+        paths = [str(Path(s1x.__file__).parents[1]), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        environment["PYTHONUNBUFFERED"] = "1"
+        environment |= {"S1X_PARENT_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         self.log, self.failures = log, list[Failure]()
         self.tail: deque[str] = deque(maxlen=20)
         self.popen = subprocess.Popen(
@@ -146,22 +144,21 @@ def train_in_processes(job: Job, watch: Callable[[], None] = lambda: None) -> No
 
 
 def _seen_to_the_end(processes: Sequence[Process], watch: Callable[[], None]) -> list[int]:
-    """Exit codes, once all have ended well or one has not; the others are ended then."""
-    failed_at: float | None = None
+    """Exit codes, once all have ended well or one has not; the others (0) are ended then."""
+    failed_at = float("inf")
     try:
         while True:
             codes = [process.popen.poll() for process in processes]
             watch()
+            now = time.monotonic()
             if any(codes):
-                failed_at = failed_at or time.monotonic()
-            late = failed_at is not None and time.monotonic() - failed_at > GRACE_SECONDS
-            if late or all(code is not None for code in codes):
+                failed_at = min(failed_at, now)
+            if now - failed_at > GRACE_SECONDS or None not in codes:
                 return [code or 0 for code in codes]
             time.sleep(POLL_SECONDS)
     finally:
         for process in processes:
-            if process.popen.poll() is None:
-                process.popen.send_signal(signal.SIGTERM)
+            process.popen.terminate()
         deadline = time.monotonic() + 3.0
         for process in processes:
             process.end(deadline)
@@ -178,8 +175,9 @@ def first_failure(
             return UserError(f"{first.message} (log: {log})")
         return RankError(f"training failed first on rank {first.rank}: {first.message}; see {log}")
     agent, code = next((a, c) for a, c in zip(agents, codes, strict=True) if c)
+    how = f"exit status {code}" if code > 0 else signal.Signals(-code).name
     return RankError(
-        f"the process that starts the ranks ended with {_how(code)}{_said(agent)}; see {agent.log}"
+        f"the process that starts the ranks ended with {how}{_said(agent)}; see {agent.log}"
     )
 
 
@@ -187,22 +185,17 @@ def _said(process: Process) -> str:
     return f" ({process.tail[-1][:500]})" if process.tail else ""
 
 
-def _how(code: int) -> str:
-    return f"exit status {code}" if code > 0 else signal.Signals(-code).name
-
-
 def node_commands(job: Job, path: Path) -> list[list[str]]:
     """The command that starts each node's agent (one command for all nodes under Slurm)."""
     settings = job.settings
     port = settings.master_port or _free_port()
-    agent = [sys.executable, "-m", "s1x.train.launch", str(path)]
+    agent = [sys.executable, "-m", "s1x.train.launch", str(path), "--address"]
     if settings.nodes == 1:
-        return [[*agent, "--address", f"127.0.0.1:{port}"]]
+        return [[*agent, f"127.0.0.1:{port}"]]
     if settings.hosts:
-        here, *_ = settings.hosts
-        address = ["--address", f"{'127.0.0.1' if here == 'localhost' else here}:{port}"]
+        here = "127.0.0.1" if settings.hosts[0] == "localhost" else settings.hosts[0]
         nodes = enumerate(settings.hosts)
-        return [_on(host, [*agent, *address, "--node-rank", str(rank)]) for rank, host in nodes]
+        return [_on(host, [*agent, f"{here}:{port}", "--node-rank", str(n)]) for n, host in nodes]
     if "SLURM_JOB_ID" not in os.environ:
         raise UserError(
             f"train.num_nodes={settings.nodes} outside a Slurm allocation needs "
@@ -210,7 +203,7 @@ def node_commands(job: Job, path: Path) -> list[list[str]]:
         )
     counts = [f"--nodes={settings.nodes}", f"--ntasks={settings.nodes}", "--ntasks-per-node=1"]
     srun = ["srun", *counts, "--overlap", "--cpu-bind=none", "--kill-on-bad-exit=1"]
-    return [[*srun, *agent, "--address", f"{_first_node()}:{port}", "--slurm"]]
+    return [[*srun, *agent, f"{_first_node()}:{port}", "--slurm"]]
 
 
 def _first_node() -> str:
@@ -219,16 +212,14 @@ def _first_node() -> str:
     if not nodes:
         return socket.gethostname()
     about = _scontrol("--oneliner", "show", "node", nodes[0]).split()
-    address = [item.removeprefix("NodeAddr=") for item in about if item.startswith("NodeAddr=")]
-    return address[0] if address else nodes[0]
+    addresses = (item.removeprefix("NodeAddr=") for item in about if item.startswith("NodeAddr="))
+    return next(addresses, nodes[0])
 
 
 def _scontrol(*arguments: str) -> str:
     with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            ["scontrol", *arguments], capture_output=True, text=True, timeout=30, check=True
-        )
-        return done.stdout
+        command, quiet = ["scontrol", *arguments], subprocess.DEVNULL
+        return subprocess.check_output(command, stderr=quiet, text=True, timeout=30)
     return ""
 
 
@@ -252,41 +243,38 @@ def run_node(job_path: Path, node_rank: int, address: str) -> int:
     job = Job.read(job_path)
     host, _, port = address.partition(":")
     count = job.ranks_per_node
-    ranks: list[Process] = []
+    everywhere = {"NODE_RANK": node_rank, "WORLD_SIZE": job.num_ranks, "LOCAL_WORLD_SIZE": count}
+    command = [sys.executable, "-m", "s1x.train.rank.worker", str(job_path)]
+    ranks = {}
     for local in range(count):
         rank = node_rank * count + local
-        place = {"RANK": rank, "LOCAL_RANK": local, "NODE_RANK": node_rank}
-        place |= {"WORLD_SIZE": job.num_ranks, "LOCAL_WORLD_SIZE": count}
+        place = {**everywhere, "RANK": rank, "LOCAL_RANK": local}
         extra = {key: str(value) for key, value in place.items()}
         extra |= {"MASTER_ADDR": host, "MASTER_PORT": port}
-        command = [sys.executable, "-m", "s1x.train.rank.worker", str(job_path)]
-        ranks.append(Process(command, job_path.parent / LOGS / f"rank{rank}.log", extra))
-    codes = _seen_to_the_end(ranks, lambda: None)
-    for local, (process, code) in enumerate(zip(ranks, codes, strict=True)):
-        for failure in process.failures or _unsaid(node_rank * count + local, process, code):
-            print(failure.line(), end="", flush=True)
+        ranks[rank] = Process(command, job_path.parent / LOGS / f"rank{rank}.log", extra)
+    codes = _seen_to_the_end(list(ranks.values()), lambda: None)
+    for (rank, process), code in zip(ranks.items(), codes, strict=True):
+        if code:
+            for failure in process.failures or [_unsaid(rank, process, code)]:
+                print(failure.line(), end="", flush=True)
     return int(any(codes))
 
 
-def _unsaid(rank: int, process: Process, code: int) -> list[Failure]:
+def _unsaid(rank: int, process: Process, code: int) -> Failure:
     """The failure of a rank that could not say why: a signal, or an end before it began."""
-    if code == 0:
-        return []
     if code > 0:
         message = f"it ended with exit status {code}{_said(process)}"
-        return [Failure(rank, "bug", message, time.time())]
+        return Failure(rank, "bug", message, time.time())
     message = f"it was ended by {signal.Signals(-code).name}"
     if -code == signal.SIGKILL:
         message += ", most likely because this machine ran out of main memory"
-    return [Failure(rank, "killed", message, time.time())]
+    return Failure(rank, "killed", message, time.time())
 
 
 def end_with_parent() -> None:
     """Makes this process end when the one that started it does, even by kill -9."""
     parent = int(os.environ.get("S1X_PARENT_PID", os.getppid()))
     if sys.platform == "linux":
-        import ctypes
-
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
     def watch() -> None:
@@ -306,10 +294,11 @@ def main() -> int:
     parser.add_argument("--slurm", action="store_true", help="node rank from SLURM_NODEID")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    node_rank = int(os.environ["SLURM_NODEID"]) if options.slurm else options.node_rank
-    if not options.slurm:
+    if options.slurm:
+        options.node_rank = int(os.environ["SLURM_NODEID"])
+    else:
         end_with_parent()
-    return run_node(options.job, node_rank, options.address)
+    return run_node(options.job, options.node_rank, options.address)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training samples: one user turn, one assistant turn, and which tokens the loss counts.
 
-The assistant turn is (paper, appendix C; REFERENCE "Training")
+The assistant turn is (paper, appendix C)
 
     {thinking_start}{trace}\\n{answer_start}{attempt}{end_of_turn}
 
@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +35,7 @@ from s1x.model.chat import encode, encode_data, thinking_start_ids, user_turn_id
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.train.job import SAMPLES, Job
+from s1x.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,12 +43,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """Token ids of one sample.
+    """Token ids of one sample, of which the loss does not count the first `prompt_tokens`.
 
-    Attributes:
-        row: its place in the chosen rows.
-        token_ids: prompt and assistant turn.
-        prompt_tokens: how many of them are the prompt, which the loss does not count.
+    `row` is its place in the chosen rows.
     """
 
     row: int
@@ -59,59 +58,52 @@ class Sample:
         return len(self.token_ids) - self.prompt_tokens
 
 
-@dataclass
 class SampleSet:
-    """All samples of a run and what became of those that were too long."""
+    """All samples of a run in an Arrow table; `counts` says what became of those too long.
 
-    samples: Sequence[Sample]
-    counts: dict[str, int] = field(default_factory=dict)
+    Attributes:
+        lengths: tokens of each sample.
+        trained: tokens of each that the loss counts.
+    """
 
-    def lengths(self) -> list[int]:
-        """Tokens of each sample."""
-        if isinstance(self.samples, _Stored):
-            return self.samples.lengths()
-        return [len(sample.token_ids) for sample in self.samples]
+    SCHEMA = pa.schema(
+        {"row": pa.int32(), "token_ids": pa.list_(pa.int32()), "prompt_tokens": pa.int32()}
+    )
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self.counts: dict[str, int] = json.loads(table.schema.metadata[b"counts"])
+        lengths = pc.list_value_length(table["token_ids"])
+        self.lengths: list[int] = lengths.to_pylist()
+        self.trained: list[int] = pc.subtract(lengths, table["prompt_tokens"]).to_pylist()
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], counts: dict[str, int]) -> SampleSet:
+        """Samples that were made now."""
+        schema = cls.SCHEMA.with_metadata({"counts": json.dumps(counts)})
+        return cls(pa.Table.from_pylist([vars(sample) for sample in samples], schema))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> Sample:
+        [found] = self.table.slice(index, 1).to_pylist()
+        return Sample(**found)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(self.__getitem__, range(len(self)))
 
     def write(self, path: Path) -> None:
         """Writes an Arrow file, whole or not at all."""
-        columns = {
-            "row": pa.array([s.row for s in self.samples], pa.int32()),
-            "prompt_tokens": pa.array([s.prompt_tokens for s in self.samples], pa.int32()),
-            "token_ids": pa.array([s.token_ids for s in self.samples], pa.list_(pa.int32())),
-        }
-        table = pa.table(columns, metadata={"counts": json.dumps(self.counts)})
         partial = path.with_suffix(".partial")
-        with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
+        with pa.ipc.new_file(str(partial), self.table.schema) as writer:
+            writer.write_table(self.table)
         partial.rename(path)
 
     @classmethod
     def read(cls, path: Path) -> SampleSet:
         """The samples of a file, which stays on disk and is mapped into memory."""
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        counts: dict[str, int] = json.loads(table.schema.metadata[b"counts"])
-        return cls(_Stored(table), counts)
-
-
-class _Stored(Sequence[Sample]):
-    """Samples in an Arrow table, made when they are asked for."""
-
-    def __init__(self, table: Any) -> None:
-        self.table = table
-
-    def __len__(self) -> int:
-        return int(self.table.num_rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        [found] = self.table.slice(index, 1).to_pylist()
-        return Sample(found["row"], found["token_ids"], found["prompt_tokens"])
-
-    def lengths(self) -> list[int]:
-        """Tokens of each sample, without making them."""
-        found: list[int] = pc.list_value_length(self.table["token_ids"]).to_pylist()
-        return found
+        return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
 
 COLUMNS = ["question", "reasoning_trace", "attempt"]
@@ -131,27 +123,109 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} has no rows to train on; loosen the selection")
     rows: list[dict[str, str]] = file.read(COLUMNS).to_pylist()
     for index, row in enumerate(rows):
-        empty = [name for name in COLUMNS if not (row[name] or "").strip()]
-        if empty:
-            raise UserError(
-                f"{path} row {index} has no {empty[0]}; the selection must drop such rows"
-            )
+        for name in COLUMNS:
+            if not (row[name] or "").strip():
+                raise UserError(
+                    f"{path} row {index} has no {name}; the selection must drop such rows"
+                )
     return rows
 
 
-def assistant_pieces(
+def build_samples(
+    tokenizer: PreTrainedTokenizerBase,
+    model: Model,
+    rows: Sequence[dict[str, str]],
+    settings: TrainSettings | None = None,
+) -> SampleSet:
+    """Tokenizes rows; samples that are too long are refused, dropped or cut, and counted.
+
+    Raises:
+        UserError: a sample is longer than `max_sequence_tokens` under overflow=error, the pad
+            token occurs in a sample, or no sample is left.
+    """
+    settings = settings or TrainSettings()
+    limit, overflow, pad = settings.max_sequence_tokens, settings.overflow, tokenizer.pad_token_id
+    if pad is None:
+        raise UserError(
+            "the tokenizer has no pad token; give model.pad_token, one no text contains"
+        )
+    samples: list[Sample] = []
+    dropped = cut = 0
+    for index, row in enumerate(rows):
+        question, trace = in_format(
+            tokenizer, settings, row["question"], row["reasoning_trace"].strip()
+        )
+        prompt = user_turn_ids(tokenizer, question)
+        ids = prompt + _assistant_turn(tokenizer, model, trace, row["attempt"])
+        if len(ids) > limit:
+            if overflow != "truncate" or len(prompt) >= limit:
+                dropped += 1
+                continue
+            cut += 1
+        samples.append(Sample(index, ids[:limit], len(prompt)))
+        if pad in samples[-1].token_ids:
+            raise UserError(
+                f"the pad token {tokenizer.pad_token!r} occurs in sample {index}; "
+                "set model.pad_token to a token that no text contains"
+            )
+    if dropped and overflow == "error":
+        raise UserError(
+            f"{dropped} of {len(rows)} samples are longer than "
+            f"train.max_sequence_tokens ({limit}); raise it, or set "
+            "train.overflow=drop or truncate (s1 lost 20 points on AIME24 by cutting)"
+        )
+    if not samples:
+        raise UserError(f"no sample fits train.max_sequence_tokens ({limit}); raise it")
+    counts = {"rows": len(rows), "samples": len(samples)}
+    if overflow == "truncate":
+        counts["truncated"] = cut
+    if dropped or overflow != "truncate":
+        counts["dropped" if overflow != "error" else "too_long"] = dropped
+    return SampleSet.of(samples, counts)
+
+
+def _assistant_turn(
     tokenizer: PreTrainedTokenizerBase, model: Model, trace: str, attempt: str
-) -> list[list[int]]:
-    """Ids of the assistant turn: opening, trace, delimiter, attempt, end."""
+) -> list[int]:
     if "Answer:" not in attempt:
         attempt = "Answer: " + attempt
     return [
-        thinking_start_ids(tokenizer, model),
-        encode_data(tokenizer, trace + "\n"),
-        encode(tokenizer, model.answer_start),
-        encode_data(tokenizer, attempt.strip()),
-        encode(tokenizer, model.end_of_turn),
+        *thinking_start_ids(tokenizer, model),
+        *encode_data(tokenizer, trace + "\n"),
+        *encode(tokenizer, model.answer_start),
+        *encode_data(tokenizer, attempt.strip()),
+        *encode(tokenizer, model.end_of_turn),
     ]
+
+
+def shared_samples(job: Job) -> SampleSet:
+    """The samples of a job, tokenized by whoever comes first and mapped from its file by all.
+
+    Raises:
+        UserError: as `read_rows` and `build_samples`.
+    """
+    path = job.folder / SAMPLES
+    with FileLock(str(job.folder / ".samples.lock")):
+        if not path.exists():
+            tokenizer, rows = load_tokenizer(job.model), read_rows(job.chosen)
+            build_samples(tokenizer, job.model, rows, job.settings).write(path)
+        return SampleSet.read(path)
+
+
+def in_format(
+    tokenizer: PreTrainedTokenizerBase, settings: TrainSettings, question: str, trace: str
+) -> tuple[str, str]:
+    """Question and trace as `settings.format` writes them (`plain` leaves them as they are)."""
+    if settings.format == "plain":
+        return question, trace
+    if settings.format == "token_conditional":
+        limit = told_limit(len(encode_data(tokenizer, trace)))
+        return formats.told(question, formats.token_instruction(limit)), trace
+    header_tokens = len(encode_data(tokenizer, formats.step_header(100)))
+    steps = cut_into_steps(tokenizer, trace, settings.step_tokens - header_tokens)
+    lefts = range(len(steps), 0, -1)
+    headed = [formats.step_header(left) + step for left, step in zip(lefts, steps, strict=True)]
+    return formats.told(question, formats.step_instruction(len(steps))), "\n".join(headed)
 
 
 def told_limit(trace_tokens: int) -> int:
@@ -164,133 +238,17 @@ def cut_into_steps(tokenizer: PreTrainedTokenizerBase, trace: str, step_tokens: 
 
     Lines are joined while they fit; a line that alone is longer is cut between words.
     """
-    steps: list[str] = []
-    current = ""
-    for piece in _short_pieces(tokenizer, trace, step_tokens):
-        if current and len(encode_data(tokenizer, current + piece)) > step_tokens:
-            steps.append(current)
-            current = ""
-        current += piece
-    steps.append(current)
+
+    def fits(text: str) -> bool:
+        return len(encode_data(tokenizer, text)) <= step_tokens
+
+    def pieces(line: str) -> Iterable[str]:
+        first, *words = [line] if fits(line) else line.split(" ")
+        return (first, *(" " + word for word in words))
+
+    steps = [""]
+    for piece in chain.from_iterable(map(pieces, trace.splitlines(keepends=True))):
+        if steps[-1] and not fits(steps[-1] + piece):
+            steps.append("")
+        steps[-1] += piece
     return [step.strip("\n").strip(" ") for step in steps if step.strip()]
-
-
-def _short_pieces(
-    tokenizer: PreTrainedTokenizerBase, trace: str, step_tokens: int
-) -> Iterable[str]:
-    """Lines with their newline; the words of a line that is longer than a step."""
-    for line in trace.splitlines(keepends=True):
-        if len(encode_data(tokenizer, line)) <= step_tokens:
-            yield line
-            continue
-        words = line.split(" ")
-        yield words[0]
-        yield from (" " + word for word in words[1:])
-
-
-def in_format(
-    tokenizer: PreTrainedTokenizerBase,
-    name: str,
-    question: str,
-    trace: str,
-    step_tokens: int = formats.STEP_TOKENS,
-) -> tuple[str, str]:
-    """Question and trace as the format writes them (`plain` leaves them as they are).
-
-    `step_tokens` is the longest step of `step_conditional`, its header included.
-    """
-    if name == "plain":
-        return question, trace
-    if name == "token_conditional":
-        limit = told_limit(len(encode_data(tokenizer, trace)))
-        return formats.told(question, formats.token_instruction(limit)), trace
-    assert name == "step_conditional", name
-    header_tokens = len(encode_data(tokenizer, formats.step_header(100)))
-    steps = cut_into_steps(tokenizer, trace, step_tokens - header_tokens)
-    lefts = range(len(steps), 0, -1)
-    headed = [formats.step_header(left) + step for left, step in zip(lefts, steps, strict=True)]
-    return formats.told(question, formats.step_instruction(len(steps))), "\n".join(headed)
-
-
-def build_samples(
-    tokenizer: PreTrainedTokenizerBase,
-    model: Model,
-    rows: Sequence[dict[str, str]],
-    format_name: str = "plain",
-    max_sequence_tokens: int = 32_768,
-    overflow: str = "error",
-    step_tokens: int = formats.STEP_TOKENS,
-) -> SampleSet:
-    """Tokenizes rows; samples that are too long are refused, dropped or cut, and counted.
-
-    Raises:
-        UserError: a sample is longer than `max_sequence_tokens` under overflow=error, the pad
-            token occurs in a sample, or no sample is left.
-    """
-    samples: list[Sample] = []
-    left_out = cut = 0
-    for index, row in enumerate(rows):
-        trace = row["reasoning_trace"].strip()
-        question, trace = in_format(tokenizer, format_name, row["question"], trace, step_tokens)
-        prompt = user_turn_ids(tokenizer, question)
-        turn = assistant_pieces(tokenizer, model, trace, row["attempt"])
-        ids = prompt + [token for piece in turn for token in piece]
-        if len(ids) > max_sequence_tokens:
-            if overflow != "truncate" or len(prompt) >= max_sequence_tokens:
-                left_out += 1
-                continue
-            cut += 1
-            ids = ids[:max_sequence_tokens]
-        samples.append(Sample(index, ids, len(prompt)))
-    if left_out and overflow == "error":
-        raise UserError(
-            f"{left_out} of {len(rows)} samples are longer than "
-            f"train.max_sequence_tokens ({max_sequence_tokens}); raise it, or set "
-            "train.overflow=drop or truncate (s1 lost 20 points on AIME24 by cutting)"
-        )
-    if not samples:
-        raise UserError(
-            f"no sample fits train.max_sequence_tokens ({max_sequence_tokens}); raise it"
-        )
-    _check_pad(tokenizer, samples)
-    counts = {"rows": len(rows), "samples": len(samples)}
-    if overflow == "truncate":
-        counts["truncated"] = cut
-    if left_out or overflow == "drop":
-        counts["dropped"] = left_out
-    return SampleSet(samples, counts if overflow != "error" else {**counts, "too_long": 0})
-
-
-def shared_samples(job: Job) -> SampleSet:
-    """The samples of a job, tokenized by whoever comes first and mapped from its file by all.
-
-    Raises:
-        UserError: as `read_rows` and `build_samples`.
-    """
-    settings, path = job.settings, job.folder / SAMPLES
-    with FileLock(str(job.folder / ".samples.lock")):
-        if not path.exists():
-            build_samples(
-                load_tokenizer(job.model),
-                job.model,
-                read_rows(job.chosen),
-                settings.format,
-                settings.max_sequence_tokens,
-                settings.overflow,
-                settings.step_tokens,
-            ).write(path)
-        return SampleSet.read(path)
-
-
-def _check_pad(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> None:
-    pad = tokenizer.pad_token_id
-    if pad is None:
-        raise UserError(
-            "the tokenizer has no pad token; give model.pad_token, one no text contains"
-        )
-    for sample in samples:
-        if pad in sample.token_ids:
-            raise UserError(
-                f"the pad token {tokenizer.pad_token!r} occurs in sample {sample.row}; "
-                "set model.pad_token to a token that no text contains"
-            )

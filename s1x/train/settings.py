@@ -15,8 +15,6 @@ from s1x.budget.formats import STEP_TOKENS
 from s1x.errors import SettingError, UserError
 from s1x.option import Option, setting
 
-FORMATS = ("plain", "token_conditional", "step_conditional")
-
 
 @dataclass(frozen=True)
 class Lora(Option):
@@ -36,7 +34,9 @@ class TrainSettings(Option):
     """The recipe (paper, appendix D): AdamW, linear warm-up, cosine to 0, 5 epochs, batch 16."""
 
     format: str = setting(
-        "plain", "of the samples: as they are, or told a limit in tokens or steps", choices=FORMATS
+        "plain",
+        "of the samples: as they are, or told a limit in tokens or steps",
+        choices=["plain", "token_conditional", "step_conditional"],
     )
     step_tokens: int = setting(
         STEP_TOKENS, "longest step of format=step_conditional, its header included", at_least=16
@@ -153,6 +153,11 @@ class TrainSettings(Option):
         return int(os.environ.get("SLURM_NNODES", 1)) if self.sharded else 1
 
     @property
+    def padded(self) -> bool:
+        """Whether samples lie in rectangles, not end to end."""
+        return self.batching == "padded"
+
+    @property
     def pass_tokens(self) -> int:
         """Most tokens in one forward and backward pass of a rank."""
         return self.micro_batch_tokens or self.max_sequence_tokens
@@ -178,25 +183,21 @@ class TrainSettings(Option):
                     f"or {instead}"
                 )
 
-    def uses_gpus(self) -> bool:
-        """Whether training runs on GPUs on this machine.
+    def num_gpus(self) -> int:
+        """GPUs of this machine that training can use; 0: it runs on the CPU.
 
         Raises:
             UserError: train.device=cuda and there is none.
         """
         import torch
 
-        found = torch.cuda.is_available()
+        found = torch.cuda.device_count() if self.device != "cpu" else 0
         if self.device == "cuda" and not found:
             raise UserError("train.device=cuda, but torch sees no GPU; use train.device=cpu")
-        return found and self.device != "cpu"
+        return found
 
     def ranks_per_node(self) -> int:
         """Processes on each node: as set, else one a GPU, else as Slurm says, else one."""
-        import torch
-
         if self.devices_per_node or not self.sharded:
             return self.devices_per_node or 1
-        if self.uses_gpus():
-            return torch.cuda.device_count()
-        return int(os.environ.get("SLURM_NTASKS_PER_NODE", 1))
+        return self.num_gpus() or int(os.environ.get("SLURM_NTASKS_PER_NODE", 1))

@@ -12,17 +12,17 @@ from s1x import console, costs
 from s1x.artifact import Artifact, read_json, write_json
 from s1x.compose import build
 from s1x.errors import UserError
-from s1x.model.load import Source, checkpoint_files
+from s1x.model.load import checkpoint_files
 from s1x.model.model import Model
 from s1x.option import Option, result_settings
 from s1x.stages import ArtifactStage, Run, stage_class
-from s1x.train.job import LOG_CSV, RESULT, SAMPLES, Job, read_log
+from s1x.train.job import CHECKPOINTS, LOG_CSV, RESULT, SAMPLES, Job, Record, read_log
 from s1x.train.launch import train_in_processes
-from s1x.train.resume import check_ranks, put_damaged_aside, steps_saved
+from s1x.train.samples import shared_samples
 from s1x.train.settings import TrainSettings
 
 OnStep = Callable[[dict[str, str]], None]
-Check = Callable[[list[int]], None]
+Check = Callable[[Sequence[int]], None]
 
 
 class TrainStage(ArtifactStage):
@@ -33,7 +33,6 @@ class TrainStage(ArtifactStage):
 
     @property
     def label(self) -> str:
-        """Words for the console."""
         return "fine-tuned model"
 
     @property
@@ -54,15 +53,9 @@ class TrainStage(ArtifactStage):
     def build(self, folder: Path) -> None:
         """Trains, from the last checkpoint on if there is one."""
         config = self.run.config
-        run(
-            config.train,
-            config.model,
-            self.run.one("select").folder / "chosen.parquet",
-            config.root.seed,
-            folder,
-            on_step=config.tracker.log_step,
-            check=self._check_lengths,
-        )
+        chosen, seed = self.run.one("select").folder / "chosen.parquet", config.root.seed
+        on_step = config.tracker.log_step
+        run(config.train, config.model, chosen, seed, folder, on_step, self._check_lengths)
 
     def _check_lengths(self, lengths: Sequence[int]) -> None:
         self.run.sample_lengths = lengths
@@ -72,6 +65,111 @@ class TrainStage(ArtifactStage):
         """A tracker gets the log of a training of before."""
         if artifact.reused:
             self.run.config.tracker.log_training(artifact.folder)
+
+
+def run(
+    settings: TrainSettings,
+    model: Model,
+    chosen: Path,
+    seed: int,
+    folder: Path,
+    on_step: OnStep = lambda row: None,
+    check: Check = lambda lengths: None,
+) -> Record:
+    """Trains in processes of its own, and goes on from the last checkpoint found in the folder.
+
+    Args:
+        settings, model, seed: the recipe and its strategy, the base model, the order of samples.
+        chosen: Parquet file with columns question, reasoning_trace, attempt.
+        folder: gets model/, train.json, log.csv, costs.json, logs/; checkpoints/ while it runs.
+            Checkpoints and logs of a run that fails stay.
+        on_step: called with each new row of the log, for trackers.
+        check: called with the samples' lengths in tokens before processes start; may refuse.
+
+    Returns:
+        What `train.json` holds.
+
+    Raises:
+        UserError: settings, rows or model that cannot work; a loss that is not a number; no memory.
+        RankError: a training process died.
+    """
+    settings.check()
+    chosen, folder = chosen.resolve(), folder.resolve()
+    if model.is_local():
+        model.source()
+    elif not model.gguf_file:  # once, before ranks wait for each other
+        console.say(f"train: {model.path} from the hub")
+        checkpoint_files(model)
+    start = time.perf_counter()
+    if not (folder / RESULT).exists():
+        job = Job(settings, model, chosen, seed, folder, settings.ranks_per_node())
+        samples = shared_samples(job)  # what is wrong with them is told now
+        _tell_counts(samples.counts, settings.max_sequence_tokens)
+        check(samples.lengths)
+        _find_checkpoint(job)
+        steps_of_epoch = -(-len(samples) // settings.batch_sequences)
+        num_steps = min(steps_of_epoch * settings.epochs, settings.max_steps or 10**12)
+        with console.progress("train", num_steps, "steps") as advance:
+            train_in_processes(job, _follower(folder / LOG_CSV, advance, on_step))
+    return _finish(folder, model, time.perf_counter() - start)
+
+
+def _tell_counts(counts: dict[str, int], max_tokens: int) -> None:
+    told = [f"{counts[word]} {word}" for word in ("dropped", "truncated") if counts.get(word)]
+    if told:
+        console.say(
+            f"train: {' and '.join(told)} of {counts['rows']} samples, which are longer than "
+            f"train.max_sequence_tokens ({max_tokens})"
+        )
+
+
+def _find_checkpoint(job: Job) -> None:
+    """Says where a run goes on that was stopped; a damaged checkpoint is passed over."""
+    for name in job.put_damaged_aside():
+        console.say(f"train: checkpoint {name} is damaged, and is put aside")
+    if steps := job.steps_saved():
+        job.check_ranks(steps[-1])
+        console.say(f"train: goes on from the checkpoint of step {steps[-1]}")
+
+
+def _follower(path: Path, advance: Callable[[int], None], on_step: OnStep) -> Callable[[], None]:
+    """Reads the log as it grows: moves the progress bar and feeds the tracker."""
+    seen, size = 0, 0
+
+    def look() -> None:
+        nonlocal seen, size
+        before, size = size, path.stat().st_size if path.exists() else 0
+        if size == before:
+            return
+        new = read_log(path)[seen:]
+        for row in new:
+            on_step(row)
+        advance(len(new))
+        seen += len(new)
+
+    return look
+
+
+def _finish(folder: Path, model: Model, wall_seconds: float) -> Record:
+    """Writes `train.json` and `costs.json`, and removes what only a resumed run needs."""
+    result = read_json(folder / RESULT) | {"wall_seconds": wall_seconds}
+    write_json(folder / "train.json", result)
+    cost = costs.entry(
+        "train",
+        f"SFT of {model.name}",
+        wall_seconds,
+        result["device"],
+        result["num_ranks"],
+        model_calls=None,
+        prompt_tokens=None,
+        generated_tokens=None,
+        trained_tokens=result["tokens"],
+    )
+    costs.write(folder, [cost])
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    for file in (folder / SAMPLES, *folder.glob(".*.lock")):
+        file.unlink(missing_ok=True)
+    return result
 
 
 @runtime_checkable
@@ -89,20 +187,16 @@ class PretrainStage(ArtifactStage):
 
     @classmethod
     def check(cls, run: Run) -> None:
-        """There is such an option."""
         _pretraining(run)
 
     @property
     def label(self) -> str:
-        """Words for the console."""
         return "base model"
 
     def inputs(self) -> dict[str, Any]:
-        """Its settings."""
         return result_settings(_settings(self.run))
 
     def build(self, folder: Path) -> None:
-        """Trains."""
         _pretraining(self.run).run(folder, console.say)
 
 
@@ -117,127 +211,3 @@ def _pretraining(run: Run) -> Pretraining:
     if not isinstance(settings, Pretraining):
         raise UserError("pretrain._target_ must name a class with a method run(folder, say)")
     return settings
-
-
-def run(
-    settings: TrainSettings,
-    model: Model,
-    chosen: Path,
-    seed: int,
-    folder: Path,
-    on_step: OnStep | None = None,
-    check: Check | None = None,
-) -> dict[str, Any]:
-    """Trains in processes of its own, and goes on from the last checkpoint found in the folder.
-
-    Args:
-        settings: the recipe and its strategy.
-        model: the base model.
-        chosen: Parquet file with columns question, reasoning_trace, attempt.
-        seed: of the order of samples.
-        folder: gets model/, train.json, log.csv, costs.json, logs/; checkpoints/ while it runs.
-        on_step: called with each new row of the log, for trackers.
-        check: called with the samples' lengths in tokens before processes start; may refuse.
-
-    Returns:
-        What `train.json` holds.
-
-    Raises:
-        UserError: settings, rows or model that cannot work; a loss that is not a number; no memory.
-        RankError: a training process died.
-
-    Checkpoints and logs of a run that fails stay where they are.
-    """
-    from s1x.train.samples import shared_samples  # pyarrow: every start imports this package
-
-    settings.check()
-    chosen, folder = chosen.resolve(), folder.resolve()
-    _fetch(model)
-    start = time.perf_counter()
-    if not (folder / RESULT).exists():
-        job = Job(settings, model, chosen, seed, folder, settings.ranks_per_node())
-        samples = shared_samples(job)  # what is wrong with them is told now
-        _tell_counts(samples.counts, settings.max_sequence_tokens)
-        lengths = samples.lengths()
-        if check:
-            check(lengths)
-        _find_checkpoint(job)
-        with console.progress("train", _num_steps(settings, len(lengths)), "steps") as advance:
-            train_in_processes(job, _Follower(folder / LOG_CSV, advance, on_step))
-    return _finish(folder, model, time.perf_counter() - start)
-
-
-def _fetch(model: Model) -> None:
-    """Brings a hub model onto this machine once, before ranks wait for each other."""
-    if model.is_local():
-        model.source()
-    elif not model.gguf_file:
-        console.say(f"train: {model.path} from the hub")
-        checkpoint_files(Source.of(model))
-
-
-def _tell_counts(counts: dict[str, int], max_tokens: int) -> None:
-    told = [f"{counts[word]} {word}" for word in ("dropped", "truncated") if counts.get(word)]
-    if told:
-        console.say(
-            f"train: {' and '.join(told)} of {counts['rows']} samples, which are longer than "
-            f"train.max_sequence_tokens ({max_tokens})"
-        )
-
-
-def _find_checkpoint(job: Job) -> None:
-    """Says where a run goes on that was stopped; a damaged checkpoint is passed over."""
-    for name in put_damaged_aside(job.folder):
-        console.say(f"train: checkpoint {name} is damaged, and is put aside")
-    if steps := steps_saved(job.folder):
-        check_ranks(job.folder, job.num_ranks)
-        console.say(f"train: goes on from the checkpoint of step {steps[-1]}")
-
-
-def _num_steps(settings: TrainSettings, num_samples: int) -> int:
-    per_epoch = -(-num_samples // settings.batch_sequences)
-    return min(per_epoch * settings.epochs, settings.max_steps or 10**12)
-
-
-class _Follower:
-    """Reads the log as it grows: moves the progress bar and feeds the tracker."""
-
-    def __init__(self, path: Path, advance: Callable[[int], None], on_step: OnStep | None) -> None:
-        self.path, self.advance, self.on_step = path, advance, on_step
-        self.seen, self.size = 0, -1
-
-    def __call__(self) -> None:
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size == self.size:
-            return
-        self.size = size
-        rows = read_log(self.path)
-        for row in rows[self.seen :]:
-            if self.on_step:
-                self.on_step(row)
-        self.advance(max(0, len(rows) - self.seen))
-        self.seen = max(self.seen, len(rows))
-
-
-def _finish(folder: Path, model: Model, wall_seconds: float) -> dict[str, Any]:
-    """Writes `train.json` and `costs.json`, and removes what only a resumed run needs."""
-    result: dict[str, Any] = read_json(folder / RESULT)
-    result["wall_seconds"] = wall_seconds
-    write_json(folder / "train.json", result)
-    cost = costs.entry(
-        "train",
-        f"SFT of {model.name}",
-        wall_seconds,
-        result["device"],
-        result["num_ranks"],
-        model_calls=None,
-        prompt_tokens=None,
-        generated_tokens=None,
-        trained_tokens=result["tokens"],
-    )
-    costs.write(folder, [cost])
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    (folder / SAMPLES).unlink(missing_ok=True)
-    for lock in folder.glob(".*.lock"):
-        lock.unlink()
-    return result

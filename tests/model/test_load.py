@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from s1x.errors import SettingError, UserError
 from s1x.model.architecture import Architecture
 from s1x.model.load import (
-    Source,
     checkpoint_files,
     empty_causal_lm,
     load_causal_lm,
@@ -33,7 +32,7 @@ Load = Callable[[Path], dict[str, torch.Tensor]]
 
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a model folder"):
-        Source.of(Model(name="none", path=str(tmp_path)))
+        Model(name="none", path=str(tmp_path)).source()
 
 
 def test_a_package_that_is_not_installed() -> None:
@@ -56,11 +55,11 @@ def test_a_corrected_card_makes_no_other_model(tmp_path: Path) -> None:
 
 def test_weights_without_safetensors(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
-    source = Source.of(Model(name="empty", path=str(tmp_path)))
+    model = Model(name="empty", path=str(tmp_path))
     with pytest.raises(UserError, match="no safetensors files"):
-        checkpoint_files(source)
+        checkpoint_files(model)
     with pytest.raises(UserError, match="cannot be loaded"):
-        load_causal_lm(source)
+        load_causal_lm(model)
 
 
 def test_embedded_model_has_all_that_training_needs() -> None:
@@ -69,7 +68,7 @@ def test_embedded_model_has_all_that_training_needs() -> None:
     tokenizer = load_tokenizer(model)
     assert tokenizer.pad_token
     assert tokenizer.chat_template
-    assert len(checkpoint_files(Source.of(model))) == 1
+    assert len(checkpoint_files(model)) == 1
     changed = Model(name="puzzle", path=str(folder), pad_token="<|no_such_token|>")
     with pytest.raises(UserError, match="not in the vocabulary"):
         load_tokenizer(changed)
@@ -81,18 +80,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 def loaded_weights(folder: Path) -> dict[str, torch.Tensor]:
-    source = Source.of(Model(name="m", path=str(folder), dtype="float32"))
-    return {name: p.detach() for name, p in load_causal_lm(source).named_parameters()}
+    model = Model(name="m", path=str(folder), dtype="float32")
+    return {name: p.detach() for name, p in load_causal_lm(model).named_parameters()}
 
 
 def loaded_sharded(folder: Path) -> dict[str, torch.Tensor]:
     """As the sharded strategies read it: from the files, into a model without weights."""
-    source = Source.of(Model(name="m", path=str(folder), dtype="float32"))
+    model = Model(name="m", path=str(folder))
     with torch.device("meta"):
-        empty = empty_causal_lm(source)
+        empty = empty_causal_lm(model, "float32", "sdpa")
     empty.tie_weights()
-    shapes = {name: p.shape for name, p in empty.named_parameters(remove_duplicate=False)}
-    return {n: tensors.get_tensor(n) for n, _, tensors in stored_tensors(source, empty, shapes)}
+    return {n: tensors.get_tensor(n) for n, _, tensors in stored_tensors(model, empty)}
 
 
 def change_config(folder: Path, **changes: object) -> None:
@@ -234,5 +232,5 @@ def test_smollm2_loads_from_its_package() -> None:
     )
     tokenizer = load_tokenizer(model)
     assert tokenizer.convert_tokens_to_ids("<|im_start|>") == 1
-    loaded = load_causal_lm(Source.of(model))
+    loaded = load_causal_lm(model)
     assert sum(p.numel() for p in loaded.parameters()) == 134_515_008

@@ -10,9 +10,9 @@ import pytest
 from tiny_llama import write_rows
 
 from s1x.model.model import Model
-from s1x.train import run
 from s1x.train.job import read_log
 from s1x.train.single_device import SingleDevice
+from s1x.train.stage import run
 
 SMOLLM2 = Model(
     name="smollm2",

@@ -9,18 +9,18 @@ import torch
 from tiny_llama import rows, tiny_config, tiny_tokenizer
 
 from s1x.model.model import Model
-from s1x.train.rank import loss as loss_module
+from s1x.train.batches import Step
 from s1x.train.rank.attention import NAME, packing_arguments, register
 from s1x.train.rank.loss import LossModel, put_loss_in_head
-from s1x.train.rank.passes import Passes
-from s1x.train.samples import Sample, build_samples
+from s1x.train.rank.passes import IGNORED, Pass, Passes
+from s1x.train.samples import SampleSet, build_samples
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def samples(tiny_model: Model) -> list[Sample]:
-    return build_samples(tiny_tokenizer(), tiny_model, rows(6)).samples
+def samples(tiny_model: Model) -> SampleSet:
+    return build_samples(tiny_tokenizer(), tiny_model, rows(6))
 
 
 def make_net(attention: str = NAME, logits: str = "full") -> LossModel:
@@ -34,17 +34,16 @@ def make_net(attention: str = NAME, logits: str = "full") -> LossModel:
     return LossModel(model)
 
 
-def loss_of(net: LossModel, batch: dict[str, Any], attention: str = NAME) -> torch.Tensor:
+def one_pass(samples: SampleSet, share: list[int], **how: Any) -> Pass:
+    [found] = Passes(samples, [Step(0, [[share]])], 0, **how)
+    return found
+
+
+def loss_of(net: LossModel, batch: Pass, attention: str = NAME) -> torch.Tensor:
     packing = {}
     if batch["attention_mask"] is None:
         packing = packing_arguments(batch["lengths"], attention, CPU)
-    return net(
-        batch["token_ids"],
-        batch["position_ids"],
-        batch["targets"],
-        batch["attention_mask"],
-        packing,
-    )
+    return net(batch, packing)
 
 
 def gradients(net: LossModel) -> list[torch.Tensor]:
@@ -54,13 +53,12 @@ def gradients(net: LossModel) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("attention", [NAME, "sdpa"])
-def test_packed_equals_single(samples: list[Sample], attention: str) -> None:
+def test_packed_equals_single(samples: SampleSet, attention: str) -> None:
     net = make_net(attention)
-    passes = Passes(samples, [], 0)
-    packed = loss_of(net, passes.tensors([0, 1, 2, 3]), attention)
+    packed = loss_of(net, one_pass(samples, [0, 1, 2, 3]), attention)
     packed.backward()
     together = gradients(net)
-    alone = sum(loss_of(net, passes.tensors([i]), attention) for i in range(4))
+    alone = sum(loss_of(net, one_pass(samples, [i]), attention) for i in range(4))
     assert isinstance(alone, torch.Tensor)
     alone.backward()
     assert packed.item() == pytest.approx(alone.item(), rel=1e-6)
@@ -68,9 +66,9 @@ def test_packed_equals_single(samples: list[Sample], attention: str) -> None:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_packed_logits_equal_plain_transformers(samples: list[Sample]) -> None:
+def test_packed_logits_equal_plain_transformers(samples: SampleSet) -> None:
     net, plain = make_net(), make_net("sdpa").causal_lm
-    batch = Passes(samples, [], 0).tensors([2, 5])
+    batch = one_pass(samples, [2, 5])
     hidden = net.causal_lm.base_model(
         input_ids=batch["token_ids"],
         position_ids=batch["position_ids"],
@@ -82,38 +80,36 @@ def test_packed_logits_equal_plain_transformers(samples: list[Sample]) -> None:
     torch.testing.assert_close(logits, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
-def test_padded_equals_packed(samples: list[Sample]) -> None:
+def test_padded_equals_packed(samples: SampleSet) -> None:
     net = make_net("sdpa")
-    packed = loss_of(net, Passes(samples, [], 0).tensors([0, 3, 5]), "sdpa")
-    padded = loss_of(
-        net, Passes(samples, [], 0, padded=True, pad_id=258).tensors([0, 3, 5]), "sdpa"
-    )
+    packed = loss_of(net, one_pass(samples, [0, 3, 5]), "sdpa")
+    padded = loss_of(net, one_pass(samples, [0, 3, 5], pad_id=258), "sdpa")
     assert packed.item() == pytest.approx(padded.item(), rel=1e-6)
 
 
-def test_loss_counts_the_trained_tokens_only(samples: list[Sample]) -> None:
+def test_loss_counts_the_trained_tokens_only(samples: SampleSet) -> None:
     net = make_net()
-    batch = Passes(samples, [], 0).tensors([1, 4])
-    trained = int((batch["targets"] != loss_module.IGNORED).sum())
+    batch = one_pass(samples, [1, 4])
+    trained = int((batch["targets"] != IGNORED).sum())
     assert trained == samples[1].trained_tokens + samples[4].trained_tokens
-    changed = {**batch, "targets": batch["targets"].clone()}
-    changed["targets"][0, -1] = loss_module.IGNORED  # the last position predicts nothing
+    changed: Pass = {**batch, "targets": batch["targets"].clone()}
+    changed["targets"][0, -1] = IGNORED  # the last position predicts nothing
     assert torch.equal(loss_of(net, batch), loss_of(net, changed))
 
 
-def test_targets_are_the_next_tokens(samples: list[Sample]) -> None:
+def test_targets_are_the_next_tokens(samples: SampleSet) -> None:
     sample = samples[3]
-    batch = Passes(samples, [], 0).tensors([3])
+    batch = one_pass(samples, [3])
     targets = batch["targets"][0].tolist()
     first = sample.prompt_tokens - 1
-    assert targets[:first] == [loss_module.IGNORED] * first
+    assert targets[:first] == [IGNORED] * first
     assert targets[first:-1] == sample.token_ids[sample.prompt_tokens :]
-    assert targets[-1] == loss_module.IGNORED
+    assert targets[-1] == IGNORED
 
 
 @pytest.mark.parametrize("logits", ["chunked", "torch"])
-def test_ways_to_take_the_loss_agree(samples: list[Sample], logits: str) -> None:
-    batch = Passes(samples, [], 0).tensors([0, 1, 2, 3, 4, 5])
+def test_ways_to_take_the_loss_agree(samples: SampleSet, logits: str) -> None:
+    batch = one_pass(samples, [0, 1, 2, 3, 4, 5])
     found = []
     for way in ("full", logits):
         net = make_net(logits=way)
@@ -125,9 +121,9 @@ def test_ways_to_take_the_loss_agree(samples: list[Sample], logits: str) -> None
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
 
 
-def test_an_empty_pass_reaches_every_weight_with_nothing(samples: list[Sample]) -> None:
+def test_an_empty_pass_reaches_every_weight_with_nothing(samples: SampleSet) -> None:
     net = make_net()
-    loss = loss_of(net, Passes(samples, [], 0).tensors([]))
+    loss = loss_of(net, one_pass(samples, []))
     loss.backward()
     found = gradients(net)
     assert loss.item() == 0.0

@@ -21,12 +21,12 @@ from s1x.errors import UserError
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.option import result_settings
-from s1x.train import run
 from s1x.train.job import Job, read_log
 from s1x.train.rank.worker import train_rank
 from s1x.train.samples import SampleSet, build_samples, read_rows
 from s1x.train.settings import Lora
 from s1x.train.single_device import SingleDevice
+from s1x.train.stage import run
 
 
 def recipe(**changes: Any) -> SingleDevice:
@@ -216,7 +216,7 @@ def test_another_number_of_ranks_is_told(trained: Path, stopped: Path, tiny_mode
 def test_left_out_samples_are_told(
     tiny_model: Model, chosen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lengths = sorted(read_samples(tiny_model, chosen).lengths())
+    lengths = sorted(read_samples(tiny_model, chosen).lengths)
     settings = recipe(overflow="drop", max_sequence_tokens=lengths[10], max_steps=1)
     run(settings, tiny_model, chosen, 0, tmp_path)
     dropped = sum(length > lengths[10] for length in lengths)

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from tiny_llama import puzzle_rows, rows, write_model, write_rows
 
 from s1x.model.model import Model
-from s1x.train import run
 from s1x.train.deepspeed_zero3 import DeepspeedZero3
 from s1x.train.deepspeed_zero3_offload import DeepspeedZero3Offload
 from s1x.train.fsdp import Fsdp
@@ -25,6 +24,7 @@ from s1x.train.job import Job, read_log
 from s1x.train.rank.worker import train_rank
 from s1x.train.settings import TrainSettings
 from s1x.train.single_device import SingleDevice
+from s1x.train.stage import run
 
 COMMON: dict[str, Any] = {
     "max_sequence_tokens": 256,

@@ -38,19 +38,16 @@ def packing_arguments(
 ) -> dict[str, object]:
     """Keyword arguments that tell the attention in use where samples begin.
 
-    Args:
-        lengths: tokens of each sample, in the order they lie.
-        attention: its name; `sdpa` sees the restarting position ids and needs nothing.
-        device: of the model.
+    `lengths` are the tokens of each sample, in the order they lie. `sdpa` sees the restarting
+    position ids and needs nothing.
     """
     if attention == PACKED:
         return {"sample_lengths": tuple(lengths)}
     if attention == SDPA:
         return {}
     ends = torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
-    longest = max(lengths)
     found = {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends}
-    return {**found, "max_length_q": longest, "max_length_k": longest}
+    return {**found, **dict.fromkeys(("max_length_q", "max_length_k"), max(lengths))}
 
 
 def packed_attention(

@@ -5,15 +5,17 @@ Each rank reads only its own rows of each parameter, so no rank ever holds the w
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from s1x.model.load import Source, empty_causal_lm, plain_name, stored_tensors
-from s1x.train.rank.placement import Placement
+from s1x.model.load import empty_causal_lm, stored_tensors
+from s1x.train.rank.placement import Placement, Precision
 
 
 class Fsdp2Strategy(ModelParallelStrategy):
@@ -39,50 +41,47 @@ class Fsdp2(Placement):
     """Every decoder layer, and the rest, divided by the ranks; gathered in the low type."""
 
     #: what is gathered for arithmetic is cast by FSDP's own policy
-    precisions: ClassVar[dict[str, str]] = {"bfloat16": "32-true", "float32": "32-true"}
+    precisions: ClassVar[dict[str, Precision]] = {"bfloat16": "32-true", "float32": "32-true"}
 
     def strategy(self) -> Strategy:
         return Fsdp2Strategy(self.devices)
 
-    def load(self, source: Source) -> PreTrainedModel:
+    def load(self) -> PreTrainedModel:
         """The causal LM on torch's `meta` device: shapes without memory."""
         with torch.device("meta"):
-            model = empty_causal_lm(source)
+            model = empty_causal_lm(self.job.model, self.load_dtype, self.attention)
         model.tie_weights()
         return model
 
     def shard(
-        self, net: torch.nn.Module, plain_lm: PreTrainedModel, source: Source, mesh: Any
+        self, net: torch.nn.Module, causal_lm: PreTrainedModel, mesh: DeviceMesh | None
     ) -> None:
         """Shards every decoder layer and the rest, then reads this rank's rows."""
+        assert mesh is not None
         ranks = mesh["data_parallel"]
         policy = MixedPrecisionPolicy(param_dtype=self.low, reduce_dtype=torch.float32)
-        layers: Any = plain_lm.base_model.layers
-        for layer in layers:
-            fully_shard(layer, mesh=ranks, mp_policy=policy)
-        fully_shard(net, mesh=ranks, mp_policy=policy)
+        layers = causal_lm.base_model.get_submodule("layers")
+        for part in (*layers.children(), net):
+            fully_shard(part, mesh=ranks, mp_policy=policy)
         on_gpu = self.kind == "cuda"
         net.to_empty(device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
-        plain_lm.tie_weights()
-        parameters = dict(plain_lm.named_parameters(remove_duplicate=False))
-        shapes = {plain_name(name): parameter.shape for name, parameter in parameters.items()}
-        for name, parameter, tensors in stored_tensors(source, plain_lm, shapes):
-            _copy_rows(parameter, tensors.get_slice(name), ranks.get_local_rank(), ranks.size())
-        for name, parameter in parameters.items():
+        causal_lm.tie_weights()
+        for name, parameter, tensors in stored_tensors(self.job.model, causal_lm):
+            assert isinstance(parameter, DTensor)
+            local = parameter.to_local()
+            each = -(-parameter.shape[0] // ranks.size())
+            start = min(ranks.get_local_rank() * each, parameter.shape[0])
+            with torch.no_grad():
+                if local.shape[0]:
+                    local.copy_(tensors.get_slice(name)[start : start + local.shape[0]])
+        for name, parameter in causal_lm.named_parameters():
             if ".lora_A." in name:
                 torch.nn.init.kaiming_uniform_(parameter, a=5**0.5)
             elif ".lora_B." in name:
                 torch.nn.init.zeros_(parameter)
 
-    def gathered(self, parameter: Any) -> torch.Tensor | None:
-        whole = parameter.detach().full_tensor()
+    def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
+        held = parameter.detach()
+        assert isinstance(held, DTensor)
+        whole = held.full_tensor()
         return whole.cpu() if torch.distributed.get_rank() == 0 else None
-
-
-def _copy_rows(parameter: Any, rows: Any, rank: int, num_ranks: int) -> None:
-    local = parameter.to_local()
-    each = -(-parameter.shape[0] // num_ranks)
-    start = min(rank * each, parameter.shape[0])
-    with torch.no_grad():
-        if local.shape[0]:
-            local.copy_(rows[start : start + local.shape[0]])

@@ -11,19 +11,19 @@ Shapes: T tokens, N trained tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
-from torch.nn.functional import cross_entropy, linear
+from torch.nn import LinearCrossEntropyOptions
+from torch.nn.functional import cross_entropy, linear, linear_cross_entropy
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from s1x.errors import UserError
+from s1x.train.rank.passes import IGNORED, Pass
 
 #: logits of more bytes than this are taken in chunks under logits=auto
 FULL_BYTES = 256 << 20
 #: bytes of float32 logits in a chunk
 CHUNK_BYTES = 128 << 20
-IGNORED = -100
 
 
 class LossHead(torch.nn.Linear):
@@ -38,16 +38,27 @@ class LossHead(torch.nn.Linear):
             return super().forward(hidden)
         if targets.numel() == 0:  # an empty pass: the graph must still reach every weight
             return (linear(hidden[:1], self.weight, self.bias) * 0.0).float().sum()
-        way = self.logits
-        if way == "auto":
-            full = targets.numel() * self.weight.shape[0] * 4
-            way = "full" if full <= FULL_BYTES else "chunked"
-        if way == "full":
+        if self.logits == "torch":
+            return self._torch_loss(hidden, targets)
+        row_bytes = 4 * self.weight.shape[0]
+        small = self.logits == "auto" and targets.numel() * row_bytes <= FULL_BYTES
+        if small or self.logits == "full":
             return _loss(hidden, self.weight, self.bias, targets)
-        if way == "torch":
-            return _torch_loss(hidden, self.weight, self.bias, targets)
-        rows = self.chunk_tokens or max(1, CHUNK_BYTES // (4 * self.weight.shape[0]))
-        return _chunked_loss(hidden, self.weight, self.bias, targets, rows)
+        rows = self.chunk_tokens or max(1, CHUNK_BYTES // row_bytes)
+        parts: list[torch.Tensor] = [
+            checkpoint(_loss, h, self.weight, self.bias, t, use_reentrant=False)
+            for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
+        ]
+        return torch.stack(parts).sum()
+
+    def _torch_loss(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        options, weight, kind = LinearCrossEntropyOptions(), self.weight, hidden.device.type
+        if torch.is_autocast_enabled(kind):
+            hidden, weight = (x.to(torch.get_autocast_dtype(kind)) for x in (hidden, weight))
+        loss: torch.Tensor = linear_cross_entropy(
+            hidden, weight, targets, linear_bias=self.bias, reduction="sum", options=options
+        )
+        return loss.float()
 
 
 def _loss(
@@ -56,88 +67,44 @@ def _loss(
     return cross_entropy(linear(hidden, weight, bias).float(), targets, reduction="sum")
 
 
-def _chunked_loss(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    targets: torch.Tensor,
-    rows: int,
-) -> torch.Tensor:
-    parts = [
-        checkpoint(_loss, h, weight, bias, t, use_reentrant=False)
-        for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
-    ]
-    return torch.stack(cast("list[torch.Tensor]", parts)).sum()
-
-
-def _torch_loss(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
-) -> torch.Tensor:
-    function = getattr(torch.nn.functional, "linear_cross_entropy", None)
-    if function is None:
-        raise UserError("train.logits=torch needs torch 2.13 or later; use train.logits=chunked")
-    options = torch.nn.LinearCrossEntropyOptions()
-    if torch.is_autocast_enabled(hidden.device.type):
-        hidden, weight = (x.to(torch.get_autocast_dtype(x.device.type)) for x in (hidden, weight))
-    loss: torch.Tensor = function(
-        hidden, weight, targets, linear_bias=bias, reduction="sum", options=options
-    )
-    return loss.float()
-
-
-def put_loss_in_head(causal_lm: Any, logits: str, chunk_tokens: int | None = None) -> None:
+def put_loss_in_head(
+    causal_lm: PreTrainedModel, logits: str, chunk_tokens: int | None = None
+) -> None:
     """Turns the output layer of a causal LM into a `LossHead`, weights untouched.
 
     Raises:
         UserError: the model changes its logits after the head, which the loss would miss.
     """
-    config = causal_lm.config
+    numbers = causal_lm.config.to_dict()
     for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
-        if getattr(config, name, None) not in (None, 1, 1.0):
-            raise UserError(f"models with {name} ({config.model_type}) cannot be trained here")
-    head = causal_lm.get_output_embeddings()
+        if numbers.get(name) not in (None, 1, 1.0):
+            raise UserError(f"models with {name} ({numbers['model_type']}) cannot be trained here")
+    head = causal_lm.get_output_embeddings()  # type: ignore[no-untyped-call]
     assert isinstance(head, torch.nn.Linear), type(head)
     head.__class__ = LossHead
-    cast(LossHead, head).logits = logits
-    cast(LossHead, head).chunk_tokens = chunk_tokens
+    assert isinstance(head, LossHead)
+    head.logits, head.chunk_tokens = logits, chunk_tokens
 
 
 class LossModel(torch.nn.Module):
     """Decoder and head as one module whose forward is the loss: what strategies wrap."""
 
-    def __init__(self, causal_lm: Any) -> None:
+    def __init__(self, causal_lm: PreTrainedModel) -> None:
         super().__init__()
         self.causal_lm = causal_lm
 
-    def forward(
-        self,
-        token_ids: torch.Tensor,
-        position_ids: torch.Tensor,
-        targets: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        packing: dict[str, object],
-    ) -> torch.Tensor:
-        """Summed loss of a pass.
-
-        Args:
-            token_ids: [B, T]; B is 1 when packed.
-            position_ids: [B, T], restarting at each sample.
-            targets: [B, T], the next token where it is trained on, else `IGNORED`.
-            attention_mask: [B, T] of a padded rectangle, None when packed.
-            packing: what the attention needs to know of a packed row.
-        """
-        causal_lm = self.causal_lm
-        if hasattr(causal_lm, "get_base_model"):
-            causal_lm = causal_lm.get_base_model()
-        hidden = causal_lm.base_model(
-            input_ids=token_ids,
-            position_ids=position_ids,
-            attention_mask=attention_mask,
+    def forward(self, batch: Pass, packing: dict[str, object]) -> torch.Tensor:
+        """Summed loss of a pass; `packing` is what the attention must know of a packed row."""
+        hidden = self.causal_lm.base_model(
+            input_ids=batch["token_ids"],
+            position_ids=batch["position_ids"],
+            attention_mask=batch["attention_mask"],
             use_cache=False,
             **packing,
         ).last_hidden_state
+        targets = batch["targets"]
         trained = targets != IGNORED
         picked = hidden[trained] if bool(trained.any()) else hidden[:, 0]
-        head = causal_lm.get_output_embeddings()
+        head = self.causal_lm.get_output_embeddings()  # type: ignore[no-untyped-call]
         loss: torch.Tensor = head(picked, targets[trained])
         return loss

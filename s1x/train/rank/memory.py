@@ -21,14 +21,14 @@ _peak_pages = 0
 
 def watch_memory() -> None:
     """Starts watching this process; a rank calls it first."""
+
+    def watch() -> None:
+        while True:
+            _look()
+            time.sleep(SAMPLE_SECONDS)
+
     if _STATM.exists():
-        threading.Thread(target=_watch, daemon=True).start()
-
-
-def _watch() -> None:
-    while True:
-        _look()
-        time.sleep(SAMPLE_SECONDS)
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _look() -> int:

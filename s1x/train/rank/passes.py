@@ -1,96 +1,99 @@
-"""The passes of one rank as tensors, in order: what Lightning iterates over.
-
-Tensors: B rows (1 when packed), T positions. A `Pass` is a plain dict, so that Lightning moves its
-tensors to the device and leaves the rest.
-"""
+"""The passes of one rank as tensors, in order: what Lightning iterates over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TypedDict
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from s1x.train.batches import Share, Step
-from s1x.train.rank.loss import IGNORED
-from s1x.train.samples import Sample
+from s1x.train.batches import Step
+from s1x.train.samples import Sample, SampleSet
 
-Pass = dict[str, Any]
-Grid = list[list[int]]
-#: token ids, positions, targets, and a mask where there is padding
-Rows = tuple[Grid, Grid, Grid, Grid | None]
+#: a target that the loss does not count
+IGNORED = -100
+
+
+class Pass(TypedDict):
+    """One pass: B rows (1 when packed) of T positions.
+
+    A plain dict, so that Lightning moves its tensors to the device and leaves the rest. `lengths`
+    and `rows` are the tokens of each sample and its place in the chosen rows (none in an empty
+    pass), `place` is that of the pass in its step; a step's tokens are those of all ranks.
+    """
+
+    token_ids: torch.Tensor  # [B, T]
+    position_ids: torch.Tensor  # [B, T], restarting at each sample
+    targets: torch.Tensor  # [B, T], the next token where the loss counts it, else IGNORED
+    attention_mask: torch.Tensor | None  # [B, T] where there is padding
+    lengths: list[int]
+    rows: list[int]
+    step: int
+    epoch: int
+    place: int
+    step_tokens: int
+    step_trained_tokens: int
 
 
 class Passes:
-    """All passes of a rank, from step `first_step` on; its length is that of the whole run."""
+    """All passes of a rank, from step `first_step` on; its length is that of the whole run.
+
+    Samples are padded with `pad_id` where there is one, else packed.
+    """
 
     def __init__(
         self,
-        samples: Sequence[Sample],
+        samples: SampleSet,
         steps: Sequence[Step],
         rank: int,
-        *,
         first_step: int = 0,
-        padded: bool = False,
-        pad_id: int = 0,
+        pad_id: int | None = None,
     ) -> None:
         self.samples, self.steps, self.rank = samples, steps, rank
-        self.first_step, self.padded, self.pad_id = first_step, padded, pad_id
-
-    @property
-    def passes_per_step(self) -> int:
-        """Forward and backward passes a rank makes for one optimizer step."""
-        return len(self.steps[0].shares[self.rank])
+        self.first_step, self.pad_id = first_step, pad_id
+        #: forward and backward passes a rank makes for one optimizer step
+        self.per_step = len(steps[0].shares[rank])
 
     def __len__(self) -> int:
-        return len(self.steps) * self.passes_per_step
+        return len(self.steps) * self.per_step
 
     def __iter__(self) -> Iterator[Pass]:
         for number in range(self.first_step, len(self.steps)):
-            step = self.steps[number]
-            everyone = [i for shares in step.shares for share in shares for i in share]
-            trained = sum(self.samples[i].trained_tokens for i in everyone)
-            tokens = sum(len(self.samples[i].token_ids) for i in everyone)
-            for place, share in enumerate(step.shares[self.rank]):
-                found = self.tensors(share)
-                found |= {"step": number, "epoch": step.epoch, "place": place}
-                found |= {"step_trained_tokens": trained, "step_tokens": tokens}
-                yield found
+            for place in range(self.per_step):
+                yield self._pass(number, place)
 
-    def tensors(self, share: Share) -> Pass:
-        """One pass: token ids, position ids, targets (the next token where it counts)."""
-        chosen = [self.samples[i] for i in share] or [Sample(-1, [self.pad_id], 1)]
-        rows = self._padded(chosen) if self.padded else self._packed(chosen)
-        ids, positions, targets, mask = rows
+    def _pass(self, number: int, place: int) -> Pass:
+        step = self.steps[number]
+        everyone = [i for shares in step.shares for share in shares for i in share]
+        chosen = [self.samples[i] for i in step.shares[self.rank][place]]
+        chosen = chosen or [Sample(-1, [self.pad_id or 0], 1)]
+        ids = [torch.tensor(sample.token_ids) for sample in chosen]
+        mask = None if self.pad_id is None else self._joined([torch.ones_like(i) for i in ids], 0)
         return {
-            "token_ids": torch.tensor(ids),
-            "position_ids": torch.tensor(positions),
-            "targets": torch.tensor(targets),
-            "attention_mask": None if mask is None else torch.tensor(mask),
-            "lengths": [len(sample.token_ids) for sample in chosen],
+            "token_ids": self._joined(ids, self.pad_id or 0),
+            "position_ids": self._joined([torch.arange(len(each)) for each in ids], 0),
+            "targets": self._joined([_targets(sample) for sample in chosen], IGNORED),
+            "attention_mask": mask,
+            "lengths": [len(each) for each in ids],
             "rows": [sample.row for sample in chosen if sample.row >= 0],
-            "positions": sum(map(len, ids)),
+            "step": number,
+            "epoch": step.epoch,
+            "place": place,
+            "step_tokens": sum(self.samples.lengths[i] for i in everyone),
+            "step_trained_tokens": sum(self.samples.trained[i] for i in everyone),
         }
 
-    def _packed(self, chosen: Sequence[Sample]) -> Rows:
-        ids = [[token for sample in chosen for token in sample.token_ids]]
-        positions = [[p for sample in chosen for p in range(len(sample.token_ids))]]
-        targets = [[target for sample in chosen for target in _targets(sample)]]
-        return ids, positions, targets, None
-
-    def _padded(self, chosen: Sequence[Sample]) -> Rows:
-        longest = max(len(sample.token_ids) for sample in chosen)
-        gaps = [longest - len(sample.token_ids) for sample in chosen]
-        both = list(zip(chosen, gaps, strict=True))
-        ids = [s.token_ids + [self.pad_id] * gap for s, gap in both]
-        targets = [_targets(s) + [IGNORED] * gap for s, gap in both]
-        mask = [[1] * len(s.token_ids) + [0] * gap for s, gap in both]
-        return ids, [list(range(longest))] * len(chosen), targets, mask
+    def _joined(self, parts: list[torch.Tensor], fill: int) -> torch.Tensor:
+        """Below each other in a rectangle, or end to end in one row."""
+        if self.pad_id is None:
+            return torch.cat(parts)[None]
+        return pad_sequence(parts, batch_first=True, padding_value=fill)
 
 
-def _targets(sample: Sample) -> list[int]:
+def _targets(sample: Sample) -> torch.Tensor:
     """The token each position must predict, `IGNORED` where the loss does not count it."""
-    following = sample.token_ids[1:]
-    first = sample.prompt_tokens - 1
-    kept = [IGNORED] * min(first, len(following)) + following[first:]
-    return [*kept, IGNORED]
+    ids, first = torch.tensor(sample.token_ids), sample.prompt_tokens - 1
+    targets = torch.full_like(ids, IGNORED)
+    targets[first:-1] = ids[first + 1 :]
+    return targets

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedModel
 from transformers.utils import import_utils
 
 from s1x.classes import load_class
-from s1x.model.load import Source, load_causal_lm
-from s1x.model.model import Model
+from s1x.model.load import load_causal_lm
+from s1x.train.job import Job
 from s1x.train.rank import attention
-from s1x.train.settings import TrainSettings
+
+#: Lightning's names of the precisions
+Precision = Literal["bf16-mixed", "bf16-true", "32-true"]
 
 
 class Placement:
     """All on one device.
 
     Attributes:
-        settings: the option that names this class as its `placement`.
+        job: whose settings name this class as their `placement`.
         devices: of this node's ranks.
         low: type of the arithmetic.
     """
 
-    #: Lightning's names of the precisions
-    precisions: ClassVar[dict[str, str]] = {"bfloat16": "bf16-mixed", "float32": "32-true"}
+    precisions: ClassVar[dict[str, Precision]] = {"bfloat16": "bf16-mixed", "float32": "32-true"}
 
-    def __init__(self, settings: TrainSettings, ranks_per_node: int) -> None:
-        self.settings = settings
-        self.kind = "cuda" if settings.uses_gpus() else "cpu"
-        self.devices = [torch.device(self.kind, index) for index in range(ranks_per_node)]
-        self.low = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    def __init__(self, job: Job) -> None:
+        self.job, self.settings = job, job.settings
+        self.kind = "cuda" if job.settings.num_gpus() else "cpu"
+        self.devices = [torch.device(self.kind, index) for index in range(job.ranks_per_node)]
+        self.low = torch.bfloat16 if job.settings.precision == "bfloat16" else torch.float32
 
     @classmethod
-    def of(cls, settings: TrainSettings, ranks_per_node: int) -> Placement:
+    def of(cls, job: Job) -> Placement:
         """The placement that the settings name."""
-        found = load_class(settings.placement, "train.placement")
+        found = load_class(job.settings.placement, "train.placement")
         assert issubclass(found, Placement)
-        return found(settings, ranks_per_node)
+        return found(job)
 
     @property
     def load_dtype(self) -> str:
@@ -47,17 +49,10 @@ class Placement:
         return "float32"
 
     @property
-    def precision(self) -> Any:
-        """Lightning's name of the precision."""
-        return self.precisions[self.settings.precision]
-
-    def source(self, model: Model) -> Source:
-        """The model's weights, in the type and with the attention that training wants."""
-        return Source.of(model, self.load_dtype, self._attention())
-
-    def _attention(self) -> str:
+    def attention(self) -> str:
+        """The implementation of attention, as transformers knows it."""
         wanted = self.settings.attention
-        if self.settings.batching == "padded" and wanted in ("auto", "packed"):
+        if self.settings.padded and wanted in ("auto", "packed"):
             return attention.SDPA
         if wanted == "auto" and self.kind == "cuda" and self.low == torch.bfloat16:
             flash = import_utils.is_flash_attn_2_available()
@@ -68,21 +63,14 @@ class Placement:
         """Lightning's strategy for this rank's node."""
         return SingleDeviceStrategy(device=self.devices[0])
 
-    def load(self, source: Source) -> PreTrainedModel:
+    def load(self) -> PreTrainedModel:
         """The causal LM with its weights, placed as the strategy needs them."""
-        return load_causal_lm(source)
+        return load_causal_lm(self.job.model, self.load_dtype, self.attention)
 
     def shard(
-        self, net: torch.nn.Module, plain_lm: PreTrainedModel, source: Source, mesh: Any
+        self, net: torch.nn.Module, causal_lm: PreTrainedModel, mesh: DeviceMesh | None
     ) -> None:
-        """Splits the module over ranks, where that is not the strategy's own work.
-
-        Args:
-            net: what the strategy wraps.
-            plain_lm: the causal LM in it, without adapters.
-            source: where the weights are.
-            mesh: of the ranks, where the strategy has one.
-        """
+        """Splits what the strategy wraps over ranks, where that is not the strategy's own work."""
 
     def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         """The whole parameter on rank 0, in main memory; None on the other ranks. Collective."""

@@ -8,24 +8,20 @@ samples the loss hardly shows it. So they are computed anew when training starts
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 
-def restore_rotary(causal_lm: Any) -> None:
+def restore_rotary(causal_lm: torch.nn.Module) -> None:
     """Recomputes the inverse frequencies of every rotary embedding in float32."""
     for module in causal_lm.modules():
-        buffers = dict(module.named_buffers(recurse=False))
-        if "inv_freq" not in buffers or not hasattr(module, "config"):
-            continue
-        fresh = type(module)(config=module.config)
-        for name, value in fresh.named_buffers(recurse=False):
-            assert value.dtype == torch.float32, name
-            module._buffers[name] = value.to(buffers["inv_freq"].device)
+        buffers, config = dict(module.named_buffers(recurse=False)), vars(module).get("config")
+        if "inv_freq" in buffers and config is not None:
+            for name, value in type(module)(config=config).named_buffers(recurse=False):
+                assert value.dtype == torch.float32, name
+                module._buffers[name] = value.to(buffers["inv_freq"].device)
 
 
-def rotary_is_float32(causal_lm: Any) -> bool:
+def rotary_is_float32(causal_lm: torch.nn.Module) -> bool:
     """Whether every rotary embedding has float32 frequencies."""
-    named = dict(causal_lm.named_buffers()).items()
+    named = causal_lm.named_buffers()
     return all(value.dtype == torch.float32 for name, value in named if name.endswith("inv_freq"))

@@ -25,16 +25,14 @@ from s1x.errors import UserError
 from s1x.model.architecture import Architecture
 from s1x.model.load import load_config, load_tokenizer
 from s1x.train.batches import plan_steps
-from s1x.train.job import LOG_CSV, Job
+from s1x.train.job import CHECKPOINTS, STATE, Job
 from s1x.train.launch import Failure, end_with_parent
-from s1x.train.rank.checkpoints import Checkpoints
+from s1x.train.rank.callbacks import Checkpoints, StepLog
 from s1x.train.rank.export import export
-from s1x.train.rank.log import StepLog, peak_tflops
 from s1x.train.rank.memory import watch_memory
 from s1x.train.rank.module import SftModule
 from s1x.train.rank.passes import Passes
 from s1x.train.rank.placement import Placement
-from s1x.train.resume import newest, remove_partial
 from s1x.train.samples import shared_samples
 
 
@@ -42,62 +40,48 @@ def train_rank(job: Job) -> None:
     """This rank's part of a job, from the rows to the exported model."""
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    rank = int(os.environ.get("RANK", "0"))
-    with FileLock(str(job.folder / f".rank{rank}.lock")):
-        _train_rank(job, rank)
+    with FileLock(str(job.folder / f".rank{_rank()}.lock")):
+        _train_rank(job)
 
 
-def _train_rank(job: Job, rank: int) -> None:
-    settings = job.settings
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _train_rank(job: Job) -> None:
     tokenizer = load_tokenizer(job.model)
     samples = shared_samples(job)
-    padded = settings.batching == "padded"
-    steps = plan_steps(
-        samples.lengths(),
-        seed=job.seed,
-        epochs=settings.epochs,
-        batch_sequences=settings.batch_sequences,
-        num_ranks=job.num_ranks,
-        pass_tokens=settings.pass_tokens,
-        window_batches=settings.length_window_batches,
-        padded=padded,
-    )[: settings.max_steps]
-    if rank == 0:
-        remove_partial(job.folder)
-    first_step, checkpoint = newest(job.folder) or (0, None)
-    pad_id = tokenizer.pad_token_id
-    passes = Passes(
-        samples.samples, steps, rank, first_step=first_step, padded=padded, pad_id=pad_id
-    )
-    placement = Placement.of(settings, job.ranks_per_node)
-    source = placement.source(job.model)
-    module = SftModule(placement, source, len(steps), passes.passes_per_step, job.seed)
-    trainer = build_trainer(job, module, first_step, passes.passes_per_step)
+    steps = plan_steps(samples.lengths, job.settings, job.seed, job.num_ranks)
+    if _rank() == 0:  # what a killed run left half-written
+        for place in (job.folder / CHECKPOINTS).glob("*.partial"):
+            shutil.rmtree(place, ignore_errors=True)
+    first_step = max(job.steps_saved(), default=0)
+    pad_id = tokenizer.pad_token_id if job.settings.padded else None
+    passes = Passes(samples, steps[: job.settings.max_steps], _rank(), first_step, pad_id)
+    module = SftModule(Placement.of(job), passes)
+    trainer = build_trainer(module, first_step)
+    checkpoint = job.checkpoint(first_step) / STATE if first_step else None
     trainer.fit(module, passes, ckpt_path=checkpoint)
-    export(job, trainer, module, tokenizer, samples, first_step)
+    told = {"samples": samples.counts, "resumed_at_step": first_step or None}
+    export(trainer, module, tokenizer, told)
 
 
-def build_trainer(job: Job, module: SftModule, first_step: int, passes_per_step: int) -> pl.Trainer:
+def build_trainer(module: SftModule, first_step: int) -> pl.Trainer:
     """Lightning's trainer with our log and checkpoints, silent otherwise."""
-    settings, folder = job.settings, job.folder
-    architecture = Architecture.of_config(load_config(module.source))
-    peak = peak_tflops(settings.peak_tflops)
-    placement = module.placement
-    every, keep = settings.checkpoint_every_steps, settings.keep_checkpoints
+    placement, settings = module.placement, module.settings
+    job, num_steps = placement.job, len(module.passes.steps)
+    architecture = Architecture.of_config(load_config(job.model))
     return pl.Trainer(
         accelerator="cpu" if placement.kind == "cpu" else "gpu",
         devices=job.ranks_per_node,
         num_nodes=settings.nodes,
         strategy=placement.strategy(),
-        precision=placement.precision,
+        precision=placement.precisions[settings.precision],
         plugins=[LightningEnvironment()],
         max_epochs=1,
-        accumulate_grad_batches=passes_per_step,
+        accumulate_grad_batches=module.passes.per_step,
         gradient_clip_val=settings.gradient_clip_norm or None,
-        callbacks=[
-            StepLog(folder / LOG_CSV, first_step, architecture, peak),
-            Checkpoints(folder, every, keep, module.num_steps),
-        ],
+        callbacks=[StepLog(job, first_step, architecture), Checkpoints(job, num_steps)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -112,8 +96,6 @@ OUT_OF_MEMORY = (
     "train.activation_checkpointing=true and train.logits=chunked, use more GPUs, "
     "train=deepspeed_zero3_offload, or train.lora.rank=16"
 )
-
-
 DISK_FULL = (
     "the disk is full under {folder}: {message}; free some of it (train.checkpoint_every_steps=0 "
     "writes no checkpoints) and run the same command again: it goes on from the last checkpoint"
@@ -124,7 +106,6 @@ FULL_BYTES = 1 << 20
 
 def failure_of(job: Job, error: BaseException) -> Failure:
     """Why this rank fails, as its user should read it."""
-    rank = int(os.environ.get("RANK", "0"))
     message = " ".join(f"{type(error).__name__}: {error}".split())
     kind = "user"
     if isinstance(error, UserError):
@@ -136,10 +117,10 @@ def failure_of(job: Job, error: BaseException) -> Failure:
         or "not enough memory" in message
         or "out of memory" in message
     ):
-        message = OUT_OF_MEMORY.format(rank=rank, tokens=job.settings.pass_tokens)
+        message = OUT_OF_MEMORY.format(rank=_rank(), tokens=job.settings.pass_tokens)
     else:
         kind = "bug"
-    return Failure(rank, kind, message, time.time())
+    return Failure(_rank(), kind, message, time.time())
 
 
 def _is_disk_full(folder: Path, error: BaseException | None) -> bool:

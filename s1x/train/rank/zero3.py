@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar, Protocol, cast
 
 import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
@@ -17,9 +17,9 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strateg
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from s1x.model.load import Source, empty_causal_lm, stored_tensors
+from s1x.model.load import empty_causal_lm, stored_tensors
 from s1x.train.deepspeed_zero3 import DeepspeedZero3
-from s1x.train.rank.placement import Placement
+from s1x.train.rank.placement import Placement, Precision
 
 
 class Zero3Strategy(DeepSpeedStrategy):
@@ -48,7 +48,7 @@ class Zero3(Placement):
     """All divided by the ranks; a layer's weights are gathered when it works."""
 
     #: one type throughout; DeepSpeed keeps float32 masters of bfloat16 weights
-    precisions: ClassVar[dict[str, str]] = {"bfloat16": "bf16-true", "float32": "32-true"}
+    precisions: ClassVar[dict[str, Precision]] = {"bfloat16": "bf16-true", "float32": "32-true"}
 
     @property
     def load_dtype(self) -> str:
@@ -62,18 +62,15 @@ class Zero3(Placement):
         bucket = settings.bucket_parameters
         zero: dict[str, object] = {
             "stage": 3,
-            "contiguous_gradients": True,
-            "overlap_comm": True,
-            "reduce_scatter": True,
-            "reduce_bucket_size": bucket,
-            "stage3_prefetch_bucket_size": bucket,
+            **dict.fromkeys(("contiguous_gradients", "overlap_comm", "reduce_scatter"), True),
+            **dict.fromkeys(("reduce_bucket_size", "stage3_prefetch_bucket_size"), bucket),
             "stage3_max_live_parameters": 5 * bucket,
             "stage3_max_reuse_distance": 5 * bucket,
             "stage3_param_persistence_threshold": 100_000,
         }
         if settings.offloaded:
-            zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-            zero["offload_param"] = {"device": "cpu", "pin_memory": True}
+            memory = {"device": "cpu", "pin_memory": True}
+            zero |= {"offload_optimizer": memory, "offload_param": memory}
         return {
             "zero_optimization": zero,
             "zero_allow_untested_optimizer": True,
@@ -86,7 +83,7 @@ class Zero3(Placement):
     def strategy(self) -> Strategy:
         return Zero3Strategy(self.config(), self.devices)
 
-    def load(self, source: Source) -> PreTrainedModel:
+    def load(self) -> PreTrainedModel:
         """The causal LM, of which this rank holds its part of every parameter.
 
         The type of the weights is the configuration's (`bf16`): given by hand, DeepSpeed takes
@@ -95,27 +92,31 @@ class Zero3(Placement):
         import deepspeed  # an optional package
 
         remote = "cpu" if self.settings.offloaded else None
-        with (
-            deepspeed.zero.Init(config_dict_or_path=self.config(), remote_device=remote),
-            no_init_weights(),
-        ):
-            model: Any = empty_causal_lm(source)
+        init = deepspeed.zero.Init(config_dict_or_path=self.config(), remote_device=remote)
+        with init, no_init_weights():
+            model = empty_causal_lm(self.job.model, self.load_dtype, self.attention)
         model.tie_weights()
         rank = torch.distributed.get_rank()
-        shapes = {n: p.ds_shape for n, p in model.named_parameters(remove_duplicate=False)}
-        for name, parameter, tensors in stored_tensors(source, model, shapes):
-            part = parameter.ds_tensor
+        for name, parameter, tensors in stored_tensors(
+            self.job.model, model, lambda parameter: cast(Sharded, parameter).ds_shape
+        ):
+            part = cast(Sharded, parameter).ds_tensor
             size = part.numel()
             piece = tensors.get_tensor(name).reshape(-1)[rank * size : (rank + 1) * size]
             part.data.view(-1)[: piece.numel()].copy_(piece)
-        filled: PreTrainedModel = model
-        return filled
+        return model
 
-    def gathered(self, parameter: Any) -> torch.Tensor | None:
+    def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         import deepspeed
 
         with deepspeed.zero.GatheredParameters([parameter]):
             if torch.distributed.get_rank() != 0:
                 return None
-            whole: torch.Tensor = parameter.detach().to("cpu", copy=True)
-            return whole
+            return parameter.detach().to("cpu", copy=True)
+
+
+class Sharded(Protocol):
+    """What DeepSpeed adds to a parameter: its whole shape, and this rank's part."""
+
+    ds_shape: torch.Size
+    ds_tensor: torch.Tensor
