@@ -42,6 +42,7 @@ def run(
     Raises:
         UserError: no rows to report on, or a file that is not what its stage writes.
     """
+    from s1x.report.inputs import read
     from s1x.report.write import write
 
-    return write(context, evaluations, selection, training, folder)
+    return write(read(context, evaluations, selection, training), folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import polars as pl
 import yaml
 
 from s1x.report.charts import Chart, save
-from s1x.report.inputs import Inputs, Json, read
+from s1x.report.inputs import Inputs
 from s1x.report.page import ASSETS, page
 from s1x.report.parts import Item, Section, Table, file_name
 from s1x.report.sections import compare, costs, curves, selection, traces
@@ -28,15 +28,8 @@ BUILDERS: dict[str, Callable[[Inputs], Iterator[Item]]] = {
 }
 
 
-def write(
-    context: Json,
-    evaluations: Iterable[Path],
-    selection_folder: Path | None,
-    training_folder: Path | None,
-    folder: Path,
-) -> dict[str, Any]:
-    """See `s1x.report.run`."""
-    inputs = read(context, evaluations, selection_folder, training_folder)
+def write(inputs: Inputs, folder: Path) -> dict[str, Any]:
+    """Writes everything into the folder; returns the summary."""
     found = entries(inputs)
     made = list(sections(inputs, found))
     items = [item for section in made for item in section.items]
