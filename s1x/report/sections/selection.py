@@ -31,7 +31,7 @@ def funnel(inputs: Inputs) -> Iterator[Item]:
     if not runs:
         return
     names = {id(run): run.label if len(runs) > 1 else "" for run in runs}
-    yield from (_funnel(steps_of(run.funnel), names[id(run)]) for run in runs)
+    yield from (_chart(steps_of(run.funnel), names[id(run)]) for run in runs)
     alone = len(inputs.runs) == 1
     folders = {"chosen" if alone else run.label: run.selection for run in runs if run.selection}
     yield from pool_and_chosen(folders)
@@ -46,10 +46,10 @@ def steps_of(funnel: Json | None) -> list[Json]:
     return (funnel or {}).get("steps") or []
 
 
-def _funnel(steps: list[Json], label: str) -> Chart:
+def _chart(steps: list[Json], label: str) -> Chart:
     return bars(
-        "_".join(filter(None, ("funnel", label))),
-        ": ".join(filter(None, ("Selection funnel", label))),
+        f"funnel_{label}".removesuffix("_"),
+        f"Selection funnel: {label}".removesuffix(": "),
         "rows",
         [str(s["step"]) for s in steps],
         [
@@ -72,8 +72,8 @@ def _table(steps: list[Json], label: str) -> Table:
             "seconds": step.get("wall_seconds"),
         }
         rows.append(row)
-    title = ": ".join(filter(None, ("Rows at each step", label)))
-    return Table("_".join(filter(None, ("funnel", label))), title, rows)
+    title = f"Rows at each step: {label}".removesuffix(": ")
+    return Table(f"funnel_{label}".removesuffix("_"), title, rows)
 
 
 def _what_differs(inputs: Inputs) -> Table:
