@@ -69,8 +69,8 @@ def evaluate_model(folder: Path, model_folder: Path, num_problems: int = 900) ->
     """The same of the evaluate stage: rows as in the file, but for the seconds."""
     import pyarrow.parquet as pq
 
-    from s1x import evaluate as stage
     from s1x.engine.transformers import Transformers
+    from s1x.evaluate import stage
     from s1x.model.model import Model
     from s1x.rows import schema
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from s1x import evaluate
 from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.class_conditional import ClassConditional
@@ -30,6 +29,7 @@ from s1x.engine.live import close_engine
 from s1x.engine.scripted import Scripted
 from s1x.engine.transformers import Transformers
 from s1x.errors import SettingError
+from s1x.evaluate import stage as evaluate
 from s1x.evaluate.check import check
 from s1x.model.model import Model
 from s1x.rows import schema

@@ -129,8 +129,8 @@ def test_samples_are_seeded(engines: tuple[LiveEngine, LiveEngine]) -> None:
 def test_a_whole_curve_of_the_embedded_model_is_equal(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
-    from s1x import evaluate
     from s1x.budget.budget_forcing import BudgetForcing
+    from s1x.evaluate import stage as evaluate
     from s1x_puzzles.puzzles import Puzzles
 
     model = Model(
