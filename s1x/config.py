@@ -19,7 +19,7 @@ from s1x.classes import nearest
 from s1x.compose import build, plain
 from s1x.engine.engine import Engine
 from s1x.errors import SettingError, UserError
-from s1x.evaluate.settings import EvaluateSettings, Sampling, StoreSettings
+from s1x.evaluate.settings import EvaluateSettings, Sampling, StoreSettings, check_samples
 from s1x.model.model import Model, describe_own_model
 from s1x.option import Option, option, setting
 from s1x.pool.pool import Pool
@@ -231,14 +231,11 @@ def _refuse_idle(config: Config, given: set[str]) -> None:
     Raises:
         UserError: the first one.
     """
-    greedy = config.budget.temperature(config.sampling.temperature) == 0
-    asked = {"sampling.samples_per_problem": config.sampling.samples_per_problem}
+    temperature = config.budget.temperature(config.sampling.temperature)
+    check_samples(temperature, config.sampling.samples_per_problem)
     for name, benchmark in config.benchmarks.items():
-        asked[f"samples_per_problem of benchmark {name}"] = benchmark.samples_per_problem or 1
-    for key, number in asked.items():
-        if number > 1 and greedy:
-            must = "1 when sampling.temperature is 0 (greedy samples are all the same)"
-            raise SettingError(key, must, number, "set sampling.temperature=1.0")
+        key = f"samples_per_problem of benchmark {name}"
+        check_samples(temperature, benchmark.samples_per_problem or 1, key)
     if "evaluate.base_direct" in given and "base" not in config.evaluate.models:
         raise UserError(
             "evaluate.base_direct does nothing where evaluate.models leaves out base; "

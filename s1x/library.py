@@ -28,7 +28,7 @@ from s1x.curve import Curve
 from s1x.engine.engine import Engine
 from s1x.errors import UserError
 from s1x.evaluate.settings import Sampling
-from s1x.evaluate.stage import run as run_evaluation
+from s1x.evaluate.stage import Evaluation
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.option import option_class
@@ -204,21 +204,20 @@ class LoadedModel:
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(folder or scratch)
             place.mkdir(parents=True, exist_ok=True)
-            run_evaluation(
-                model=self.model,
-                model_role="base",
-                prompt_format="thinking",
-                policy=policy,
-                curve=curve,
-                benchmark_name="questions",
-                problems=problems,
-                engine=self.engine,
-                sampling=sampling,
-                seed=seed,
-                store_folder=traces,
-                folder=place,
+            Evaluation(
+                self.model,
+                "base",
+                "thinking",
+                policy,
+                curve,
+                "questions",
+                problems,
+                self.engine,
+                sampling,
+                seed,
+                traces,
                 grader=grader,
-            )
+            ).run(place)
             return pl.read_parquet(place / "rows.parquet", glob=False)
 
     def _trace(self, row: Mapping[str, Any]) -> ReadTrace:

@@ -70,14 +70,14 @@ def evaluate_model(folder: Path, model_folder: Path, num_problems: int = 900) ->
     import pyarrow.parquet as pq
 
     from s1x.engine.transformers import Transformers
-    from s1x.evaluate import stage
+    from s1x.evaluate.stage import Evaluation
     from s1x.model.model import Model
     from s1x.rows import schema
 
     settings = {"dtype": "float32", "context_tokens": 256, "pad_token": "<|fim_pad|>"}
     out = folder.with_name(folder.name + "-out")
     out.mkdir(exist_ok=True)
-    about = stage.run(
+    about = Evaluation(
         Model(name="tiny", path=str(model_folder), **settings),
         model_role="fine_tuned",
         prompt_format="thinking",
@@ -91,8 +91,7 @@ def evaluate_model(folder: Path, model_folder: Path, num_problems: int = 900) ->
         sampling=SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=1),
         seed=0,
         store_folder=folder,
-        folder=out,
-    )
+    ).run(out)
     columns = [name for name in schema().names if name != "wall_seconds"]
     return {
         "rows": pq.read_table(out / "rows.parquet", columns=columns).to_pylist(),

@@ -29,8 +29,8 @@ from s1x.engine.live import close_engine
 from s1x.engine.scripted import Scripted
 from s1x.engine.transformers import Transformers
 from s1x.errors import SettingError
-from s1x.evaluate import stage as evaluate
-from s1x.evaluate.check import check
+from s1x.evaluate.stage import Evaluation
+from s1x.evaluate.store import check
 from s1x.model.model import Model
 from s1x.rows import schema
 from s1x.traces.store import piece_checksum
@@ -75,7 +75,7 @@ def run(model: Model, folder: Path, **changes: Any) -> tuple[dict[str, Any], lis
     }
     out = folder / "out"
     out.mkdir(parents=True, exist_ok=True)
-    about = evaluate.run(model, folder=out, **{**settings, **changes})
+    about = Evaluation(model, **{**settings, **changes}).run(out)
     assert json.loads((out / "evaluation.json").read_text())["points"] == about["points"]
     return about, pq.read_table(out / "rows.parquet").to_pylist()
 

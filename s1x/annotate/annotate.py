@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,9 @@ from s1x.engine.servers import Patience, Servers
 from s1x.errors import SettingError
 from s1x.option import option, result_settings, setting
 
-TASKS = ("trace", "solve", "judge", "domain")
-#: who does a task; solvers have names of their own
-ROLES = {"trace": "teacher", "judge": "judge", "domain": "classifier"}
+#: who does which task, in the order in which a row's columns are made
+ROLES = {"teacher": "trace", "solvers": "solve", "judge": "judge", "classifier": "domain"}
+TASKS = tuple(ROLES.values())
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,13 @@ class Annotate(Patience):
     )
 
     def __post_init__(self) -> None:
-        for name, endpoint in self._endpoints().items():
-            object.__setattr__(self, name, _endpoint(endpoint, name))
-        solvers = {str(k): _endpoint(v, f"solvers.{k}") for k, v in self.solvers.items()}
-        object.__setattr__(self, "solvers", solvers)
+        for role in ROLES:
+            given = vars(self)[role]
+            if role == "solvers":
+                made: object = {str(k): _endpoint(v, f"solvers.{k}") for k, v in given.items()}
+            else:
+                made = _endpoint(given, role)
+            object.__setattr__(self, role, made)
         super().__post_init__()
         for task in self.tasks:
             if task not in TASKS:
@@ -89,54 +93,48 @@ class Annotate(Patience):
         Raises:
             SettingError: naming the setting that is missing.
         """
-        for name, endpoint in self.used():
-            if endpoint.base_urls and not endpoint.model:
-                task = next((t for t, role in ROLES.items() if role == name), "solve")
-                raise SettingError(
-                    f"annotate.{name}.model",
-                    f"set for the task {task}, as its servers know it",
-                    "",
-                    f"set annotate.{name}.model=..., or leave {task} out of annotate.tasks",
-                )
         if "solve" in self.tasks and not self.solvers:
             remedy = "set +annotate.solvers.<name>.model=..., or leave solve out of annotate.tasks"
             raise SettingError("annotate.solvers", "named for the task solve", {}, remedy)
-        if self.max_usd is not None:
-            for name, endpoint in self.used():
-                if endpoint.usd(1, 1) is None:
-                    key = f"annotate.{name}.usd_per_million_prompt_tokens"
-                    remedy = "prices are needed for annotate.max_usd"
-                    raise SettingError(key, "set (and that of generated tokens)", None, remedy)
+        for role, endpoint in self.used():
+            if endpoint.base_urls and not endpoint.model:
+                task, key = ROLES[role.partition(".")[0]], f"annotate.{role}.model"
+                must = f"set for the task {task}, as its servers know it"
+                raise SettingError(
+                    key, must, "", f"set {key}=..., or leave {task} out of annotate.tasks"
+                )
+            if self.max_usd is not None and endpoint.usd(1, 1) is None:
+                key = f"annotate.{role}.usd_per_million_prompt_tokens"
+                remedy = "prices are needed for annotate.max_usd"
+                raise SettingError(key, "set (and that of generated tokens)", None, remedy)
 
     def used(self) -> list[tuple[str, Endpoint]]:
-        """(name, endpoint) of every model that the tasks call."""
-        found: list[tuple[str, Endpoint]] = []
-        for task in TASKS:
-            if task in self.tasks and task == "solve":
-                found += [(f"solvers.{name}", endpoint) for name, endpoint in self.solvers.items()]
-            elif task in self.tasks:
-                found.append((ROLES[task], self._endpoints()[ROLES[task]]))
-        return found
+        """(role, endpoint) of every model that the tasks call."""
+        solvers = [(f"solvers.{name}", endpoint) for name, endpoint in self.solvers.items()]
+        found = {
+            "trace": [("teacher", self.teacher)],
+            "solve": solvers,
+            "judge": [("judge", self.judge)],
+            "domain": [("classifier", self.classifier)],
+        }
+        return [pair for task, pairs in found.items() if task in self.tasks for pair in pairs]
 
-    def _endpoints(self) -> dict[str, Endpoint]:
-        return {"teacher": self.teacher, "judge": self.judge, "classifier": self.classifier}
-
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """What the result depends on, for fingerprints: no addresses, prices, pauses or caps."""
         return {
             "tasks": list(self.tasks),
-            "models": {name: result_settings(endpoint) for name, endpoint in self.used()},
+            "models": {role: result_settings(endpoint) for role, endpoint in self.used()},
             "replace": self.replace,
             "max_replies": self.max_replies,
         }
 
 
-def _endpoint(value: Any, name: str) -> Endpoint:
-    if isinstance(value, Endpoint):
-        return value
+def _endpoint(given: Endpoint | Mapping[str, Any], role: str) -> Endpoint:
+    if isinstance(given, Endpoint):
+        return given
     try:
-        return Endpoint(**dict(value))
+        return Endpoint(**given)
     except SettingError as error:
-        raise error.under(name) from None
+        raise error.under(role) from None
     except TypeError as error:
-        raise SettingError(name, "an endpoint", value, str(error)) from None
+        raise SettingError(role, "an endpoint", given, str(error)) from None

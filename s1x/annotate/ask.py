@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from s1x import costs
 from s1x.annotate.annotate import Endpoint
 from s1x.annotate.store import AnswerStore, key_of
 from s1x.engine.chat import Answer, ChatModel, Message
@@ -166,3 +167,20 @@ class Asker:
         self.counts["generated_tokens"] += generated or 0
         self.counts["uncounted"] += generated is None
         return self.store.put(key, self.model.name, answer)
+
+    def cost(self) -> dict[str, Any]:
+        """Its line of the cost ledger."""
+        counts, known = self.counts, not self.counts["uncounted"]
+        prompt, generated = counts["prompt_tokens"], counts["generated_tokens"]
+        device, num_devices = self.model.device
+        return costs.entry(
+            "annotate",
+            f"{self.name} ({self.endpoint.model or self.model.name})",
+            self.wall_seconds,
+            device,
+            num_devices,
+            model_calls=counts["calls"],
+            prompt_tokens=prompt if known else None,
+            generated_tokens=generated if known else None,
+            usd=self.endpoint.usd(prompt, generated) if known else None,
+        )

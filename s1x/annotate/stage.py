@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from s1x import costs
-from s1x.annotate import tasks
 from s1x.annotate.annotate import Annotate
 from s1x.annotate.ask import Asker, Spending
 from s1x.annotate.store import AnswerStore
-from s1x.artifact import Artifact
+from s1x.annotate.tasks import questions
+from s1x.artifact import Artifact, write_json
 from s1x.compose import option_named
 from s1x.console import progress, say
 from s1x.engine.chat import ChatModel, EngineChat, ServerChat
@@ -41,8 +40,6 @@ from s1x.stages import ArtifactStage, Run
 
 STORE = "answers.sqlite"
 _BATCH_ROWS = 256
-
-Row = Mapping[str, Any]
 
 
 class AnnotateStage(ArtifactStage):
@@ -122,211 +119,132 @@ def run(
     """
     start, own = time.perf_counter(), own or {}
     settings.check()
-    for name, endpoint in settings.used():
-        if not endpoint.base_urls and name not in own:
+    for role, endpoint in settings.used():
+        if not endpoint.base_urls and role not in own:
             raise UserError(
-                f"annotate.{name}.base_urls must name a server (http://host:port/v1), got []; "
+                f"annotate.{role}.base_urls must name a server (http://host:port/v1), got []; "
                 "any OpenAI-compatible one will do"
             )
     table = PoolTable(pool_folder)
     store = AnswerStore(store_folder / STORE)
     spending = Spending(settings.max_total_tokens, settings.max_usd)
     askers: dict[str, Asker] = {}
-    for name, endpoint in settings.used():
-        model = own.get(name)
+    for role, endpoint in settings.used():
+        model = own.get(role)
         if model is None or endpoint.base_urls:
-            model = ServerChat(Client(endpoint, settings, endpoint.model, f"annotate.{name}"))
-        askers[name] = Asker(name, endpoint, model, store, spending, settings.max_replies)
+            model = ServerChat(Client(endpoint, settings, endpoint.model, f"annotate.{role}"))
+        askers[role] = Asker(role, endpoint, model, store, spending, settings.max_replies)
     try:
-        summary = run_in_loop(_annotate(table, settings, folder, askers))
+        summary = run_in_loop(_Annotation(table, settings, askers).all(folder))
     finally:
         store.close()
     if store.num_damaged:
         say(f"annotate: {store.num_damaged} damaged answers in {store.path} were asked for again")
     summary["usd"] = None if spending.usd_unknown else spending.usd
     summary["wall_seconds"] = time.perf_counter() - start
-    text = json.dumps(summary, indent=1, ensure_ascii=False)
-    (folder / "annotation.json").write_text(text, encoding="utf-8")
-    costs.write(folder, [_cost(asker) for asker in askers.values()])
+    write_json(folder / "annotation.json", summary)
+    costs.write(folder, [asker.cost() for asker in askers.values()])
     return summary
 
 
-async def _annotate(
-    table: PoolTable, settings: Annotate, folder: Path, askers: Mapping[str, Asker]
-) -> dict[str, Any]:
-    rows = _Rows(table, settings, askers)
-    try:
-        # a machine holds one model of its own at a time: each gets a pass over the pool
-        for _, group in itertools.groupby(askers.values(), key=lambda a: a.model.memory):
-            working, start = list(group), time.perf_counter()
-            for asker in askers.values():
-                asker.offline = asker not in working
-            await _ask_all(rows, working)
-            for asker in working:
-                asker.wall_seconds = (time.perf_counter() - start) / len(working)
-    finally:
-        for asker in askers.values():
-            await asker.model.close()
-    for asker in askers.values():
-        asker.offline = True
-        for reason, count in asker.given_up.items():
-            say(f"annotate: {count} calls of {asker.name} were given up: {reason}")
-    return {
-        "tasks": list(settings.tasks),
-        "rows": table.num_rows,
-        "missing": await _write(rows, folder),
-        "models": {name: dict(asker.counts) for name, asker in askers.items()},
-        "given_up": {name: asker.given_up for name, asker in askers.items() if asker.given_up},
-    }
-
-
-async def _ask_all(rows: _Rows, askers: Sequence[Asker]) -> None:
-    """As soon as a row ends, the next one starts; the first error stops all."""
-    waiting = rows.all()
-    title = "annotate: " + ", ".join(asker.name for asker in askers)
-    with progress(title, rows.table.num_rows, "rows") as advance:
-
-        async def worker() -> None:
-            for row in waiting:
-                await rows.annotated(row)
-                advance(1)
-
-        num_in_flight = sum(asker.model.num_slots for asker in askers)
-        workers = [asyncio.create_task(worker()) for _ in range(num_in_flight)]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for task in workers:
-                task.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-
-
-async def _write(rows: _Rows, folder: Path) -> dict[str, int]:
-    """The pool with its new columns; gives how many values each of them lacks."""
-    table, made = rows.table, rows.made
-    wanted = table.schema
-    for column in schema([name for name in made if name not in wanted.names]):
-        wanted = wanted.append(column)
-    wanted = wanted.remove_metadata()
-    missing: Counter[str] = Counter()
-    with PoolWriter(folder, wanted) as writer:
-        async for batch in _batches(rows, wanted):
-            writer.add(batch)
-            missing.update({name: batch.column(name).null_count for name in made})
-        writer.finish(1.0, {**table.counts(), "annotated": made})
-    return {name: missing[name] for name in made}
-
-
-async def _batches(rows: _Rows, wanted: pa.Schema) -> AsyncIterator[pa.RecordBatch]:
-    for batch in rows.table.scan(rows.table.schema.names, _BATCH_ROWS):
-        values = [await rows.annotated(row) for row in batch.select(rows.read).to_pylist()]
-        columns = {name: batch.column(name) for name in batch.schema.names}
-        for name in rows.made:
-            columns[name] = pa.array([v[name] for v in values], wanted.field(name).type)
-        if "trace_tokens" in columns and "reasoning_trace" in rows.made:
-            same = pc.equal(columns["reasoning_trace"], batch["reasoning_trace"])
-            columns["trace_tokens"] = pc.if_else(
-                pc.fill_null(same, False), columns["trace_tokens"], None
-            )
-        yield pa.RecordBatch.from_pydict(columns, schema=wanted)
-
-
-class _Rows:
-    """The pool's rows, and the columns that the tasks make of each.
-
-    Attributes:
-        made: the columns made.
-        read: the columns of the pool that the tasks look at.
-    """
+class _Annotation:
+    """A pool, what is asked of each of its rows (`made`: columns), and who is asked."""
 
     def __init__(self, table: PoolTable, settings: Annotate, askers: Mapping[str, Asker]) -> None:
         self.table, self.settings, self.askers = table, settings, askers
-        solvers, chosen = list(settings.solvers), settings.tasks
-        columns = {
-            "trace": ["reasoning_trace", "attempt"],
-            "solve": [f"answer_{name}" for name in solvers],
-            "judge": ["attempt_is_correct", *(f"is_correct_{name}" for name in solvers)],
-            "domain": ["domain"],
-        }
-        self.made = [name for task in columns if task in chosen for name in columns[task]]
-        looked_at = ["question", "solution", *self.made, "attempt", *columns["solve"]]
+        self.questions = questions(settings.tasks, settings.solvers)
+        self.made = [name for question in self.questions for name in question.columns]
+        looked_at = [*self.made, *(c for q in self.questions for c in q.parts.values())]
         self.read = [name for name in dict.fromkeys(looked_at) if name in table.schema.names]
 
-    def all(self) -> Iterator[Row]:
-        """The rows in the pool's order, with the columns that the tasks look at."""
-        for batch in self.table.scan(self.read, _BATCH_ROWS):
-            yield from batch.to_pylist()
+    async def all(self, folder: Path) -> dict[str, Any]:
+        """Asks what the store lacks, then writes the pool; what annotation.json says of it."""
+        askers = self.askers.values()
+        try:
+            # a machine holds one model of its own at a time: each gets a pass over the pool
+            for _, group in itertools.groupby(askers, key=lambda asker: asker.model.memory):
+                working, start = list(group), time.perf_counter()
+                for asker in askers:
+                    asker.offline = asker not in working
+                await self._ask_all(working)
+                for asker in working:
+                    asker.wall_seconds = (time.perf_counter() - start) / len(working)
+        finally:
+            for asker in askers:
+                await asker.model.close()
+        for asker in askers:
+            asker.offline = True
+            for reason, count in asker.given_up.items():
+                say(f"annotate: {count} calls of {asker.name} were given up: {reason}")
+        return {
+            "tasks": list(self.settings.tasks),
+            "rows": self.table.num_rows,
+            "missing": await self._write(folder),
+            "models": {asker.name: dict(asker.counts) for asker in askers},
+            "given_up": {asker.name: asker.given_up for asker in askers if asker.given_up},
+        }
 
-    async def annotated(self, row: Row) -> dict[str, Any]:
+    async def _ask_all(self, askers: Sequence[Asker]) -> None:
+        """As soon as a row ends, the next one starts; the first error stops all."""
+        scan = self.table.scan(self.read, _BATCH_ROWS)
+        waiting = (row for batch in scan for row in batch.to_pylist())
+        title = "annotate: " + ", ".join(asker.name for asker in askers)
+        with progress(title, self.table.num_rows, "rows") as advance:
+
+            async def worker() -> None:
+                for row in waiting:
+                    await self._annotated(row)
+                    advance(1)
+
+            num_in_flight = sum(asker.model.num_slots for asker in askers)
+            workers = [asyncio.create_task(worker()) for _ in range(num_in_flight)]
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                for task in workers:
+                    task.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _annotated(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The made columns of a row; a value that no reply gives stays None."""
         keep = not self.settings.replace
         values = {name: row.get(name) if keep else None for name in self.made}
-        for task, make in (
-            ("trace", self._trace),
-            ("solve", self._solve),
-            ("judge", self._judge),
-            ("domain", self._domain),
-        ):
-            if task in self.settings.tasks:
-                await make(row, values)
+        for question in self.questions:
+            known = {**row, **values}
+            parts = {name: known.get(column) for name, column in question.parts.items()}
+            lacking = any(values[name] is None for name in question.columns)
+            if lacking and all(parts.values()):
+                asker = self.askers[question.role]
+                messages = question.messages(parts, asker.endpoint.prompt)
+                found = await asker.value(messages, question.read)
+                if not isinstance(found, tuple):
+                    found = (found,) * len(question.columns)
+                values.update(zip(question.columns, found, strict=True))
         return values
 
-    async def _trace(self, row: Row, values: dict[str, Any]) -> None:
-        if values["reasoning_trace"] is None or values["attempt"] is None:
-            text = tasks.fill(self._prompt("teacher", tasks.TEACHER_PROMPT), **_question(row))
-            reply = await self.askers["teacher"].value([tasks.user(text)], tasks.read_trace)
-            values["reasoning_trace"], values["attempt"] = reply or (None, None)
+    async def _write(self, folder: Path) -> dict[str, int]:
+        """The pool with its new columns; gives how many values each of them lacks."""
+        wanted = self.table.schema
+        for column in schema([name for name in self.made if name not in wanted.names]):
+            wanted = wanted.append(column)
+        wanted = wanted.remove_metadata()
+        missing: Counter[str] = Counter()
+        with PoolWriter(folder, wanted) as writer:
+            async for batch in self._batches(wanted):
+                writer.add(batch)
+                missing.update({name: batch.column(name).null_count for name in self.made})
+            writer.finish(1.0, {**self.table.counts(), "annotated": self.made})
+        return {name: missing[name] for name in self.made}
 
-    async def _solve(self, row: Row, values: dict[str, Any]) -> None:
-        for name in self.settings.solvers:
-            if values[f"answer_{name}"] is None:
-                role = f"solvers.{name}"
-                text = tasks.fill(self._prompt(role, tasks.SOLVER_PROMPT), **_question(row))
-                values[f"answer_{name}"] = await self.askers[role].value(
-                    [tasks.user(text)], tasks.read_attempt
+    async def _batches(self, wanted: pa.Schema) -> AsyncIterator[pa.RecordBatch]:
+        for batch in self.table.scan(self.table.schema.names, _BATCH_ROWS):
+            values = [await self._annotated(row) for row in batch.select(self.read).to_pylist()]
+            columns = {name: batch.column(name) for name in batch.schema.names}
+            for name in self.made:
+                columns[name] = pa.array([v[name] for v in values], wanted.field(name).type)
+            if "trace_tokens" in columns and "reasoning_trace" in self.made:
+                same = pc.equal(columns["reasoning_trace"], batch["reasoning_trace"])
+                columns["trace_tokens"] = pc.if_else(
+                    pc.fill_null(same, False), columns["trace_tokens"], None
                 )
-
-    async def _judge(self, row: Row, values: dict[str, Any]) -> None:
-        known = {**row, **values}
-        attempts = {"attempt_is_correct": known.get("attempt")}
-        attempts.update(
-            {f"is_correct_{n}": known.get(f"answer_{n}") for n in self.settings.solvers}
-        )
-        asker, solution = self.askers["judge"], row.get("solution")
-        for column, attempt in attempts.items():
-            if values[column] is None and attempt and solution:
-                messages = tasks.judge_messages(
-                    row["question"], attempt, solution, asker.endpoint.prompt
-                )
-                values[column] = await asker.value(messages, tasks.read_verdict)
-
-    async def _domain(self, row: Row, values: dict[str, Any]) -> None:
-        if values["domain"] is None:
-            asker = self.askers["classifier"]
-            messages = tasks.classifier_messages(row["question"], asker.endpoint.prompt)
-            values["domain"] = await asker.value(messages, tasks.read_domain)
-
-    def _prompt(self, role: str, usual: str) -> str:
-        return self.askers[role].endpoint.prompt or usual
-
-
-def _question(row: Row) -> dict[str, str]:
-    return {"question": row["question"]}
-
-
-def _cost(asker: Asker) -> dict[str, Any]:
-    counts = asker.counts
-    known = not counts["uncounted"]
-    prompt, generated = counts["prompt_tokens"], counts["generated_tokens"]
-    device, num_devices = asker.model.device
-    return costs.entry(
-        "annotate",
-        f"{asker.name} ({asker.endpoint.model or asker.model.name})",
-        asker.wall_seconds,
-        device,
-        num_devices,
-        model_calls=counts["calls"],
-        prompt_tokens=prompt if known else None,
-        generated_tokens=generated if known else None,
-        usd=asker.endpoint.usd(prompt, generated) if known else None,
-    )
+            yield pa.RecordBatch.from_pydict(columns, schema=wanted)

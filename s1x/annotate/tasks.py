@@ -7,13 +7,13 @@ and after `annotate.max_replies` the value stays missing. Nothing is guessed.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from s1x.engine.chat import Answer, Message
 
-TEACHER_PROMPT = "{question}"
-SOLVER_PROMPT = "{question}\n\nPut your final answer in \\boxed{}."
 JUDGE_SYSTEM = (
     "You compare a student's attempt at a problem with the reference solution. If the solution "
     "ends in a number, an expression or a choice, the attempt is correct when its final answer is "
@@ -28,7 +28,6 @@ CLASSIFIER_SYSTEM = (
     "from this list of two-digit codes:\n{codes}\nExplain briefly, and end with a last line that "
     "is only the code."
 )
-CLASSIFIER_PROMPT = "{question}"
 
 
 @cache
@@ -41,17 +40,55 @@ def domains() -> dict[str, str]:
     return {code: name for code, _, name in (line.partition(" ") for line in lines)}
 
 
-def judge_messages(question: str, attempt: str, solution: str, prompt: str | None) -> list[Message]:
-    """The judge's instruction, then problem, attempt and solution."""
-    parts = {"question": question, "attempt": attempt, "solution": solution}
-    return [_system(JUDGE_SYSTEM), user(fill(prompt or JUDGE_PROMPT, **parts))]
+@dataclass(frozen=True)
+class Question:
+    """What one role is asked of each row.
+
+    Attributes:
+        role: "teacher", "solvers.small".
+        columns: what the reply fills, all at once.
+        system: the system turn; empty: none.
+        prompt: the user turn, unless the endpoint has its own.
+        parts: name in the prompt → column; a row that lacks one is not asked about.
+        read: the value of a reply (as many as columns), None where it cannot be read.
+    """
+
+    role: str
+    columns: tuple[str, ...]
+    system: str
+    prompt: str
+    parts: Mapping[str, str]
+    read: Callable[[Answer], object | None]
+
+    def messages(self, parts: Mapping[str, str], prompt: str | None) -> list[Message]:
+        """The turns, with the row's texts put in."""
+        user = {"role": "user", "content": fill(prompt or self.prompt, parts)}
+        return [{"role": "system", "content": self.system}, user] if self.system else [user]
 
 
-def classifier_messages(question: str, prompt: str | None) -> list[Message]:
-    """The list of codes, then the question."""
-    codes = "\n".join(f"{code} {name}" for code, name in domains().items())
-    text = fill(prompt or CLASSIFIER_PROMPT, question=question)
-    return [_system(fill(CLASSIFIER_SYSTEM, codes=codes)), user(text)]
+def questions(tasks: Collection[str], solvers: Collection[str]) -> list[Question]:
+    """What these tasks ask of each row, in their order."""
+    plain, boxed = "{question}", "{question}\n\nPut your final answer in \\boxed{}."
+    text, filled = {"question": "question"}, ("reasoning_trace", "attempt")
+    found = []
+    if "trace" in tasks:
+        found.append(Question("teacher", filled, "", plain, text, read_trace))
+    if "solve" in tasks:
+        for name in solvers:
+            columns = (f"answer_{name}",)
+            found.append(Question(f"solvers.{name}", columns, "", boxed, text, read_attempt))
+    if "judge" in tasks:
+        verdicts = {"attempt_is_correct": "attempt"}
+        verdicts |= {f"is_correct_{name}": f"answer_{name}" for name in solvers}
+        for column, attempt in verdicts.items():
+            parts = text | {"attempt": attempt, "solution": "solution"}
+            asked = Question("judge", (column,), JUDGE_SYSTEM, JUDGE_PROMPT, parts, read_verdict)
+            found.append(asked)
+    if "domain" in tasks:
+        codes = "\n".join(f"{code} {name}" for code, name in domains().items())
+        system = fill(CLASSIFIER_SYSTEM, {"codes": codes})
+        found.append(Question("classifier", ("domain",), system, plain, text, read_domain))
+    return found
 
 
 def read_trace(answer: Answer) -> tuple[str, str] | None:
@@ -83,18 +120,9 @@ def read_domain(answer: Answer) -> str | None:
     return domains().get(found[1]) if found else None
 
 
-def fill(template: str, **parts: str) -> str:
+def fill(template: str, parts: Mapping[str, str]) -> str:
     """Puts parts in for `{name}`; other braces (LaTeX, JSON) stay as they are."""
     return re.sub(r"\{(" + "|".join(parts) + r")\}", lambda match: parts[match[1]], template)
-
-
-def user(text: str) -> Message:
-    """The user's message."""
-    return {"role": "user", "content": text}
-
-
-def _system(text: str) -> Message:
-    return {"role": "system", "content": text}
 
 
 def _last_line(answer: Answer) -> str:

@@ -54,3 +54,16 @@ class StoreSettings(Option):
         "streams per model to generate again with `engine`, to see whether they come out the same",
         at_least=0,
     )
+
+
+def check_samples(
+    temperature: float, number: int, key: str = "sampling.samples_per_problem"
+) -> None:
+    """Refuses several samples where all are the same.
+
+    Raises:
+        SettingError: `number` is more than 1 at temperature 0.
+    """
+    if number > 1 and temperature <= 0:
+        must = "1 when sampling.temperature is 0 (greedy samples are all the same)"
+        raise SettingError(key, must, number, "set sampling.temperature=1.0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from s1x import costs
-from s1x.artifact import Artifact, fingerprint
+from s1x.artifact import fingerprint, write_json
 from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.grader import Grader, make_grader
 from s1x.benchmark.problem import Problem, content_hash
@@ -24,9 +23,9 @@ from s1x.engine.engine import Sampling as TokenSampling
 from s1x.engine.live import live_engine, run_in_loop
 from s1x.errors import SettingError
 from s1x.evaluate.findings import findings, share_cut
-from s1x.evaluate.schedule import answer_all
-from s1x.evaluate.settings import Sampling
-from s1x.evaluate.table import Heading, make_rows, write_rows
+from s1x.evaluate.schedule import Answered, answer_all
+from s1x.evaluate.settings import Sampling, check_samples
+from s1x.evaluate.table import make_rows, write_rows
 from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
 from s1x.model.chat_format import Chat, ChatFormat
 from s1x.model.load import load_tokenizer
@@ -98,66 +97,41 @@ class EvaluateStage(ArtifactStage):
     def build(self, folder: Path) -> None:
         """Answers, grades, writes rows."""
         config, benchmark = self.run.config, self.run.config.benchmarks[self.benchmark]
-        run(
-            model=self.model,
-            model_role=self.role,
-            prompt_format=self.prompt_format,
-            policy=config.budget,
-            curve=config.curve,
-            benchmark_name=self.benchmark,
-            benchmark=benchmark,
-            problems=self.run.problems[self.benchmark],
-            engine=config.engine,
-            sampling=benchmark.sampling(config.sampling),
+        Evaluation(
+            self.model,
+            self.role,
+            self.prompt_format,
+            config.budget,
+            config.curve,
+            self.benchmark,
+            self.run.problems[self.benchmark],
+            config.engine,
+            benchmark.sampling(config.sampling),
+            config.root.seed,
+            self.run.output / "traces",
+            benchmark,
             trained_format=config.train.format if self.role == "fine_tuned" else "plain",
-            seed=config.root.seed,
-            store_folder=self.run.output / "traces",
-            folder=folder,
-        )
+        ).run(folder)
 
 
 def _models(run: Run) -> Iterator[tuple[Model, str, str]]:
     settings, model = run.config.evaluate, run.config.model
     if "fine_tuned" in settings.models:
-        trained: Artifact = run.one("train")
+        path = str(run.one("train").folder / "model")
         # the folder that training wrote is complete: nothing of the base's files is needed
-        yield (
-            dataclasses.replace(
-                model,
-                path=str(trained.folder / "model"),
-                gguf_file=None,
-                revision=None,
-                chat_template=None,
-            ),
-            "fine_tuned",
-            "thinking",
-        )
+        own = {"gguf_file": None, "revision": None, "chat_template": None}
+        yield dataclasses.replace(model, path=path, **own), "fine_tuned", THINKING_FORMAT
     if "base" in settings.models:
-        yield model, "base", "thinking"
+        yield model, "base", THINKING_FORMAT
         if settings.base_direct:
-            yield model, "base", "direct"
+            yield model, "base", DIRECT_FORMAT
 
 
-def run(
-    model: Model,
-    model_role: str,
-    prompt_format: str,
-    policy: Policy,
-    curve: Mapping[str, Sequence[Any]] | None,
-    benchmark_name: str,
-    problems: Sequence[Problem],
-    engine: Engine,
-    sampling: Sampling,
-    seed: int,
-    store_folder: Path | None,
-    folder: Path,
-    benchmark: Benchmark | None = None,
-    grader: Grader | None = None,
-    trained_format: str = "plain",
-) -> dict[str, Any]:
-    """Evaluates, writes `rows.parquet`, `evaluation.json` and `costs.json`; returns the second.
+@dataclass
+class Evaluation:
+    """One evaluation, and the counts of what it took.
 
-    Args:
+    Attributes:
         model, model_role: what answers; base or fine_tuned.
         prompt_format: "thinking", or "direct": the answer at once, and then one point only.
         policy: the budget policy; its curve is `s1x.budget.points(policy, curve)`.
@@ -165,97 +139,93 @@ def run(
         benchmark_name, problems: the benchmark's.
         engine: settings of the engine; it is started, or found running with this model.
         sampling, seed: how tokens are drawn.
-        store_folder, folder: the trace store (None keeps nothing), and where the files go.
+        store_folder: of the trace store; None keeps nothing.
         benchmark: makes its grader and describes itself; None: graded exactly.
         grader: used in place of the benchmark's, and not closed.
         trained_format: the `train.format` that the model was trained in.
-
-    Raises:
-        UserError: a setting, the model or the engine that cannot be.
     """
-    begun = time.perf_counter()
-    if prompt_format == DIRECT_FORMAT:
-        policy, curve = DirectAnswer(max_answer_tokens=policy.max_answer_tokens), None
-    chosen = points(policy, curve)
-    _check_sampling(chosen, sampling)
-    judge = grader or (benchmark.make_grader() if benchmark else make_grader("exact"))
-    prompts = Prompts(model, prompt_format)
-    live = live_engine(engine.for_role(model_role), model)
-    name, labels = option_name(policy), tuple(point.label() for point in chosen)
-    heading = Heading(benchmark_name, model.name, model_role, prompt_format, name, labels)
-    work = _Evaluation(heading, chosen, problems, sampling, seed, live, judge, begun)
-    try:
-        rows, notes = work.rows(prompts, store_folder)
-    finally:
-        if grader is None:
-            judge.close()
-    about = work.about(rows, benchmark) | {
-        "model_fingerprint": model.fingerprint(),
-        "model_notes": list(model.notes),
-        "warnings": [*findings(chosen, heading.policy, rows, trained_format), *notes],
-    }
-    _write(folder, heading, rows, about)
-    costs.write(folder, work.costs())
-    return about
 
-
-def _write(
-    folder: Path, heading: Heading, rows: list[dict[str, Any]], about: dict[str, Any]
-) -> None:
-    write_rows(rows, folder)
-    for warning in about["warnings"]:
-        say_once(f"{heading.title()}: {warning}")
-    content = json.dumps(about, indent=1, ensure_ascii=False)
-    (folder / "evaluation.json").write_text(content, encoding="utf-8")
-
-
-@dataclass
-class _Evaluation:
-    """What is evaluated, and what it took."""
-
-    heading: Heading
-    chosen: Sequence[Policy]
+    model: Model
+    model_role: str
+    prompt_format: str
+    policy: Policy
+    curve: Mapping[str, Sequence[Any]] | None
+    benchmark_name: str
     problems: Sequence[Problem]
+    engine: Engine
     sampling: Sampling
     seed: int
-    live: LiveEngine
-    grader: Grader
-    begun: float
+    store_folder: Path | None
+    benchmark: Benchmark | None = None
+    grader: Grader | None = None
+    trained_format: str = "plain"
 
-    def rows(
-        self, prompts: Prompts, store_folder: Path | None
-    ) -> tuple[list[dict[str, Any]], list[str]]:
-        """Every point of every problem, answered and graded; and what the trace store notes."""
-        model, samples = prompts.model, self.sampling.samples_per_problem
+    def run(self, folder: Path) -> dict[str, Any]:
+        """Writes `rows.parquet`, `evaluation.json` and `costs.json`; returns the second.
+
+        Raises:
+            UserError: a setting, the model or the engine that cannot be.
+        """
+        begun = time.perf_counter()
+        if self.prompt_format == DIRECT_FORMAT:
+            answer = DirectAnswer(max_answer_tokens=self.policy.max_answer_tokens)
+            self.policy, self.curve = answer, None
+        self.points = points(self.policy, self.curve)
+        coldest = min(point.temperature(self.sampling.temperature) for point in self.points)
+        check_samples(coldest, self.sampling.samples_per_problem)
+        grader = self.grader or (
+            self.benchmark.make_grader() if self.benchmark else make_grader("exact")
+        )
+        prompts = Prompts(self.model, self.prompt_format)
+        self.live = live_engine(self.engine.for_role(self.model_role), self.model)
+        self.shared = {
+            "benchmark": self.benchmark_name,
+            "model": self.model.name,
+            "model_role": self.model_role,
+            "prompt_format": self.prompt_format,
+            "policy": option_name(self.policy),
+        }
+        title = f"{self.benchmark_name}, {self.model_role.replace('_', '-')} model"
+        try:
+            answered, notes = self._answered(prompts, title)
+            labels = [point.label() for point in self.points]
+            rows = make_rows(answered, self.shared, labels, prompts.format, grader)
+            self.wall_seconds = time.perf_counter() - begun
+        finally:
+            if self.grader is None:
+                grader.close()
+        warned = findings(self.points, self.shared["policy"], rows, self.trained_format)
+        about = self._about(rows) | {"warnings": [*warned, *notes]}
+        write_rows(rows, folder)
+        for warning in about["warnings"]:
+            say_once(f"{title}: {warning}")
+        write_json(folder / "evaluation.json", about)
+        costs.write(folder, self._costs(grader))
+        return about
+
+    def _answered(self, prompts: Prompts, title: str) -> tuple[list[Answered], list[str]]:
+        """Every point of every problem; and what the trace store notes."""
+        samples = self.sampling.samples_per_problem
         drawn = TokenSampling(self.sampling.temperature, self.sampling.top_p)
-        key, text = store_key(model, self.live), store_text(model, self.live)
-        total = len(self.problems) * len(self.chosen) * samples
-        with TraceStore(store_folder, key, text, prompts.num_ids) as store:
+        key, text = store_key(self.model, self.live), store_text(self.model, self.live)
+        total = len(self.problems) * len(self.points) * samples
+        with TraceStore(self.store_folder, key, text, prompts.num_ids) as store:
             streams = Streams(self.live, store, drawn, self.seed)
-            with progress(self.heading.title(), total, "answers") as advance:
-                everything = answer_all(
-                    self.problems, self.chosen, samples, prompts.chat, streams, advance
+            with progress(title, total, "answers") as advance:
+                answered = run_in_loop(
+                    answer_all(self.problems, self.points, samples, prompts.chat, streams, advance)
                 )
-                answered = run_in_loop(everything)
-            rows = make_rows(answered, self.heading, prompts.format, self.grader)
-        self.counts, self.wall_seconds = streams.counts, time.perf_counter() - self.begun
-        return rows, store.notes()
+        self.counts = streams.counts
+        return answered, store.notes()
 
-    def about(
-        self, rows: Sequence[Mapping[str, Any]], benchmark: Benchmark | None
-    ) -> dict[str, Any]:
-        """What `evaluation.json` says."""
-        head, first = self.heading, self.chosen[0]
+    def _about(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        first, counts = self.points[0], self.counts
         domains = sorted({problem.domain for problem in self.problems})
         described = {"source": None, "in_domain": None, "answer_format": None}
         return {
-            "benchmark": head.benchmark,
-            "model": head.model,
-            "model_role": head.model_role,
-            "prompt_format": head.prompt_format,
-            "policy": head.policy,
+            **self.shared,
             "policy_settings": dataclasses.asdict(first),
-            "points": [_point(index, point) for index, point in enumerate(self.chosen)],
+            "points": [_point(index, point) for index, point in enumerate(self.points)],
             "num_problems": len(self.problems),
             "samples_per_problem": self.sampling.samples_per_problem,
             "sampling": {
@@ -266,19 +236,22 @@ class _Evaluation:
             "engine": self.live.identity,
             "seed": self.seed,
             "benchmark_info": {"domain_names": domains, **described}
-            | (benchmark.info() if benchmark else {}),
+            | (self.benchmark.info() if self.benchmark else {}),
             "wall_seconds": self.wall_seconds,
-            "generated_tokens": self.counts.generated_tokens,
-            "stored_tokens": self.counts.stored_tokens,
-            "prompt_tokens": self.counts.prompt_tokens,
-            "separate_runs_tokens": self.counts.read_tokens,
+            "generated_tokens": counts.generated_tokens,
+            "stored_tokens": counts.stored_tokens,
+            "prompt_tokens": counts.prompt_tokens,
+            "separate_runs_tokens": counts.read_tokens,
             "share_answers_cut": share_cut(rows),
+            "model_fingerprint": self.model.fingerprint(),
+            "model_notes": list(self.model.notes),
         }
 
-    def costs(self) -> list[dict[str, Any]]:
+    def _costs(self, grader: Grader) -> list[dict[str, Any]]:
         """What the model took, and its judge if there was one."""
-        head, counts, judged = self.heading, self.counts, self.grader.spent
-        what = f"{head.benchmark}, {head.model} ({head.model_role}, {head.prompt_format})"
+        counts, judged = self.counts, grader.spent
+        about = f"{self.model_role}, {self.prompt_format}"
+        what = f"{self.benchmark_name}, {self.model.name} ({about})"
         own = costs.entry(
             "evaluate",
             what,
@@ -343,23 +316,7 @@ def store_key(model: Model, live: LiveEngine) -> str:
 
 
 def store_text(model: Model, live: LiveEngine) -> dict[str, Any]:
-    """What stands beside the streams: for people, and for `s1x.evaluate.check`."""
+    """What stands beside the streams: for people, and for `s1x.evaluate.store`."""
     names = ("path", "revision", "gguf_file", "dtype", "context_tokens")
     settings = {name: value for name, value in dataclasses.asdict(model).items() if name in names}
-    return {
-        "name": model.name,
-        "path": model.path,
-        "engine": live.identity,
-        "settings": settings,
-    }
-
-
-def _check_sampling(chosen: Sequence[Policy], sampling: Sampling) -> None:
-    greedy = any(point.temperature(sampling.temperature) <= 0 for point in chosen)
-    if greedy and sampling.samples_per_problem > 1:
-        raise SettingError(
-            "sampling.samples_per_problem",
-            "1 when sampling.temperature is 0 (greedy samples are all the same)",
-            sampling.samples_per_problem,
-            "set sampling.temperature=1.0",
-        )
+    return {"name": model.name, "path": model.path, "engine": live.identity, "settings": settings}

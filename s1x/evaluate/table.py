@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from s1x.benchmark.grader import Grade, Grader
-from s1x.benchmark.problem import Problem
 from s1x.budget.policy import ANSWER
 from s1x.evaluate.schedule import Answered
 from s1x.model.chat_format import ChatFormat
 
 
-@dataclass(frozen=True)
-class Heading:
-    """What all rows of one evaluation share."""
-
-    benchmark: str
-    model: str
-    model_role: str
-    prompt_format: str
-    policy: str
-    labels: tuple[str, ...]
-
-    def title(self) -> str:
-        """What is evaluated, for people."""
-        return f"{self.benchmark}, {self.model_role.replace('_', '-')} model"
-
-
 def make_rows(
-    answered: Sequence[Answered], heading: Heading, form: ChatFormat, grader: Grader
+    answered: Sequence[Answered],
+    shared: Mapping[str, str],
+    labels: Sequence[str],
+    form: ChatFormat,
+    grader: Grader,
 ) -> list[dict[str, Any]]:
-    """Rows as `s1x.rows.schema` has them; each different answer is graded once."""
+    """Rows as `s1x.rows.schema` has them; each different answer is graded once.
+
+    Args:
+        answered: the traces.
+        shared: the columns that are the same in all rows.
+        labels: of the points.
+        form: decodes.
+        grader: judges.
+    """
     texts = [_texts(item, form) for item in answered]
-    pairs = [
-        (a.problem, text) for a, (_, *all_) in zip(answered, texts, strict=True) for text in all_
-    ]
-    verdicts = _grade_once(pairs, grader)
+    different = {
+        (item.problem.problem_id, text): (item.problem, text)
+        for item, (_, *answers) in zip(answered, texts, strict=True)
+        for text in answers
+    }
+    grades = dict(zip(different, grader.grade_all(list(different.values())), strict=True))
     rows = []
     for item, (thinking_text, *answers) in zip(answered, texts, strict=True):
-        graded = [verdicts[item.problem.problem_id, text] for text in answers]
-        rows.append(_row(item, heading, thinking_text, answers[-1], graded))
+        graded = [grades[item.problem.problem_id, text] for text in answers]
+        own = _row(item, thinking_text, answers[-1], graded)
+        rows.append({**shared, "setting": labels[item.point], **own})
     return rows
 
 
@@ -53,31 +50,17 @@ def _texts(item: Answered, form: ChatFormat) -> list[str]:
     return [form.decode(piece) for piece in ids]
 
 
-def _grade_once(
-    pairs: Sequence[tuple[Problem, str]], grader: Grader
-) -> dict[tuple[str, str], Grade]:
-    different = {(problem.problem_id, text): (problem, text) for problem, text in pairs}
-    verdicts = grader.grade_all(list(different.values()))
-    return dict(zip(different, verdicts, strict=True))
-
-
 def _row(
-    item: Answered, heading: Heading, thinking_text: str, answer_text: str, graded: list[Grade]
+    item: Answered, thinking_text: str, answer_text: str, graded: list[Grade]
 ) -> dict[str, Any]:
     trace, problem, final = item.trace, item.problem, graded[-1]
     outcome, asked = trace.outcome, bool(trace.probes)
     thinking_tokens = len(trace.thinking_ids)
     return {
-        "benchmark": heading.benchmark,
         "problem_id": problem.problem_id,
         "domain": problem.domain,
         "level": problem.level,
-        "model": heading.model,
-        "model_role": heading.model_role,
-        "prompt_format": heading.prompt_format,
-        "policy": heading.policy,
         "point": item.point,
-        "setting": heading.labels[item.point],
         "sample": item.sample,
         "question": problem.question,
         "reference_answer": problem.answer,

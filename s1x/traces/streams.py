@@ -264,7 +264,7 @@ def derived_seed(seed: int, problem: str, sample: int, position: int) -> int:
 
 
 def _origin(request: Request) -> str:
-    """What a stream follows from, as text (`s1x.evaluate.check` reads it)."""
+    """What a stream follows from, as text (`s1x.evaluate.store` reads it)."""
     way = request.sampling
     return json.dumps(
         {

@@ -130,7 +130,7 @@ def test_a_whole_curve_of_the_embedded_model_is_equal(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     from s1x.budget.budget_forcing import BudgetForcing
-    from s1x.evaluate import stage as evaluate
+    from s1x.evaluate.stage import Evaluation
     from s1x_puzzles.puzzles import Puzzles
 
     model = Model(
@@ -143,7 +143,7 @@ def test_a_whole_curve_of_the_embedded_model_is_equal(tmp_path: Path) -> None:
     for engine in (Vllm(max_num_seqs=16, enforce_eager=True), Transformers(batch_size=16)):
         folder = tmp_path / type(engine).__name__
         folder.mkdir()
-        evaluate.run(
+        Evaluation(
             model=model,
             model_role="base",
             prompt_format="thinking",
@@ -155,9 +155,7 @@ def test_a_whole_curve_of_the_embedded_model_is_equal(tmp_path: Path) -> None:
             sampling=SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=1),
             seed=0,
             store_folder=None,
-            folder=folder,
-            benchmark=None,
-        )
+        ).run(folder)
         close_engine()
         traces.append(pq.read_table(folder / "rows.parquet")["token_ids"].to_pylist())
     assert len(traces[0]) == 24 * 4
