@@ -12,12 +12,11 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -146,11 +145,11 @@ def _new_folder(output: str, kind: str, name: str) -> str:
         return str(folder)
 
 
-def _choices(values: Any) -> str:
+def _choices(values: Iterable[object]) -> str:
     return ",".join(map(_element, values))
 
 
-def _element(value: Any) -> str:
+def _element(value: object) -> str:
     """A value in the grammar of Hydra's overrides, read there as the same value."""
     if value is None:
         return "null"
@@ -166,7 +165,7 @@ def _element(value: Any) -> str:
 
 
 def _train_format(target: str) -> str:
-    policy: Any = hydra.utils.get_class(target)
+    policy = hydra.utils.get_class(target)
     return str(getattr(policy, "train_format", "plain"))  # a user's class may be no Policy
 
 
@@ -201,12 +200,12 @@ def _job(cfg: DictConfig) -> None:
 class SweepReport(Callback):
     """When the last job of a sweep has ended: one report over all of them."""
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+    def on_multirun_start(self, config: DictConfig, **_: object) -> None:
         """Remembers the sweep, for a launcher that raises instead of ending it."""
         global _sweep
         _sweep = config
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+    def on_multirun_end(self, config: DictConfig, **_: object) -> None:
         """Writes the report; a failed job is named and sets the exit status to 1."""
         global _sweep, _sweep_status
         _sweep, _sweep_status = None, _report_sweep(config)

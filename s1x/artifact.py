@@ -33,7 +33,7 @@ ALWAYS_HASHED_BYTES = 64 << 20
 KEPT = ("checkpoints", "logs")
 
 
-def fingerprint(inputs: Mapping[str, Any]) -> str:
+def fingerprint(inputs: Mapping[str, object]) -> str:
     """Twelve hex digits of the SHA-256 of the inputs as canonical JSON.
 
     Raises:
@@ -109,7 +109,7 @@ class _Seen:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder.with_name(folder.name + ".hashes")
-        self.old: dict[str, Any] = {}
+        self.old: dict[str, object] = {}
         self.new: dict[str, str] = {}
         with suppress(UserError):
             self.old = read_json(self.path)
@@ -128,7 +128,7 @@ class _Seen:
                 write_json(self.path, self.new)
 
 
-def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+def _listed(folder: Path) -> dict[str, dict[str, object]]:
     files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != META)
     return {
         path.relative_to(folder).as_posix(): {
@@ -165,11 +165,11 @@ class Artifacts:
         self.root, self.force, self.say = root, set(force), say
         self._done: set[Path] = set()
 
-    def folder(self, stage: str, inputs: Mapping[str, Any]) -> Path:
+    def folder(self, stage: str, inputs: Mapping[str, object]) -> Path:
         """Where the artifact stands, built or not."""
         return self.root / stage / fingerprint(inputs)
 
-    def existing(self, stage: str, inputs: Mapping[str, Any]) -> Artifact | None:
+    def existing(self, stage: str, inputs: Mapping[str, object]) -> Artifact | None:
         """What the same inputs have made before, if it is there.
 
         Raises:
@@ -187,7 +187,11 @@ class Artifacts:
         return Artifact(stage, place.name, place, True, 0.0)
 
     def get(
-        self, stage: str, inputs: Mapping[str, Any], build: Callable[[Path], Any], label: str = ""
+        self,
+        stage: str,
+        inputs: Mapping[str, object],
+        build: Callable[[Path], object],
+        label: str = "",
     ) -> Artifact:
         """The artifact made by `build(folder)` from `inputs`, built only where it is not yet.
 
@@ -246,8 +250,8 @@ class Artifacts:
     def _build(
         self,
         place: Path,
-        inputs: Mapping[str, Any],
-        build: Callable[[Path], Any],
+        inputs: Mapping[str, object],
+        build: Callable[[Path], object],
         start: float,
     ) -> None:
         partial = place.with_name(place.name + ".partial")

@@ -13,7 +13,7 @@ import contextlib
 import copy
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -138,7 +138,7 @@ def _writable(schema: type[Option]) -> DictConfig:
     Mappings such as `columns` take new keys from the command line too.
     """
     node: DictConfig = OmegaConf.structured(schema)
-    pending: list[Any] = [node]
+    pending: list[object] = [node]
     while pending:
         found = pending.pop()
         if isinstance(found, DictConfig) and not found._is_none() and not found._is_missing():
@@ -191,7 +191,7 @@ def build(node: object, key: str, base: type[T]) -> T:
     return made
 
 
-def _made(cls: Any, values: dict[str, Any], key: str) -> object:
+def _made(cls: Callable[..., object], values: Mapping[str, object], key: str) -> object:
     try:
         return cls(**values)
     except SettingError as error:

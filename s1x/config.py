@@ -130,7 +130,7 @@ class Config:
     """One run, checked: the objects that the composed configuration describes."""
 
     root: Root
-    curve: Mapping[str, list[Any]] | None
+    curve: Mapping[str, list[object]] | None
     """What the budget policy is charted over; None: as it is set, one point."""
     sampling: Sampling
     evaluate: EvaluateSettings
@@ -190,7 +190,7 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _curve(root: Root, budget: Policy, given: set[str]) -> Mapping[str, list[Any]] | None:
+def _curve(root: Root, budget: Policy, given: set[str]) -> Mapping[str, list[object]] | None:
     """The values that the budget policy is charted over, each of its setting's type.
 
     A swept setting that the command line sets (`budget.num_waits=0`) means that one point.
@@ -216,7 +216,7 @@ def _curve(root: Root, budget: Policy, given: set[str]) -> Mapping[str, list[Any
     }
 
 
-def _typed(budget: Policy, name: str, value: Any) -> Any:
+def _typed(budget: Policy, name: str, value: object) -> object:
     try:
         node = OmegaConf.structured(type(budget))
         return OmegaConf.to_container(OmegaConf.merge(node, {name: value}))[name]  # type: ignore

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -45,7 +44,9 @@ Question = Problem | tuple[str, str] | Mapping[str, str]
 _worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="s1x")
 
 
-def load(model: str | Model, engine: str | Engine = "transformers", **settings: Any) -> LoadedModel:
+def load(
+    model: str | Model, engine: str | Engine = "transformers", **settings: object
+) -> LoadedModel:
     """A model that can be asked; its weights are loaded with the first question.
 
     Args:
@@ -101,7 +102,7 @@ class ReadTrace:
         return f"{self.setting}: {counts}, thinking ended: {self.end_reason}, {self.verdict}"
 
 
-def _awaited(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+def _awaited(method: Callable[P, T]) -> Callable[P, Coroutine[None, None, T]]:
     """The same method, awaited."""
 
     async def twin(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -124,7 +125,7 @@ class LoadedModel:
         reference: str | None = None,
         temperature: float = 0.0,
         seed: int = 0,
-        **settings: Any,
+        **settings: object,
     ) -> ReadTrace:
         """One question under one budget policy.
 
@@ -139,22 +140,31 @@ class LoadedModel:
         policy = _option(Policy, "budget", budget, settings)
         problem = Problem("0", question, reference or "", "unknown")
         grader = make_grader("exact") if reference is not None else _NoReference()
-        work = partial(self._rows, [problem], policy, None, grader, Sampling(temperature), seed)
-        return self._trace(_worker.submit(work).result().row(0, named=True))
+        asked = self._evaluation([problem], policy, Sampling(temperature), seed, grader=grader)
+        row = _rows_of(asked, None).row(0, named=True)
+        cut = Decoder(load_tokenizer(self.model)).cut(row)
+        return ReadTrace(
+            question=row["question"],
+            setting=row["setting"],
+            thinking=_marked(cut.thinking),
+            answer=_marked(cut.answer),
+            **{name: row[name] for name in ("thinking_tokens", "answer_tokens", "forced_tokens")},
+            **{name: row[name] for name in ("end_reason", "extracted_answer", "verdict")},
+        )
 
     def evaluate(
         self,
         questions: Sequence[Question],
         budget: str | Policy = "budget_forcing",
         *,
-        curve: Mapping[str, Sequence[Any]] | None = None,
+        curve: Mapping[str, Sequence[object]] | None = None,
         grader: str | Grader = "exact",
         samples_per_problem: int = 1,
         temperature: float = 0.0,
         seed: int = 0,
         folder: Path | None = None,
         traces: Path | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> pl.DataFrame:
         """A whole curve over a list of questions, as rows (docs/library.md names the columns).
 
@@ -180,56 +190,40 @@ class LoadedModel:
             raise UserError("questions is empty; give (question, reference answer) pairs")
         try:
             problems = checked([_problem(i, q) for i, q in enumerate(questions, 1)], judge)
-            work = partial(
-                self._rows, problems, policy, curve, judge, sampling, seed, folder, traces
-            )
-            return _worker.submit(work).result()
+            asked = self._evaluation(problems, policy, sampling, seed, curve, traces, judge)
+            return _rows_of(asked, folder)
         finally:
             judge.close()
 
     ask_async = _awaited(ask)
     evaluate_async = _awaited(evaluate)
 
-    def _rows(
+    def _evaluation(
         self,
         problems: Sequence[Problem],
         policy: Policy,
-        curve: Mapping[str, Sequence[Any]] | None,
-        grader: Grader,
         sampling: Sampling,
         seed: int,
-        folder: Path | None = None,
+        curve: Mapping[str, Sequence[object]] | None = None,
         traces: Path | None = None,
-    ) -> pl.DataFrame:
+        grader: Grader | None = None,
+    ) -> Evaluation:
+        who = (self.model, "base", "thinking", policy, curve)
+        what = ("questions", problems, self.engine, sampling, seed, traces)
+        return Evaluation(*who, *what, grader=grader)
+
+
+def _rows_of(evaluation: Evaluation, folder: Path | None) -> pl.DataFrame:
+    """Runs it in the worker's thread; the files stay where a folder is given."""
+
+    def work() -> pl.DataFrame:
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(folder or scratch)
             place.mkdir(parents=True, exist_ok=True)
-            Evaluation(
-                self.model,
-                "base",
-                "thinking",
-                policy,
-                curve,
-                "questions",
-                problems,
-                self.engine,
-                sampling,
-                seed,
-                traces,
-                grader=grader,
-            ).run(place)
+            evaluation.run(place)
             return pl.read_parquet(place / "rows.parquet", glob=False)
 
-    def _trace(self, row: Mapping[str, Any]) -> ReadTrace:
-        cut = Decoder(load_tokenizer(self.model)).cut(row)
-        return ReadTrace(
-            question=row["question"],
-            setting=row["setting"],
-            thinking=_marked(cut.thinking),
-            answer=_marked(cut.answer),
-            **{name: row[name] for name in ("thinking_tokens", "answer_tokens", "forced_tokens")},
-            **{name: row[name] for name in ("end_reason", "extracted_answer", "verdict")},
-        )
+    return _worker.submit(work).result()
 
 
 @dataclass(frozen=True)
@@ -269,7 +263,9 @@ def _model(name: str) -> Model:
     return Model(path=name)
 
 
-def _option(base: Callable[..., T], group: str, given: str | T, settings: Mapping[str, Any]) -> T:
+def _option(
+    base: Callable[..., T], group: str, given: str | T, settings: Mapping[str, object]
+) -> T:
     """The option itself, or the one of that name with these settings."""
     if not isinstance(given, str):
         if settings:

@@ -75,9 +75,9 @@ def explain(error: BaseException) -> str:
         return _system(error)
     own, cause = str(error), str(error.__cause__ or "")
     text = own if cause in own else f"{own}\n{cause}"
-    for pattern, make in _PATTERNS:
+    for pattern, said in _PATTERNS.items():
         if match := re.search(pattern, text, re.DOTALL):
-            return make(match)
+            return said.format(match[0], *match.groups()) if isinstance(said, str) else said(match)
     return "\n".join(line for line in text.splitlines() if line.strip())
 
 
@@ -121,19 +121,6 @@ def _unreadable(override: str) -> str:
     return f"{override} cannot be read; quote the value for the shell and for Hydra: {quoted}"
 
 
-def _ambiguous(match: re.Match[str]) -> str:
-    key, value = match[1], match[2]
-    return (
-        f"{key}={value} gives several values; a list is written {key}=[{value}], "
-        "and -m runs one job for each value"
-    )
-
-
-def _no_list(match: re.Match[str]) -> str:
-    key, value = match[1], match[2]
-    return f"{key} must be a list, got {value}; write {key}=[{value}]"
-
-
 def _unknown_key(match: re.Match[str]) -> str:
     key, cls = match["key"], match["cls"]
     place, _, name = key.rpartition(".")
@@ -159,59 +146,43 @@ def _subclasses(cls: type[Option]) -> list[type[Option]]:
     return [s for sub in cls.__subclasses__() for s in (sub, *_subclasses(sub))]
 
 
-def _wrong_type(match: re.Match[str]) -> str:
-    return f"{match[3]} must be {TYPES.get(match[2], match[2])}, got {match[1]!r}"
-
-
-def _no_bool(match: re.Match[str]) -> str:
-    return f"{match[2]} must be true or false, got {match[1]!r}"
-
-
-def _no_part(match: re.Match[str]) -> str:
-    key = match[2]
-    return f"{key} holds settings of its own, got {match[1]!r}; give {key}={{<setting>: <value>}}"
-
-
 def _named_twice(match: re.Match[str]) -> str:
     group, _, name = match[1].rpartition("@")[2].rpartition(".")
     return f"{group or 'the configuration'} names {name} more than once; name it once"
 
 
-def _given_twice(match: re.Match[str]) -> str:
-    return f"{match[1]} is given more than once; give it once"
-
-
 def _no_match(match: re.Match[str]) -> str:
-    key = match[1]
-    return f"{key} is not a group or setting; {_hint(key, groups())}"
+    return f"{match[1]} is not a group or setting; {_hint(match[1], groups())}"
 
 
-def _no_key(match: re.Match[str]) -> str:
-    return f"{match[2]} refers to {match[1]}, which is no setting"
-
-
-def _no_name(match: re.Match[str]) -> str:
-    return f"a group must name one of its options ({', '.join(groups())}), got {match[1]}"
-
-
-_PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
-    (r"Ambiguous value for argument '([^=]+)=(.*?)'\n", _ambiguous),
-    (
-        r"Error merging override ([^=]+)=(.*?)\nInvalid value assigned: \w+ is not a ListConfig",
-        _no_list,
+#: what a message looks like → what is said instead, with the pattern's groups put in
+_PATTERNS: dict[str, str | Callable[[re.Match[str]], str]] = {
+    r"Ambiguous value for argument '([^=]+)=(.*?)'\n": (
+        "{1}={2} gives several values; a list is written {1}=[{2}], and -m runs one job for each "
+        "value"
     ),
-    (r"(\S+) appears more than once in the final defaults list", _named_twice),
-    (r"Multiple values for ([\w/]+)\.", _given_twice),
-    (
-        r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+).*?full_key: (\S+)",
-        _wrong_type,
+    r"Error merging override ([^=]+)=(.*?)\nInvalid value assigned: \w+ is not a ListConfig": (
+        "{1} must be a list, got {2}; write {1}=[{2}]"
     ),
-    (r"is not a subclass of \w+\. value: (.*?)\s+full_key: (\S+)", _no_part),
-    (r"Value '?(.*?)'? is not a valid bool.*?full_key: (\S+)", _no_bool),
-    (r"Key '[^']+' not in '(?P<cls>\w+)'\s*full_key: (?P<key>\S+)", _unknown_key),
-    (r"is not in struct\s*full_key: (?P<key>\S+)(?:\s*object_type=(?P<cls>\w+))?", _unknown_key),
-    (r"Could not override '([\w/]+)'", _no_match),
-    (r"Interpolation key '([^']+)' not found\s*full_key: (\S+)", _no_key),
-    (r"UserError raised while resolving interpolation: (.*?)\s+full_key: ", lambda m: m[1]),
-    (r"Config group override must be a string or a list. Got (\w+)", _no_name),
-)
+    r"(\S+) appears more than once in the final defaults list": _named_twice,
+    r"Multiple values for ([\w/]+)\.": "{1} is given more than once; give it once",
+    r"Value '?(.*?)'? of type '\w+' could not be converted to (\w+).*?full_key: (\S+)": (
+        lambda m: f"{m[3]} must be {TYPES.get(m[2], m[2])}, got {m[1]!r}"
+    ),
+    r"is not a subclass of \w+\. value: (.*?)\s+full_key: (\S+)": (
+        "{2} holds settings of its own, got {1!r}; give {2}={{<setting>: <value>}}"
+    ),
+    r"Value '?(.*?)'? is not a valid bool.*?full_key: (\S+)": (
+        "{2} must be true or false, got {1!r}"
+    ),
+    r"Key '[^']+' not in '(?P<cls>\w+)'\s*full_key: (?P<key>\S+)": _unknown_key,
+    r"is not in struct\s*full_key: (?P<key>\S+)(?:\s*object_type=(?P<cls>\w+))?": _unknown_key,
+    r"Could not override '([\w/]+)'": _no_match,
+    r"Interpolation key '([^']+)' not found\s*full_key: (\S+)": (
+        "{2} refers to {1}, which is no setting"
+    ),
+    r"UserError raised while resolving interpolation: (.*?)\s+full_key: ": "{1}",
+    r"Config group override must be a string or a list. Got (\w+)": (
+        lambda m: f"a group must name one of its options ({', '.join(groups())}), got {m[1]}"
+    ),
+}

@@ -107,14 +107,14 @@ class Option:
             _check(field.name, getattr(self, field.name), field.metadata)
 
 
-def result_settings(option: Option) -> dict[str, Any]:
+def result_settings(option: Option) -> dict[str, object]:
     """What of an option can change a result, as plain values for a fingerprint.
 
     The settings marked `affects_result=False` are left out, in nested options too; the class is
     named, and a class that is not of s1x comes with the hash of its source.
     """
     cls = type(option)
-    values = {"_target_": f"{cls.__module__}.{cls.__qualname__}"}
+    values: dict[str, object] = {"_target_": f"{cls.__module__}.{cls.__qualname__}"}
     if source := source_hash(cls):
         values["_source_"] = source
     for field in dataclasses.fields(option):
@@ -123,7 +123,7 @@ def result_settings(option: Option) -> dict[str, Any]:
     return values
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Option):
         return result_settings(value)
     if isinstance(value, Mapping):
@@ -133,12 +133,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _check(name: str, value: Any, limits: Any) -> None:
+def _check(name: str, value: object, limits: Mapping[str, Any]) -> None:
+    choices, remedy = limits.get("choices"), limits.get("remedy", "")
     if value == "???":
-        raise SettingError(name, "set", None, limits.get("remedy") or f"give {name}=...")
+        raise SettingError(name, "set", None, remedy or f"give {name}=...")
     if value is None or not limits:
         return
-    choices, remedy = limits.get("choices"), limits.get("remedy", "")
     if choices is not None and value not in choices:
         raise SettingError(name, "one of " + ", ".join(map(str, choices)), value, remedy)
     if isinstance(value, bool) or not isinstance(value, (int, float)):

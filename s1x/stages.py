@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -109,7 +109,7 @@ class ArtifactStage(Stage):
         return True
 
     @abstractmethod
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> Mapping[str, object]:
         """Everything that the result depends on, as plain values."""
 
     @abstractmethod
@@ -155,9 +155,9 @@ class Run:
     sweep: str = ""
     sample_lengths: Sequence[int] = ()
     made: dict[str, list[Artifact]] = field(default_factory=dict)
-    told: list[dict[str, Any]] = field(default_factory=list)
+    told: list[dict[str, object]] = field(default_factory=list)
     """Each artifact as the summary and `run.json` tell it."""
-    summary: dict[str, Any] | None = None
+    summary: dict[str, object] | None = None
 
     def __post_init__(self) -> None:
         root = self.config.root
@@ -169,7 +169,7 @@ class Run:
         """One line on the console; what a sweep's jobs share is said once."""
         (say_once if self.sweep else say)(text)
 
-    def execute(self) -> dict[str, Any] | None:
+    def execute(self) -> dict[str, object] | None:
         """Every stage in turn; returns the report's summary if one was written.
 
         Raises:
@@ -189,7 +189,9 @@ class Run:
                 self.execute_stage(name)
             failed = False
         finally:
-            tracker.finish(self.summary, self._folders(), failed)
+            made = self._folders()
+            one = {name: next(iter(made[name]), None) for name in ("select", "train")}
+            tracker.finish(self.summary, {**made, **one}, failed)
         if self.stages != ["plan"]:
             say(f"Done in {duration(time.perf_counter() - start)}.")
         return self.summary
@@ -268,15 +270,9 @@ class Run:
 
     def _tell(self, stage: ArtifactStage, artifact: Artifact, label: str, seconds: float) -> None:
         self.made.setdefault(stage.name, []).append(artifact)
-        self.told.append(
-            {
-                "stage": stage.name,
-                "label": label,
-                "fingerprint": artifact.fingerprint,
-                "wall_seconds": round(seconds, 3),
-                "reused": artifact.reused,
-            }
-        )
+        told = {"stage": stage.name, "label": label, "fingerprint": artifact.fingerprint}
+        took = {"wall_seconds": round(seconds, 3), "reused": artifact.reused}
+        self.told.append({**told, **took})
 
     # -- what several stages read -----------------------------------------------------------------
 
@@ -308,11 +304,12 @@ class Run:
 
     # -- what is told -----------------------------------------------------------------------------
 
-    def context(self) -> dict[str, Any]:
+    def context(self) -> dict[str, object]:
         """What the report and the tracker say of this run, besides its rows."""
         root = self.config.root
         model, training = self.config.model, self.made.get("train")
         bought = [a for name in ("pool", "annotate") for a in self.made.get(name, [])]
+        swapped = ("pool", "selection", "model", "train", "engine", "budget")
         return {
             "name": root.name,
             "label": self.label or root.name,
@@ -321,10 +318,7 @@ class Run:
             "seed": root.seed,
             "command": "python run.py " + shlex.join(self.overrides),
             "overrides": self.overrides,
-            "choices": {
-                group: self.choice(group)
-                for group in ("pool", "selection", "model", "train", "engine", "budget")
-            },
+            "choices": {group: self.choice(group) for group in swapped},
             "config": OmegaConf.to_container(self.cfg, resolve=True),
             "prices": dataclasses.asdict(self.config.prices),
             "sweep": self.sweep or None,
@@ -340,29 +334,23 @@ class Run:
 
     def write_run_file(self) -> None:
         """`run.json`: the artifacts of this run, relative to its folder."""
-
-        def places(name: str) -> list[str]:
-            return [os.path.relpath(a.folder, self.folder) for a in self.made.get(name, [])]
-
-        if not set(self.made) & {"select", "train", "evaluate"}:
+        folders = self._folders()
+        if not any(folders.values()):
             return
+        places = {n: [os.path.relpath(f, self.folder) for f in fs] for n, fs in folders.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {
             "context": self.context(),
-            "selection": next(iter(places("select")), None),
-            "training": next(iter(places("train")), None),
-            "evaluations": places("evaluate"),
+            "selection": next(iter(places["select"]), None),
+            "training": next(iter(places["train"]), None),
+            "evaluations": places["evaluate"],
         }
         write_json(self.folder / RUN_FILE, content)
 
-    def _folders(self) -> dict[str, Path | list[Path] | None]:
-        folders = {name: [a.folder for a in made] for name, made in self.made.items()}
-        return {
-            "select": next(iter(folders.get("select", [])), None),
-            "train": next(iter(folders.get("train", [])), None),
-            "evaluate": folders.get("evaluate", []),
-        }
+    def _folders(self) -> dict[str, list[Path]]:
+        names = ("select", "train", "evaluate")
+        return {name: [a.folder for a in self.made.get(name, [])] for name in names}
 
 
-def _inputs(stage: ArtifactStage) -> Mapping[str, Any]:
+def _inputs(stage: ArtifactStage) -> Mapping[str, object]:
     return {"version": stage.version, **stage.inputs()}

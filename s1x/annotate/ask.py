@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from s1x import costs
 from s1x.annotate.annotate import Endpoint
@@ -144,7 +144,7 @@ class Asker:
         return await self._open[key]
 
     async def _ask(
-        self, key: str, messages: Sequence[Message], sampling: Mapping[str, Any]
+        self, key: str, messages: Sequence[Message], sampling: Mapping[str, object]
     ) -> Answer | None:
         endpoint = self.endpoint
         prompt_tokens = sum(len(m["content"].encode()) for m in messages) // 3 + 16
@@ -168,7 +168,7 @@ class Asker:
         self.counts["uncounted"] += generated is None
         return self.store.put(key, self.model.name, answer)
 
-    def cost(self) -> dict[str, Any]:
+    def cost(self) -> dict[str, object]:
         """Its line of the cost ledger."""
         counts, known = self.counts, not self.counts["uncounted"]
         prompt, generated = counts["prompt_tokens"], counts["generated_tokens"]

@@ -60,7 +60,7 @@ class AnnotateStage(ArtifactStage):
         """Words for the console."""
         return "annotated pool"
 
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> dict[str, object]:
         """The pool, the tasks, and the models that this run asks itself."""
         own = {role: model.fingerprint() for role, model in own_models(self.run).items()}
         inputs = {**PoolStage(self.run).inputs(), "annotate": self.run.config.annotate.described()}
@@ -102,7 +102,7 @@ def run(
     folder: Path,
     store_folder: Path,
     own: Mapping[str, ChatModel] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Makes the columns that `settings.tasks` name and writes the pool anew.
 
     Args:
@@ -157,7 +157,7 @@ class _Annotation:
         looked_at = [*self.made, *(c for q in self.questions for c in q.parts.values())]
         self.read = [name for name in dict.fromkeys(looked_at) if name in table.schema.names]
 
-    async def all(self, folder: Path) -> dict[str, Any]:
+    async def all(self, folder: Path) -> dict[str, object]:
         """Asks what the store lacks, then writes the pool; what annotation.json says of it."""
         askers = self.askers.values()
         try:

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
 
 from s1x.engine.chat import Answer, Message
 from s1x.errors import UserError
@@ -21,7 +20,7 @@ from s1x.errors import UserError
 _COLUMNS = "text, reasoning, finish_reason, prompt_tokens, generated_tokens"
 
 
-def key_of(model: str, messages: Sequence[Message], sampling: Mapping[str, Any]) -> str:
+def key_of(model: str, messages: Sequence[Message], sampling: Mapping[str, object]) -> str:
     """The name of an answer: 32 hex digits of its question."""
     asked = {"model": model, "messages": [dict(m) for m in messages], "sampling": dict(sampling)}
     text = json.dumps(asked, sort_keys=True, ensure_ascii=False)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from s1x.budget import Policy
+from s1x.evaluate.table import Row
 from s1x.rows import CUT, TRUNCATED, UNGRADED
 
 
-def share_cut(rows: Sequence[Mapping[str, Any]]) -> float | None:
+def share_cut(rows: Sequence[Row]) -> float | None:
     """The share of answers that came to their limit before their end."""
     return sum(row["answer_cut"] for row in rows) / len(rows) if rows else None
 
 
 def findings(
-    chosen: Sequence[Policy], name: str, rows: Sequence[Mapping[str, Any]], trained_format: str
+    chosen: Sequence[Policy], name: str, rows: Sequence[Row], trained_format: str
 ) -> list[str]:
     """Limits that were met, answers without a verdict, and a policy that does not fit."""
     found = []
@@ -47,6 +47,6 @@ def findings(
     return found
 
 
-def _acted(row: Mapping[str, Any]) -> bool:
+def _acted(row: Row) -> bool:
     forced = any(row["forced_mask"][: row["thinking_tokens"]])
     return forced or row["end_reason"] == CUT or row["num_waits"] > 0 or row["num_tries"] > 1

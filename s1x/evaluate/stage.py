@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from s1x import costs
 from s1x.artifact import fingerprint, write_json
@@ -25,7 +24,7 @@ from s1x.errors import SettingError
 from s1x.evaluate.findings import findings, share_cut
 from s1x.evaluate.schedule import Answered, answer_all
 from s1x.evaluate.settings import Sampling, check_samples
-from s1x.evaluate.table import make_rows, write_rows
+from s1x.evaluate.table import Row, make_rows, write_rows
 from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
 from s1x.model.chat_format import Chat, ChatFormat
 from s1x.model.load import load_tokenizer
@@ -73,7 +72,7 @@ class EvaluateStage(ArtifactStage):
         direct = ", direct answers" if self.prompt_format == "direct" else ""
         return f"{self.benchmark}, {self.role.replace('_', '-')} model{direct}"
 
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> dict[str, object]:
         """The model, the questions and how they are asked, answered and graded."""
         config, benchmark = self.run.config, self.run.config.benchmarks[self.benchmark]
         fine_tuned, direct = self.role == "fine_tuned", self.prompt_format == "direct"
@@ -149,7 +148,7 @@ class Evaluation:
     model_role: str
     prompt_format: str
     policy: Policy
-    curve: Mapping[str, Sequence[Any]] | None
+    curve: Mapping[str, Sequence[object]] | None
     benchmark_name: str
     problems: Sequence[Problem]
     engine: Engine
@@ -160,7 +159,7 @@ class Evaluation:
     grader: Grader | None = None
     trained_format: str = "plain"
 
-    def run(self, folder: Path) -> dict[str, Any]:
+    def run(self, folder: Path) -> dict[str, object]:
         """Writes `rows.parquet`, `evaluation.json` and `costs.json`; returns the second.
 
         Raises:
@@ -195,9 +194,10 @@ class Evaluation:
             if self.grader is None:
                 grader.close()
         warned = findings(self.points, self.shared["policy"], rows, self.trained_format)
-        about = self._about(rows) | {"warnings": [*warned, *notes]}
+        warned += notes
+        about = self._about(rows) | {"warnings": warned}
         write_rows(rows, folder)
-        for warning in about["warnings"]:
+        for warning in warned:
             say_once(f"{title}: {warning}")
         write_json(folder / "evaluation.json", about)
         costs.write(folder, self._costs(grader))
@@ -218,7 +218,7 @@ class Evaluation:
         self.counts = streams.counts
         return answered, store.notes()
 
-    def _about(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def _about(self, rows: Sequence[Row]) -> dict[str, object]:
         first, counts = self.points[0], self.counts
         domains = sorted({problem.domain for problem in self.problems})
         described = {"source": None, "in_domain": None, "answer_format": None}
@@ -247,7 +247,7 @@ class Evaluation:
             "model_notes": list(self.model.notes),
         }
 
-    def _costs(self, grader: Grader) -> list[dict[str, Any]]:
+    def _costs(self, grader: Grader) -> list[dict[str, object]]:
         """What the model took, and its judge if there was one."""
         counts, judged = self.counts, grader.spent
         about = f"{self.model_role}, {self.prompt_format}"
@@ -267,7 +267,7 @@ class Evaluation:
         return [own, costs.entry("evaluate", f"judge of {what}", **vars(judged))]
 
 
-def _point(index: int, point: Policy) -> dict[str, Any]:
+def _point(index: int, point: Policy) -> dict[str, object]:
     least, most = point.limits()
     return {
         "point": index,
@@ -315,7 +315,7 @@ def store_key(model: Model, live: LiveEngine) -> str:
     return fingerprint({"weights": plain.fingerprint(), "engine": live.identity})
 
 
-def store_text(model: Model, live: LiveEngine) -> dict[str, Any]:
+def store_text(model: Model, live: LiveEngine) -> dict[str, object]:
     """What stands beside the streams: for people, and for `s1x.evaluate.store`."""
     names = ("path", "revision", "gguf_file", "dtype", "context_tokens")
     settings = {name: value for name, value in dataclasses.asdict(model).items() if name in names}

@@ -10,9 +10,8 @@ import asyncio
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from s1x.engine.engine import Engine, LiveEngine, Request, Sampling
 from s1x.engine.live import close_engine, live_engine, run_in_loop
@@ -100,8 +99,8 @@ async def regenerate(
     store: TraceStore, live: LiveEngine, num_streams: int, seed: int = 0
 ) -> Checked:
     """Generates a sample of the streams whose origin is known again, side by side."""
-    known = {stream: json.loads(origin) for stream, origin in store.origins()}
-    usable = sorted(s for s, origin in known.items() if live.keeps_samples or _is_greedy(origin))
+    known = {stream: _request(origin) for stream, origin in store.origins()}
+    usable = sorted(s for s, asked in known.items() if live.keeps_samples or asked.sampling.greedy)
     chosen = random.Random(seed).sample(usable, min(num_streams, len(usable)))
     appetite = asyncio.Semaphore(live.max_sequences)
 
@@ -110,7 +109,7 @@ async def regenerate(
         if not stored:
             return 0, None
         async with appetite:
-            again = await _generate(live, known[stream], len(stored))
+            again = await _generate(live, replace(known[stream], max_tokens=len(stored)))
         pairs = enumerate(zip(stored, again, strict=True))
         return len(stored), next((i for i, (old, new) in pairs if old != new), None)
 
@@ -119,22 +118,23 @@ async def regenerate(
     return Checked(len(found), sum(length for length, _ in found), differences)
 
 
-def _is_greedy(origin: dict[str, Any]) -> bool:
-    return Sampling(*origin["sampling"]).greedy
-
-
-async def _generate(live: LiveEngine, origin: dict[str, Any], num_tokens: int) -> list[int]:
-    written: list[int] = []
-    request = Request(
+def _request(text: str) -> Request:
+    """The request for one token of a stream with this origin."""
+    origin = json.loads(text)
+    return Request(
         prefix_ids=tuple(origin["prefix_ids"]),
-        max_tokens=num_tokens,
+        max_tokens=1,
         sampling=Sampling(*origin["sampling"]),
         ban_first=tuple(origin["ban_first"]),
     )
 
+
+async def _generate(live: LiveEngine, request: Request) -> list[int]:
+    written: list[int] = []
+
     def on_tokens(ids: Sequence[int]) -> bool:
         written.extend(ids)
-        return len(written) < num_tokens
+        return len(written) < request.max_tokens
 
     await live.generate(request, on_tokens)
-    return written[:num_tokens]
+    return written[: request.max_tokens]

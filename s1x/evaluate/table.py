@@ -11,6 +11,9 @@ from s1x.budget.policy import ANSWER
 from s1x.evaluate.schedule import Answered
 from s1x.model.chat_format import ChatFormat
 
+Row = dict[str, Any]
+"""The columns of `s1x.rows`."""
+
 
 def make_rows(
     answered: Sequence[Answered],
@@ -18,7 +21,7 @@ def make_rows(
     labels: Sequence[str],
     form: ChatFormat,
     grader: Grader,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Rows as `s1x.rows.schema` has them; each different answer is graded once.
 
     Args:
@@ -50,9 +53,7 @@ def _texts(item: Answered, form: ChatFormat) -> list[str]:
     return [form.decode(piece) for piece in ids]
 
 
-def _row(
-    item: Answered, thinking_text: str, answer_text: str, graded: list[Grade]
-) -> dict[str, Any]:
+def _row(item: Answered, thinking_text: str, answer_text: str, graded: list[Grade]) -> Row:
     trace, problem, final = item.trace, item.problem, graded[-1]
     outcome, asked = trace.outcome, bool(trace.probes)
     thinking_tokens = len(trace.thinking_ids)
@@ -89,7 +90,7 @@ def _row(
     }
 
 
-def write_rows(rows: list[dict[str, Any]], folder: Path) -> None:
+def write_rows(rows: list[Row], folder: Path) -> None:
     """Writes `rows.parquet`."""
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from s1x.errors import UserError
 from s1x.model.architecture import Architecture
@@ -22,6 +23,14 @@ S1_MFU = 0.20
 USABLE = 0.95
 #: bytes that AdamW moves per parameter on the host, and how many a second a node moves
 HOST_STEP_BYTES, HOST_BANDWIDTH = 28.0, 1e11
+#: part of a rank's memory → its name in the table
+PARTS = {part: part for part in ("weights", "gradients", "optimizer")} | {
+    "gathered": "gathered layers, buffers",
+    "activations": "activations",
+    "logits": "logits",
+    "stepping": "or, stepping: gradients",
+    "base": "libraries",
+}
 
 
 @dataclass(frozen=True)
@@ -41,23 +50,68 @@ class Work:
 
 @dataclass(frozen=True)
 class Plan:
-    """Numbers and problems; everything per run unless it says otherwise."""
+    """What a run takes, and what stands in its way; everything per run unless it says otherwise.
 
-    parameters: int
-    num_ranks: int
+    Attributes:
+        train, work: how, and on what.
+        shape, device: the numbers of the model and of the device that the run is meant for.
+        on_cpu: whether the ranks are CPU processes.
+        mfu: model FLOPs utilization.
+        usd_per_gpu_hour: None: not known.
+        deployment: devices that generate; None: not known.
+        evaluations: each with its predicted seconds.
+        problems: sentences with the remedy.
+    """
+
+    train: TrainSettings
+    work: Work
+    shape: Architecture
     device: Gpu
-    memory: Memory
-    train_tokens: float
-    train_flops: float
+    on_cpu: bool
     mfu: float
-    train_seconds: float
     usd_per_gpu_hour: float | None
-    checkpoint_bytes: float
-    disk_bytes: float
+    deployment: Deployment | None
     evaluations: tuple[tuple[Evaluation, float | None], ...] = ()
-    """Each with its predicted seconds."""
-    deployment: Deployment | None = None
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> int:
+        """Of the model."""
+        return self.shape.parameters
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that train."""
+        return (self.train.devices_per_node or 1) * self.train.nodes
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Of one rank at its longest pass."""
+        train, most = self.train, self.train.max_sequence_tokens
+        batch = round(train.batch_sequences * self.work.mean_tokens / self.num_ranks)
+        longest = min(self.work.longest_tokens or most, most)
+        tokens = max(longest, min(train.pass_tokens, batch))
+        return training_memory(train, self.shape, self.num_ranks, tokens, self.on_cpu)
+
+    @property
+    def samples(self) -> float:
+        """That training sees, over all epochs."""
+        seen = float(self.work.num_samples * self.train.epochs)
+        steps = self.train.max_steps
+        return seen if steps is None else min(seen, steps * self.train.batch_sequences)
+
+    @property
+    def train_flops(self) -> float:
+        """Model FLOPs of training."""
+        return self.samples * self.shape.training_flops([round(self.work.mean_tokens)])
+
+    @property
+    def train_seconds(self) -> float:
+        """Of training, the host's AdamW included where it is offloaded."""
+        rate = self.device.peak_tflops * 1e12 * self.num_ranks * self.mfu
+        step = HOST_STEP_BYTES * self.parameters / self.train.nodes / HOST_BANDWIDTH
+        steps = self.samples / self.train.batch_sequences if self.train.offloaded else 0.0
+        return steps * step + self.train_flops / rate
 
     @property
     def gpu_hours(self) -> float | None:
@@ -67,43 +121,42 @@ class Plan:
     @property
     def usd(self) -> float | None:
         """Of training; None where the price or the hours are not known."""
-        known = self.gpu_hours is not None and self.usd_per_gpu_hour is not None
-        return (self.gpu_hours or 0.0) * (self.usd_per_gpu_hour or 0.0) if known else None
+        hours, price = self.gpu_hours, self.usd_per_gpu_hour
+        return None if hours is None or price is None else hours * price
+
+    @property
+    def disk_bytes(self) -> float:
+        """The checkpoints that are there at once, and the exported model."""
+        train = self.train
+        kept = train.keep_checkpoints + 1 if train.checkpoint_every_steps else 0
+        exported = (2.0 if train.export_dtype == "bfloat16" else 4.0) * self.parameters
+        return checkpoint_bytes(train, self.shape) * kept + exported
 
     def table(self) -> list[str]:
         """Lines for the console."""
         memory, has = self.memory, self.device.memory_bytes / GIB
-        parts = [
-            ("weights", memory.weights),
-            ("gradients", memory.gradients),
-            ("optimizer", memory.optimizer),
-            ("gathered layers, buffers", memory.gathered),
-            ("activations", memory.activations),
-            ("logits", memory.logits),
-            ("or, stepping: gradients", memory.stepping),
-            ("libraries", memory.base),
-        ]
         lines = [
             f"parameters            {self.parameters:,} ({self.parameters / 1e9:.2f}B)",
             f"ranks                 {self.num_ranks} x {self.device.name}",
             f"memory per rank       {memory.total / GIB:.1f} GiB of {has:.1f}",
-            *(f"  {name:<25} {size / GIB:8.2f} GiB" for name, size in parts),
+            *(f"  {text:<25} {vars(memory)[part] / GIB:8.2f} GiB" for part, text in PARTS.items()),
         ]
         if memory.host:
             lines.append(f"  main memory, offloaded    {memory.host / GIB:8.2f} GiB per rank")
         on_cpu = self.device.name == "cpu"
         speed = "at the speed measured on two cores" if on_cpu else f"at {self.mfu:.0%} MFU"
-        lines += [
-            f"training tokens       {self.train_tokens:,.0f}",
+        return [
+            *lines,
+            f"training tokens       {self.samples * self.work.mean_tokens:,.0f}",
             f"training FLOPs        {self.train_flops:.3g} (model FLOPs)",
             f"training time         {_hours(self.train_seconds)} {speed}",
             f"training GPU-hours    {_known(self.gpu_hours, '.1f')}",
             f"training cost         {_known(self.usd, ',.0f', 'USD ')}",
             f"disk                  {_size(self.disk_bytes)}"
-            f" (a checkpoint has {_size(self.checkpoint_bytes)})",
+            f" (a checkpoint has {_size(checkpoint_bytes(self.train, self.shape))})",
+            *self._evaluation_lines(),
+            *(f"problem: {text}" for text in self.problems),
         ]
-        lines += [*self._evaluation_lines(), *(f"problem: {text}" for text in self.problems)]
-        return lines
 
     def _evaluation_lines(self) -> list[str]:
         lines, total = [], 0.0
@@ -149,85 +202,38 @@ def make_plan(
         train: recipe and strategy; `devices_per_node` and `num_nodes` say how many ranks.
         model: its `architecture` gives the numbers.
         work, evaluations: what is trained on and what is generated.
-        gpu_name, mfu: device that the run is meant for, and its model FLOPs utilization.
-        usd_per_gpu_hour, deployment: price, and devices that generate; None: not known.
+        gpu_name, mfu, usd_per_gpu_hour, deployment: see `Plan`.
         machine: what is there; None: only what no machine could do is a problem.
 
     Raises:
         UserError: the model has no architecture numbers, or a GPU's name is not known.
     """
-    work = work or Work()
     shape = Architecture.of(model.architecture, model.name)
     on_cpu = gpu_name == "cpu" or train.device == "cpu"
     device = gpu("cpu" if on_cpu else gpu_name)
     if on_cpu and machine is not None:
         device = replace(device, memory_bytes=machine.memory_bytes)
-    num_ranks = (train.devices_per_node or 1) * train.nodes
-    pass_tokens = _pass_tokens(train, work, num_ranks)
-    samples, flops, seconds = _training(train, shape, work)
-    rate = 1.0 if on_cpu else mfu
-    seconds += flops / (device.peak_tflops * 1e12 * num_ranks * rate)
-    saved = checkpoint_bytes(train, shape)
     took = ((e, deployment.seconds(e, shape, device) if deployment else None) for e in evaluations)
+    rate = 1.0 if on_cpu else mfu
     plan = Plan(
-        parameters=shape.parameters,
-        num_ranks=num_ranks,
-        device=device,
-        memory=training_memory(train, shape, num_ranks, pass_tokens, on_cpu),
-        train_tokens=samples * work.mean_tokens,
-        train_flops=flops,
-        mfu=rate,
-        train_seconds=seconds,
-        usd_per_gpu_hour=usd_per_gpu_hour,
-        checkpoint_bytes=saved,
-        disk_bytes=_disk_bytes(train, shape, saved),
-        evaluations=tuple(took),
-        deployment=deployment,
+        *(train, work or Work(), shape, device, on_cpu, rate, usd_per_gpu_hour, deployment),
+        tuple(took),
     )
-    plan.problems.extend(_fit(plan, train))
-    if machine is not None:
-        plan.problems.extend(_machine_problems(plan, train, machine))
-        plan.problems.extend(
-            missing(machine, [*train.needs, *(["peft"] if train.lora.rank else [])])
+    needed, has = plan.memory.total, USABLE * device.memory_bytes
+    if needed > has:
+        plan.problems.append(
+            f"training does not fit: a rank needs at least {needed / GIB:.0f} GiB and "
+            f"{device.name} has {has / GIB:.0f} to give; {_what_to_try(plan, has)}"
         )
+    if machine is not None:
+        plan.problems.extend(_machine_problems(plan, machine))
+        plan.problems.extend(missing(machine, train.needs))
     return plan
 
 
-def _pass_tokens(train: TrainSettings, work: Work, num_ranks: int) -> int:
-    longest = min(work.longest_tokens or train.max_sequence_tokens, train.max_sequence_tokens)
-    batch = round(train.batch_sequences * work.mean_tokens / num_ranks)
-    return max(longest, min(train.pass_tokens, batch))
-
-
-def _disk_bytes(train: TrainSettings, shape: Architecture, checkpoint: float) -> float:
-    """The checkpoints that are there at once, and the exported model."""
-    kept = train.keep_checkpoints + 1 if train.checkpoint_every_steps else 0
-    exported = (2.0 if train.export_dtype == "bfloat16" else 4.0) * shape.parameters
-    return checkpoint * kept + exported
-
-
-def _training(train: TrainSettings, shape: Architecture, work: Work) -> tuple[float, float, float]:
-    """Samples that training sees, their FLOPs, and seconds of the host's AdamW if it offloads."""
-    samples = float(work.num_samples * train.epochs)
-    if train.max_steps is not None:
-        samples = min(samples, train.max_steps * train.batch_sequences)
-    flops = samples * shape.training_flops([round(work.mean_tokens)])
-    step = HOST_STEP_BYTES * shape.parameters / train.nodes / HOST_BANDWIDTH
-    return samples, flops, samples / train.batch_sequences * step if train.offloaded else 0.0
-
-
-def _fit(plan: Plan, train: TrainSettings) -> list[str]:
-    needed, has = plan.memory.total, USABLE * plan.device.memory_bytes
-    if needed <= has:
-        return []
-    return [
-        f"training does not fit: a rank needs at least {needed / GIB:.0f} GiB and "
-        f"{plan.device.name} has {has / GIB:.0f} to give; {_what_to_try(plan, train)}"
-    ]
-
-
-def _machine_problems(plan: Plan, train: TrainSettings, machine: Machine) -> list[str]:
-    per_node, found = plan.num_ranks // train.nodes, []
+def _machine_problems(plan: Plan, machine: Machine) -> list[str]:
+    train, found = plan.train, []
+    per_node = plan.num_ranks // train.nodes
     if plan.device.name != "cpu":
         what = f"training on each of {train.nodes} nodes" if train.nodes > 1 else "training"
         found += machine.lacks_gpus(per_node, what, plan.device)
@@ -253,32 +259,27 @@ def _machine_problems(plan: Plan, train: TrainSettings, machine: Machine) -> lis
     return found
 
 
-def _what_to_try(plan: Plan, train: TrainSettings) -> str:
-    memory, has = plan.memory, USABLE * plan.device.memory_bytes
-    fixed = memory.total - memory.weights - memory.gradients - memory.optimizer
-    tries = []
-    if train.pass_tokens > train.max_sequence_tokens:
-        tries.append(f"train.micro_batch_tokens={train.max_sequence_tokens}")
-    if not train.activation_checkpointing:
-        tries.append("train.activation_checkpointing=true")
-    if train.logits == "full":
-        tries.append("train.logits=chunked")
-    if not train.sharded:
-        tries.append("train=deepspeed_zero3 on several GPUs")
-    elif fixed < has:
-        states = (memory.weights + memory.gradients + memory.optimizer) * plan.num_ranks
-        ranks = -(-states // (has - fixed))
-        if ranks > plan.num_ranks:
-            tries.append(f"at least {ranks:.0f} GPUs")
-    if train.sharded and not train.offloaded:
-        tries.append("train=deepspeed_zero3_offload")
-    room = has - (memory.total - memory.activations)
-    if room > 0 and train.pass_tokens == train.max_sequence_tokens:
-        tokens = int(train.max_sequence_tokens * room / memory.activations) // 1024 * 1024
-        if tokens >= 1024:
-            tries.append(f"train.max_sequence_tokens={tokens}")
-    tries.append("train.lora.rank=16")
-    return "try " + ", or ".join(tries)
+def _what_to_try(plan: Plan, has: float) -> str:
+    train, memory = plan.train, plan.memory
+    states = memory.weights + memory.gradients + memory.optimizer
+    fixed, room = memory.total - states, has - (memory.total - memory.activations)
+    tokens = int(train.max_sequence_tokens * max(room, 0.0) / memory.activations) // 1024 * 1024
+    ranks = -(-states * plan.num_ranks // (has - fixed)) if fixed < has else 0.0
+    tries = {
+        f"train.micro_batch_tokens={train.max_sequence_tokens}": (
+            train.pass_tokens > train.max_sequence_tokens
+        ),
+        "train.activation_checkpointing=true": not train.activation_checkpointing,
+        "train.logits=chunked": train.logits == "full",
+        "train=deepspeed_zero3 on several GPUs": not train.sharded,
+        f"at least {ranks:.0f} GPUs": train.sharded and ranks > plan.num_ranks,
+        "train=deepspeed_zero3_offload": train.sharded and not train.offloaded,
+        f"train.max_sequence_tokens={tokens}": (
+            tokens >= 1024 and train.pass_tokens == train.max_sequence_tokens
+        ),
+        "train.lora.rank=16": True,
+    }
+    return "try " + ", or ".join(text for text, helps in tries.items() if helps)
 
 
 def missing(machine: Machine, modules: Sequence[str]) -> list[str]:
