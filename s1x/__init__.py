@@ -38,23 +38,21 @@ __all__ = [
     "read_rows",
 ]
 
-#: name → (module, name there)
+#: module → the names that are taken from it
 _PLACES = {
-    **{name: ("s1x.library", name) for name in ("LoadedModel", "ReadTrace", "load", "plot")},
-    **{name: ("s1x.curve", name) for name in ("Curve", "Estimate", "Point")},
-    **{name: ("s1x.curve", name) for name in ("curves", "difference")},
-    "UserError": ("s1x.errors", "UserError"),
-    "read_rows": ("s1x.curve", "read"),
+    "s1x.library": ("LoadedModel", "ReadTrace", "load", "plot"),
+    "s1x.curve": ("Curve", "Estimate", "Point", "curves", "difference", "read_rows"),
+    "s1x.errors": ("UserError",),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _PLACES:
-        raise AttributeError(f"s1x has no {name}; it has {', '.join(__all__)}")
-    module, attribute = _PLACES[name]
-    found: object = vars(importlib.import_module(module))[attribute]
-    globals()[name] = found
-    return found
+    for module, names in _PLACES.items():
+        if name in names:
+            there = vars(importlib.import_module(module))
+            globals()[name] = there["read" if name == "read_rows" else name]
+            return globals()[name]
+    raise AttributeError(f"s1x has no {name}; it has {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:

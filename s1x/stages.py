@@ -17,7 +17,7 @@ import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -34,6 +34,7 @@ from s1x.console import duration, say, say_once
 from s1x.costs import note_energy
 from s1x.energy import Meter
 from s1x.errors import UserError
+from s1x.model.model import Model
 
 if TYPE_CHECKING:
     from s1x.config import Config
@@ -295,6 +296,12 @@ class Run:
             names = [n for n in names if n not in (*against, self.choice("benchmark"))]
         against.update(options_named("benchmark", names, "decontaminate", Benchmark))
         return {name: load_problems(name, benchmark) for name, benchmark in against.items()}
+
+    def trained_model(self) -> Model:
+        """The fine-tuned model: training's folder is complete, nothing of the base's is needed."""
+        path = str(self.one("train").folder / "model")
+        model = self.config.model
+        return replace(model, path=path, gguf_file=None, revision=None, chat_template=None)
 
     def choice(self, group: str) -> str:
         """The option chosen for a group, as the command line names it."""

@@ -46,6 +46,7 @@ class AnnotateStage(ArtifactStage):
     """Traces, verdicts and domains, by servers or by the run's own engine."""
 
     name = "annotate"
+    label = "annotated pool"
     makes_first = ("pool",)
 
     @classmethod
@@ -54,11 +55,6 @@ class AnnotateStage(ArtifactStage):
         run.config.annotate.check()
         for model in own_models(run).values():
             model.source()
-
-    @property
-    def label(self) -> str:
-        """Words for the console."""
-        return "annotated pool"
 
     def inputs(self) -> dict[str, object]:
         """The pool, the tasks, and the models that this run asks itself."""

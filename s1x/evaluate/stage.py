@@ -116,10 +116,7 @@ class EvaluateStage(ArtifactStage):
 def _models(run: Run) -> Iterator[tuple[Model, str, str]]:
     settings, model = run.config.evaluate, run.config.model
     if "fine_tuned" in settings.models:
-        path = str(run.one("train").folder / "model")
-        # the folder that training wrote is complete: nothing of the base's files is needed
-        own = {"gguf_file": None, "revision": None, "chat_template": None}
-        yield dataclasses.replace(model, path=path, **own), "fine_tuned", THINKING_FORMAT
+        yield run.trained_model(), "fine_tuned", THINKING_FORMAT
     if "base" in settings.models:
         yield model, "base", THINKING_FORMAT
         if settings.base_direct:

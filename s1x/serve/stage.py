@@ -62,12 +62,8 @@ class ServeStage(Stage):
 
 
 def _model(run: Run) -> Model:
-    model = run.config.model
-    if run.config.serve.model_role == "base":
-        return model
-    folder = str(run.one("train").folder / "model")
-    changes = {"gguf_file": None, "revision": None, "chat_template": None}
-    return dataclasses.replace(model, path=folder, **changes)  # type: ignore[arg-type]
+    base = run.config.serve.model_role == "base"
+    return run.config.model if base else run.trained_model()
 
 
 def presets(run: Run) -> Iterator[tuple[str, Policy]]:

@@ -29,11 +29,8 @@ class TrainStage(ArtifactStage):
     """The fine-tuned model, as a Hugging Face folder."""
 
     name = "train"
+    label = "fine-tuned model"
     version = 2  # texts are stripped as s1's, and never control tokens
-
-    @property
-    def label(self) -> str:
-        return "fine-tuned model"
 
     @property
     def measured(self) -> bool:
@@ -184,14 +181,11 @@ class PretrainStage(ArtifactStage):
     """A base model from scratch, as the option `pretrain` of an experiment makes it."""
 
     name = "pretrain"
+    label = "base model"
 
     @classmethod
     def check(cls, run: Run) -> None:
         _pretraining(run)
-
-    @property
-    def label(self) -> str:
-        return "base model"
 
     def inputs(self) -> dict[str, Any]:
         return result_settings(_settings(self.run))
