@@ -140,8 +140,8 @@ class LoadedModel:
         policy = _option(Policy, "budget", budget, settings)
         problem = Problem("0", question, reference or "", "unknown")
         grader = make_grader("exact") if reference is not None else _NoReference()
-        asked = self._evaluation([problem], policy, Sampling(temperature), seed, grader=grader)
-        row = _rows_of(asked, None).row(0, named=True)
+        drawn = Sampling(temperature)
+        row = _rows(self, policy, None, [problem], drawn, seed, grader).row(0, named=True)
         cut = Decoder(load_tokenizer(self.model)).cut(row)
         return ReadTrace(
             question=row["question"],
@@ -190,40 +190,45 @@ class LoadedModel:
             raise UserError("questions is empty; give (question, reference answer) pairs")
         try:
             problems = checked([_problem(i, q) for i, q in enumerate(questions, 1)], judge)
-            asked = self._evaluation(problems, policy, sampling, seed, curve, traces, judge)
-            return _rows_of(asked, folder)
+            return _rows(self, policy, curve, problems, sampling, seed, judge, traces, folder)
         finally:
             judge.close()
 
     ask_async = _awaited(ask)
     evaluate_async = _awaited(evaluate)
 
-    def _evaluation(
-        self,
-        problems: Sequence[Problem],
-        policy: Policy,
-        sampling: Sampling,
-        seed: int,
-        curve: Mapping[str, Sequence[object]] | None = None,
-        traces: Path | None = None,
-        grader: Grader | None = None,
-    ) -> Evaluation:
-        who = (self.model, "base", "thinking", policy, curve)
-        what = ("questions", problems, self.engine, sampling, seed, traces)
-        return Evaluation(*who, *what, grader=grader)
 
-
-def _rows_of(evaluation: Evaluation, folder: Path | None) -> pl.DataFrame:
-    """Runs it in the worker's thread; the files stay where a folder is given."""
-
-    def work() -> pl.DataFrame:
-        with tempfile.TemporaryDirectory() as scratch:
-            place = Path(folder or scratch)
-            place.mkdir(parents=True, exist_ok=True)
-            evaluation.run(place)
-            return pl.read_parquet(place / "rows.parquet", glob=False)
-
-    return _worker.submit(work).result()
+def _rows(
+    loaded: LoadedModel,
+    policy: Policy,
+    curve: Mapping[str, Sequence[object]] | None,
+    problems: Sequence[Problem],
+    sampling: Sampling,
+    seed: int,
+    grader: Grader,
+    traces: Path | None = None,
+    folder: Path | None = None,
+) -> pl.DataFrame:
+    """Evaluates in the worker's thread; the files stay where a folder is given."""
+    work = Evaluation(
+        loaded.model,
+        model_role="base",
+        prompt_format="thinking",
+        policy=policy,
+        curve=curve,
+        benchmark_name="questions",
+        problems=problems,
+        engine=loaded.engine,
+        sampling=sampling,
+        seed=seed,
+        store_folder=traces,
+        grader=grader,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(folder or scratch)
+        place.mkdir(parents=True, exist_ok=True)
+        _worker.submit(work.run, place).result()
+        return pl.read_parquet(place / "rows.parquet", glob=False)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from s1x import costs
 from s1x.annotate.annotate import Endpoint
@@ -144,7 +144,7 @@ class Asker:
         return await self._open[key]
 
     async def _ask(
-        self, key: str, messages: Sequence[Message], sampling: Mapping[str, object]
+        self, key: str, messages: Sequence[Message], sampling: Mapping[str, Any]
     ) -> Answer | None:
         endpoint = self.endpoint
         prompt_tokens = sum(len(m["content"].encode()) for m in messages) // 3 + 16

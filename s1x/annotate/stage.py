@@ -207,7 +207,7 @@ class _Annotation:
         values = {name: row.get(name) if keep else None for name in self.made}
         for question in self.questions:
             known = {**row, **values}
-            parts = {name: known.get(column) for name, column in question.parts.items()}
+            parts = {name: known.get(column) or "" for name, column in question.parts.items()}
             lacking = any(values[name] is None for name in question.columns)
             if lacking and all(parts.values()):
                 asker = self.askers[question.role]
