@@ -47,6 +47,9 @@ class Model(Option):
     notes: list[str] = setting(
         factory=list, doc="sentences that a report on it must say, the most important first"
     )
+    examples: list[str] = setting(
+        factory=list, doc="questions that the page of stages=[serve] offers", affects_result=False
+    )
     architecture: dict[str, Any] = setting(
         factory=dict,
         doc="numbers of its config.json, for `plan` without weights or network; "
@@ -108,7 +111,7 @@ class Model(Option):
         content: Any = [self.path, self.revision]
         if source.is_dir():
             content = [_file_mark(path) for path in self._own_files(source)]
-        unread = ("name", "path", "revision", "architecture")
+        unread = ("name", "path", "revision", "architecture", "examples")
         format_ = {k: v for k, v in asdict(self).items() if k not in unread}
         return fingerprint({"content": content, "format": format_})
 

@@ -8,24 +8,18 @@ are there without scripts and in print.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-import jinja2
-from markupsafe import Markup
-
-from s1x.report.charts import NARROW, PALETTE, Chart, for_page
+from s1x.report.charts import NARROW, Chart, for_page
 from s1x.report.parts import Section, Table, Trace, file_name
 from s1x.report.sections.overview import Head
 from s1x.report.traces import Blocks
+from s1x.web import MATH, asset, render
 
 ASSETS = Path(__file__).with_name("assets")
-SCRIPTS = ("math.js", "viewer.js", "page.js")
+SCRIPTS = ("math.js", "trace.js", "viewer.js", "page.js")
 KINDS = {Table: "table", Trace: "trace", Chart: "charts", str: "words"}
 
 
@@ -40,7 +34,7 @@ def page(
         blocks: the traces.
         pictures: chart's key → its SVG.
     """
-    scripts = [_asset("temml.min.js"), "\n".join(map(_asset, SCRIPTS))]
+    scripts = [asset(ASSETS / MATH), "\n".join(asset(ASSETS / name) for name in SCRIPTS)]
     charts = (item for section in sections for item in section.items if isinstance(item, Chart))
     hero = next(charts, None)
     opening = hero and {
@@ -52,19 +46,17 @@ def page(
         {**vars(section), "content": list(_content(section, hero, pictures))}
         for section in sections
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True
-    )
-    return environment.get_template("page.html").render(
-        vars(head),
+    text, _ = render(
+        ASSETS,
+        [ASSETS / "report.css"],
+        scripts,
+        connect="none",
+        **vars(head),
         hero=opening,
         sections=shown,
         blocks=blocks,
-        palette=PALETTE,
-        css=Markup(_asset("report.css")),
-        scripts=scripts,
-        policy=Markup(_policy(scripts)),
     )
+    return text
 
 
 def _content(
@@ -78,19 +70,3 @@ def _content(
             yield kind, [(key, for_page(pictures[key], file_name(key))) for key in keys]
         else:
             yield from ((kind, item) for item in group)
-
-
-@cache
-def _asset(name: str) -> str:
-    text = (ASSETS / name).read_text(encoding="utf-8")
-    assert not re.search("</(script|style)", text), f"{name} would end its element"
-    return text
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -25,6 +25,7 @@ from s1x.console import say
 from s1x.errors import UserError
 from s1x.serve.body import parse, understand
 from s1x.serve.gateway import Gateway, Work, now, reported
+from s1x.serve.page import page
 from s1x.serve.recorder import Piece, Recorder
 from s1x.serve.refusal import Json, RefusedError, error_body
 from s1x.serve.replies import DONE, SILENCE, Reply, error_event, event
@@ -41,6 +42,7 @@ class App:
         self.gateway, self.settings = gateway, settings
         self.key = settings.api_key()
         self.model = gateway.prompts.model.name
+        self.page_text, self.page_headers = page(gateway, self.key is not None)
 
     def build(self) -> FastAPI:
         """The application."""
@@ -50,6 +52,7 @@ class App:
             app.add_api_route(f"{path}/completions", self.text, methods=["POST"])
             app.add_api_route(f"{path}/models", self.models, methods=["GET"])
         app.add_api_route("/v1/models/{name:path}", self.one_model, methods=["GET"])
+        app.add_api_route("/", self.page, methods=["GET"])
         app.add_api_route("/health", self.health, methods=["GET"])
         app.add_api_route("/metrics", self.metrics, methods=["GET"])
         app.add_exception_handler(UserError, self.refuse)
@@ -87,6 +90,10 @@ class App:
         if name.partition("@")[0] != self.model:
             raise RefusedError(f"model {name!r:.80} is not served here", "model", 404)
         return JSONResponse(_model(name))
+
+    async def page(self) -> Response:
+        """`/`: the page."""
+        return HTMLResponse(self.page_text, headers=self.page_headers)
 
     async def health(self) -> Response:
         """`/health`: the model is loaded."""

@@ -1,13 +1,6 @@
 "use strict";
 // Starts the page: tooltips of charts, files to save, math in the ten traces, the viewer.
 // Charts are SVG in the page already; a mark's words are its aria-label.
-function html(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 function tooltips(figure) {
   const tip = html("div", {class: "tip", role: "status"});
   figure.append(tip);
