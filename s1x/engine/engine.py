@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 from s1x.option import Option
@@ -13,7 +13,8 @@ from s1x.traces.request import OnTokens, Request, Sampling, ends_with_stop
 if TYPE_CHECKING:
     from s1x.model.model import Model
 
-__all__ = ["Engine", "LiveEngine", "OnTokens", "Request", "Sampling", "Usage", "ends_with_stop"]
+__all__ = ["Engine", "Identity", "LiveEngine", "OnTokens", "Request", "Sampling", "Usage"]
+__all__ += ["Writing", "ends_with_stop"]
 
 
 class Identity(TypedDict, total=False):
@@ -56,6 +57,50 @@ class LiveEngine(ABC):
 
     def close(self) -> None:
         """Frees memory, processes and connections."""
+
+
+@dataclass(eq=False)
+class Writing:
+    """A request being served.
+
+    Attributes:
+        request, on_tokens: as the engine got them.
+        written: the tokens handed on.
+        is_wanted: whether anybody wants more.
+    """
+
+    request: Request
+    on_tokens: OnTokens
+    written: list[int] = field(default_factory=list)
+    is_wanted: bool = True
+
+    def __post_init__(self) -> None:
+        self._last_ids = {stop[-1] for stop in self.request.stop}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the request has ended: at its limit, at a stop, or because nobody wants more."""
+        written, request = self.written, self.request
+        if not self.is_wanted or len(written) >= request.max_tokens:
+            return True
+        may_end = bool(written) and written[-1] in self._last_ids
+        return may_end and ends_with_stop(written, request.stop)
+
+    def take(self, ids: Sequence[int]) -> None:
+        """Hands tokens on."""
+        self.written += ids
+        self.is_wanted = self.on_tokens(ids)
+
+    def rest(self) -> Request:
+        """The request for what is not written yet."""
+        if not self.written:
+            return self.request
+        return replace(
+            self.request,
+            prefix_ids=(*self.request.prefix_ids, *self.written),
+            max_tokens=self.request.max_tokens - len(self.written),
+            ban_first=(),
+        )
 
 
 @dataclass

@@ -7,10 +7,9 @@ wanted again, for the next segment (after a "Wait") or for an answer forked from
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 #: sequences grow into room for so many more tokens at a time
 _GROWTH = 1.5
@@ -47,9 +46,9 @@ class KeyValueRows:
             (layers, 2, self.num_rows, heads, self.num_tokens, size), dtype=dtype, device=device
         )
         #: (R, T) ids and (R,) how many of a row's ids stand in the cache
-        self.ids: np.ndarray[Any, Any] = np.zeros((self.num_rows, self.num_tokens), dtype=np.int32)
-        self.length: np.ndarray[Any, Any] = np.zeros(self.num_rows, dtype=np.int64)
-        self.last_use: np.ndarray[Any, Any] = np.zeros(self.num_rows, dtype=np.int64)
+        self.ids: NDArray[np.int32] = np.zeros((self.num_rows, self.num_tokens), dtype=np.int32)
+        self.length: NDArray[np.int64] = np.zeros(self.num_rows, dtype=np.int64)
+        self.last_use: NDArray[np.int64] = np.zeros(self.num_rows, dtype=np.int64)
         self._clock = 0
 
     def _rows_for(self, num_tokens: int, at_least: int) -> int:
@@ -57,7 +56,7 @@ class KeyValueRows:
         row_bytes = 2 * layers * heads * size * num_tokens * self.dtype.itemsize
         return max(at_least, min(self.max_rows, self.max_bytes // row_bytes))
 
-    def common_prefix(self, ids: np.ndarray[Any, Any]) -> tuple[int, int]:
+    def common_prefix(self, ids: NDArray[np.int32]) -> tuple[int, int]:
         """The row that shares the longest beginning with `ids`, and its length in tokens."""
         most = min(len(ids), int(self.length.max()))
         if most == 0:

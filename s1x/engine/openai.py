@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from s1x.engine.client import Client, GivenUpError, RefusedError
-from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, ends_with_stop
+from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, Writing, ends_with_stop
 from s1x.engine.live import run_in_loop
 from s1x.engine.replies import Choice, MalformedError, Reply
 from s1x.engine.servers import Patience, Servers
@@ -127,7 +127,7 @@ class OpenAIEngine(LiveEngine):
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
         self.usage.calls += 1
-        writing = _Writing(self, request, on_tokens)
+        writing = _Calls(request, on_tokens, engine=self)
         while not writing.is_done:
             writing.begin_call()
             self.usage.prompt_tokens += len(writing.tokens())
@@ -178,31 +178,19 @@ class OpenAIEngine(LiveEngine):
         run_in_loop(self.client.close())
 
 
-@dataclass
-class _Writing:
+@dataclass(eq=False, kw_only=True)
+class _Calls(Writing):
     """A request being served, by one call after another: an `Exchange` of the client.
 
     Attributes:
-        written: what has come so far.
-        begun, end: tokens of it before the present call, and at most after it.
-        is_wanted: whether anybody wants more.
+        begun, end: tokens written before the present call, and at most after it.
     """
 
     engine: OpenAIEngine
-    request: Request
-    on_tokens: OnTokens
-    written: list[int] = field(default_factory=list)
     begun: int = 0
     end: int = 0
-    is_wanted: bool = True
     _text: str = ""
     _last: Choice = field(default_factory=Choice)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is left to ask for."""
-        full = len(self.written) >= self.request.max_tokens
-        return full or not self.is_wanted or ends_with_stop(self.written, self.request.stop)
 
     def begin_call(self) -> None:
         """The next call is for tokens up to `end`; a ban holds for the first token alone."""
@@ -283,9 +271,8 @@ class _Writing:
             )
 
     def _take(self, ids: Sequence[int]) -> None:
-        if ids:
-            self.written += ids
-            self.is_wanted = self.on_tokens(ids) and self.is_wanted
+        if ids and self.is_wanted:
+            self.take(ids)
 
     def _checked(self, ids: list[int]) -> list[int]:
         for token in ids:

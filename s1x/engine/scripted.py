@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, ends_with_stop
+from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, Writing
 from s1x.model.chat_format import ChatFormat, TokenIds
 from s1x.option import option, setting
 
@@ -89,15 +89,12 @@ class ScriptedEngine(LiveEngine):
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
         """See `LiveEngine`; other tasks run between any two tokens."""
-        ids = list(request.prefix_ids)
-        written = 0
-        while written < request.max_tokens:
+        ids, writing = list(request.prefix_ids), Writing(request, on_tokens)
+        while not writing.is_done:
             await asyncio.sleep(0)
             ids.append(self.next_token(ids, request))
-            written += 1
-            wanted = on_tokens(ids[-1:])
-            if not wanted or ends_with_stop(ids[len(request.prefix_ids) :], request.stop):
-                break
+            writing.take(ids[-1:])
+        written = len(writing.written)
         self.requests.append((request, written))
         self.usage.calls += 1
         self.usage.prompt_tokens += len(request.prefix_ids)

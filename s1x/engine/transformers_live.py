@@ -12,14 +12,14 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import AttentionInterface
+from numpy.typing import NDArray
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
 from s1x.engine.draw import draw, sampleable_ids, uniform
-from s1x.engine.engine import Identity, LiveEngine, OnTokens, Request, ends_with_stop
+from s1x.engine.engine import Identity, LiveEngine, OnTokens, Request, Writing
 from s1x.engine.kv_rows import KeyValueRows, RowsView
 from s1x.engine.transformers import Transformers
 from s1x.errors import UserError
@@ -41,12 +41,13 @@ def start(settings: Transformers, model: Model) -> LiveEngine:
     """Loads weights and tokenizer."""
     device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = settings.dtype or (model.dtype if device != "cpu" else "float32")
-    _register_attention()
-    network: Any = load_causal_lm(model, dtype, _ATTENTION)
+    AttentionInterface.register(_ATTENTION, _attend)
+    network = load_causal_lm(model, dtype, _ATTENTION)
     _check_architecture(network.config)
     allowed = sampleable_ids(load_tokenizer(model), network.config.vocab_size)
+    torch.nn.Module.to(network, device)
     return TransformersEngine(
-        network.to(device).eval(),
+        network.eval(),
         allowed,
         context_tokens=model.context_tokens,
         settings=settings,
@@ -54,16 +55,12 @@ def start(settings: Transformers, model: Model) -> LiveEngine:
     )
 
 
-@dataclass(eq=False)
-class _Sequence:
-    """A request in flight: what must still be fed to the model, and what it has written."""
+@dataclass(eq=False, kw_only=True)
+class _Sequence(Writing):
+    """A request in flight, and what must still be fed to the model."""
 
-    request: Request
-    on_tokens: OnTokens
     done: asyncio.Future[None]
     pending: list[int] = field(default_factory=list)
-    written: list[int] = field(default_factory=list)
-    last_ids: frozenset[int] = frozenset()
 
 
 class TransformersEngine(LiveEngine):
@@ -81,7 +78,7 @@ class TransformersEngine(LiveEngine):
 
     def __init__(
         self,
-        network: Any,
+        network: PreTrainedModel,
         allowed: torch.Tensor,
         context_tokens: int,
         settings: Transformers,
@@ -110,13 +107,11 @@ class TransformersEngine(LiveEngine):
         self._steps_unsorted = 0
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
-        """See `LiveEngine.generate`."""
         total = len(request.prefix_ids) + request.max_tokens
         assert request.prefix_ids, "a prefix has one token at least"
         assert total <= self.context_tokens, (total, self.context_tokens)
         loop = asyncio.get_running_loop()
-        last_ids = frozenset(stop[-1] for stop in request.stop)
-        sequence = _Sequence(request, on_tokens, loop.create_future(), last_ids=last_ids)
+        sequence = _Sequence(request, on_tokens, done=loop.create_future())
         self.queue.append(sequence)
         if self._driver is None or self._driver.done():
             self._driver = loop.create_task(self._drive())
@@ -154,24 +149,18 @@ class TransformersEngine(LiveEngine):
 
     def _admit(self) -> int:
         """Moves requests from the queue into rows, those with most to compute first."""
-        new: list[_Sequence] = []
-        limit = min(self.settings.batch_size, self.rows.num_rows)
-        while self.queue and len(self.active) + len(new) < limit:
-            sequence = self.queue.popleft()
-            if not sequence.done.done():
-                new.append(sequence)
-        placed = 0
-        for sequence in new:
-            request = sequence.request
-            longest = len(request.prefix_ids) + request.max_tokens
-            self.rows.grow(min(longest, len(request.prefix_ids) + 64), len(self.active))
-            if len(self.active) >= self.rows.num_rows:
-                self.queue.extendleft(reversed(new[placed:]))
-                break
-            self._place(sequence)
-            placed += 1
-        self._longest_first(len(self.active) - placed)
-        return placed
+        begun = len(self.active)
+        while self.queue and len(self.active) < min(self.settings.batch_size, self.rows.num_rows):
+            if self.queue[0].done.done():  # cancelled
+                self.queue.popleft()
+                continue
+            request = self.queue[0].request
+            length = len(request.prefix_ids)
+            self.rows.grow(min(length + request.max_tokens, length + 64), len(self.active))
+            if len(self.active) < self.rows.num_rows:  # rows that grow become fewer
+                self._place(self.queue.popleft())
+        self._longest_first(begun)
+        return len(self.active) - begun
 
     def _place(self, sequence: _Sequence) -> None:
         """Gives a sequence the row after the last active one, with what the cache has of it."""
@@ -261,17 +250,10 @@ class TransformersEngine(LiveEngine):
 
     def _write(self, sequence: _Sequence, token: int) -> bool:
         """Hands a token on; True: the request is done."""
-        request, written = sequence.request, sequence.written
-        written.append(token)
         sequence.pending.append(token)
         self.usage.generated_tokens += 1
-        wanted = sequence.on_tokens((token,))
-        return (
-            not wanted
-            or sequence.done.done()
-            or len(written) >= request.max_tokens
-            or (token in sequence.last_ids and ends_with_stop(written, request.stop))
-        )
+        sequence.take((token,))
+        return sequence.is_done or sequence.done.done()
 
     def _forward(self, first: int, last: int, width: int) -> torch.Tensor | None:
         """Feeds up to `width` pending tokens of the rows; (rows, vocabulary) logits for width 1."""
@@ -279,9 +261,7 @@ class TransformersEngine(LiveEngine):
         taken = [
             s.pending[: width if width == 1 else min(width, len(s.pending) - 1)] for s in active
         ]
-        lengths = rows.length[first:last]
-        self.rows.grow(int(lengths.max()) + width, len(self.active))
-        rows = self.rows
+        rows.grow(int(rows.length[first:last].max()) + width, len(self.active))
         lengths = rows.length[first:last]
         fed = np.zeros((len(active), width), dtype=np.int64)
         for i, ids in enumerate(taken):
@@ -295,7 +275,7 @@ class TransformersEngine(LiveEngine):
         device = rows.device
         where = torch.from_numpy(positions).to(device)
         mask = (torch.arange(seen, device=device) <= where[:, :, None])[:, None]
-        body = self.network if width == 1 else self.network.get_decoder()
+        body = self.network if width == 1 else self.network.get_decoder()  # type: ignore[no-untyped-call]
         output = body(
             input_ids=torch.from_numpy(fed).to(device),
             attention_mask=mask,
@@ -335,11 +315,10 @@ class TransformersEngine(LiveEngine):
         return drawn
 
     def close(self) -> None:
-        """Frees the model and the cache."""
         del self.network, self.rows
 
 
-def _chunks(lengths: np.ndarray[Any, Any]) -> list[tuple[int, int, int]]:
+def _chunks(lengths: NDArray[np.int64]) -> list[tuple[int, int, int]]:
     """Rows in chunks with the length of each chunk's longest row; none where one is as good."""
     starts = range(0, len(lengths), _CHUNK_ROWS)
     chunks = [
@@ -348,12 +327,6 @@ def _chunks(lengths: np.ndarray[Any, Any]) -> list[tuple[int, int, int]]:
     ]
     looked_at = sum((b - a) * t for a, b, t in chunks)
     return chunks if looked_at < 0.9 * len(lengths) * int(lengths.max()) else []
-
-
-def _register_attention() -> None:
-    """Puts grouped-query attention without repeated keys into transformers' table."""
-
-    AttentionInterface.register(_ATTENTION, _attend)
 
 
 def _attend(
@@ -366,47 +339,43 @@ def _attend(
     row_chunks: Sequence[tuple[int, int, int]] = (),
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of (B, heads, Q, D) queries to (B, H, T, D) keys under a (B, 1, Q, T) mask.
+    """Grouped-query attention without repeated keys, for transformers' table.
+
+    (B, heads, Q, D) queries, (B, H, T, D) keys and values, a (B, 1, Q, T) mask.
 
     The heads of one key-value head are laid side by side as queries, so keys are never repeated.
     `row_chunks` are (first row, last row, tokens): rows that are computed together, and how much of
     the keys they look at.
     """
-
     attend = torch.nn.functional.scaled_dot_product_attention
-
     batch, heads, width, size = query.shape
     groups = heads // key.shape[1]
     laid = query.reshape(batch, key.shape[1], groups * width, size)
     if width > 1 and groups > 1:
         attention_mask = attention_mask.repeat(1, 1, groups, 1)
-    if len(row_chunks) > 1:
-        parts = [
-            attend(
-                laid[a:b],
-                key[a:b, :, :t],
-                value[a:b, :, :t],
-                attn_mask=attention_mask[a:b, :, :, :t],
-                scale=scaling,
-            )
-            for a, b, t in row_chunks
-        ]
-        out = torch.cat(parts)
-    else:
-        out = attend(laid, key, value, attn_mask=attention_mask, scale=scaling)
+    parts = [
+        attend(
+            laid[a:b],
+            key[a:b, :, :t],
+            value[a:b, :, :t],
+            attn_mask=attention_mask[a:b, :, :, :t],
+            scale=scaling,
+        )
+        for a, b, t in row_chunks or [(0, batch, key.shape[2])]
+    ]
+    out = torch.cat(parts) if len(parts) > 1 else parts[0]
     return out.reshape(batch, heads, width, -1).transpose(1, 2).contiguous(), None
 
 
-def _check_architecture(config: Any) -> None:
+def _check_architecture(config: PreTrainedConfig) -> None:
     """Refuses models whose layers do not all attend to the whole sequence.
 
     Raises:
         UserError: sliding-window, recurrent or encoder layers.
     """
-    window = getattr(config, "sliding_window", None) or getattr(
-        config, "attention_chunk_size", None
-    )
-    default = ["sliding_attention" if window else "full_attention"]
+    windows = ("sliding_window", "attention_chunk_size")
+    has_window = any(getattr(config, name, None) for name in windows)
+    default = ["sliding_attention" if has_window else "full_attention"]
     kinds = set(getattr(config, "layer_types", None) or default)
     if kinds != {"full_attention"} or getattr(config, "num_key_value_heads", None) is None:
         raise UserError(

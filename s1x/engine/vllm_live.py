@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,17 @@ from typing import Any
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.engine.protocol import StreamingInput
-from vllm.inputs import tokens_input
+from vllm.inputs import TokensInput, tokens_input
+from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from s1x.console import say
 from s1x.engine.draw import sampleable_ids
-from s1x.engine.engine import Identity, LiveEngine, OnTokens, Request, ends_with_stop
+from s1x.engine.engine import Identity, LiveEngine, OnTokens, Request, Writing
 from s1x.engine.vllm import Vllm
-from s1x.engine.vllm_sessions import Session, Sessions
+from s1x.engine.vllm_sessions import Outputs, Pieces, Session, Sessions
 from s1x.errors import UserError
 from s1x.model.load import load_config, load_tokenizer
 from s1x.model.model import Model
@@ -55,7 +56,7 @@ def start(settings: Vllm, model: Model) -> LiveEngine:
         UserError: vLLM refuses the model or an argument.
     """
     on_cpu = current_platform.is_cpu()
-    log = _log_file(settings)
+    log = _log_file(settings.log_folder)
     try:
         with _output_to(log):
             arguments = AsyncEngineArgs(**_arguments(settings, model, on_cpu))
@@ -76,10 +77,10 @@ def start(settings: Vllm, model: Model) -> LiveEngine:
     return VllmEngine(engine, _useless_ids(model), settings, identity, log)
 
 
-def _log_file(settings: Vllm) -> Path | None:
-    if settings.log_folder is None:
+def _log_file(log_folder: str | None) -> Path | None:
+    if log_folder is None:
         return None
-    folder = Path(settings.log_folder).expanduser()
+    folder = Path(log_folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -127,7 +128,7 @@ class VllmEngine(LiveEngine):
 
     def __init__(
         self,
-        engine: Any,
+        engine: AsyncLLM,
         useless_ids: Sequence[int],
         settings: Vllm,
         identity: Identity,
@@ -149,7 +150,6 @@ class VllmEngine(LiveEngine):
         self._stalled = False
 
     async def generate(self, request: Request, on_tokens: OnTokens) -> None:
-        """See `LiveEngine.generate`."""
         self.usage.calls += 1
         self.usage.prompt_tokens += len(request.prefix_ids)
         self._look_after()
@@ -166,31 +166,38 @@ class VllmEngine(LiveEngine):
             ) from error
 
     async def _generate(self, request: Request, on_tokens: OnTokens) -> None:
-        work = _Work(request, on_tokens)
+        work = Writing(request, on_tokens)
         if request.ban_first:
             await self._plain(work, num_tokens=1)
-        if not work.done:
+        if not work.is_done:
             session = self._session_for(work.rest())
             if session is not None:
                 await self._in_session(session, work)
-        if not work.done:
+        if not work.is_done:
             await self._plain(work)
 
-    async def _plain(self, work: _Work, num_tokens: int | None = None) -> None:
+    async def _plain(self, work: Writing, num_tokens: int | None = None) -> None:
         request, name = work.rest(), self._name()
         request = replace(request, max_tokens=num_tokens or request.max_tokens)
         rank = self._rank(request)
         outputs = self.engine.generate(
-            _tokens(request.prefix_ids), self._parameters(request), name, **self._placed(rank)
+            _tokens(request.prefix_ids),
+            self._parameters(request),
+            name,
+            data_parallel_rank=self._placed(rank),
         )
         self._plain_names.add(name)
         try:
             async for output in outputs:
                 self._take(work, output)
-                if work.done:
+                if work.is_done:
                     break
                 if output.outputs[0].finish_reason == "abort" and self._stalled:
-                    raise UserError(self._stall_message())
+                    raise UserError(
+                        f"vLLM has written no token for {self.settings.stall_seconds:g} seconds "
+                        "(engine.stall_seconds), in plain requests too; see its messages "
+                        f"{_where(self.log)}. What was written is kept: the same command goes on"
+                    )
         finally:
             self._plain_names.discard(name)
             await outputs.aclose()
@@ -207,7 +214,7 @@ class VllmEngine(LiveEngine):
             session = self.sessions.open(self._name(), self._rank(request), num_tokens)
         return session
 
-    async def _in_session(self, session: Session, work: _Work) -> None:
+    async def _in_session(self, session: Session, work: Writing) -> None:
         request = work.rest()
         new = request.prefix_ids[len(session.held) :]
         session.inputs.put_nowait(StreamingInput(_tokens(new), self._parameters(request)))
@@ -218,7 +225,7 @@ class VllmEngine(LiveEngine):
                 session.held += output.outputs[0].token_ids
                 self._take(work, output)
                 reason = output.outputs[0].finish_reason
-                if reason is not None or work.done:
+                if reason is not None or work.is_done:
                     break
         finally:
             if reason in (None, "abort"):
@@ -230,16 +237,10 @@ class VllmEngine(LiveEngine):
                 else:
                     self.sessions.end(session)
 
-    def _start_session(
-        self, pieces: AsyncGenerator[Any, None], name: str, rank: int
-    ) -> AsyncGenerator[Any, None]:
-        parameters = SamplingParams(
-            max_tokens=1, detokenize=False, output_kind=RequestOutputKind.DELTA
-        )
-        started: AsyncGenerator[Any, None] = self.engine.generate(
-            pieces, parameters, name, **self._placed(rank)
-        )
-        return started
+    def _start_session(self, pieces: Pieces, name: str, rank: int) -> Outputs:
+        delta = RequestOutputKind.DELTA
+        parameters = SamplingParams(max_tokens=1, detokenize=False, output_kind=delta)
+        return self.engine.generate(pieces, parameters, name, data_parallel_rank=self._placed(rank))
 
     # -- when nothing comes -----------------------------------------------------------------------
 
@@ -271,16 +272,9 @@ class VllmEngine(LiveEngine):
                 self._stalled = True
                 await self.engine.abort(list(self._plain_names))
 
-    def _stall_message(self) -> str:
-        return (
-            f"vLLM has written no token for {self.settings.stall_seconds:g} seconds "
-            f"(engine.stall_seconds), in plain requests too; see its messages {_where(self.log)}. "
-            "What was written is kept: the same command goes on"
-        )
-
     # -- small things -----------------------------------------------------------------------------
 
-    def _take(self, work: _Work, output: Any) -> None:
+    def _take(self, work: Writing, output: RequestOutput) -> None:
         ids = output.outputs[0].token_ids
         if not ids:
             return
@@ -297,8 +291,8 @@ class VllmEngine(LiveEngine):
         """The copy of the model that takes the request's group, and so has its prefixes."""
         return zlib.crc32(request.group.encode()) % self.settings.data_parallel_size
 
-    def _placed(self, rank: int) -> dict[str, int]:
-        return {"data_parallel_rank": rank} if self.settings.data_parallel_size > 1 else {}
+    def _placed(self, rank: int) -> int | None:
+        return rank if self.settings.data_parallel_size > 1 else None
 
     def _bias(self, banned: Sequence[int]) -> dict[int, float] | None:
         ids = self._useless.union(banned)
@@ -306,7 +300,7 @@ class VllmEngine(LiveEngine):
             ids = frozenset(banned)
         return dict.fromkeys(ids, _BANNED) or None
 
-    def _parameters(self, request: Request) -> Any:
+    def _parameters(self, request: Request) -> SamplingParams:
         sampling = request.sampling
         singly = request.may_end_early or any(len(stop) > 1 for stop in request.stop)
         return SamplingParams(
@@ -330,34 +324,7 @@ class VllmEngine(LiveEngine):
         """Ends vLLM's processes, and gives them the time to free their shared memory."""
         self.engine.shutdown(timeout=_CLOSING_SECONDS)
         # its destructor would do so again, when the interpreter has taken its modules away
-        self.engine.shutdown = lambda timeout=None: None
-
-
-class _Work:
-    """A request and what has been written of it."""
-
-    def __init__(self, request: Request, on_tokens: OnTokens) -> None:
-        self.request, self.on_tokens = request, on_tokens
-        self.written: list[int] = []
-        self.done = False
-
-    def take(self, ids: Sequence[int]) -> None:
-        """Hands tokens on."""
-        self.written += ids
-        wanted = self.on_tokens(ids)
-        full = len(self.written) >= self.request.max_tokens
-        self.done = not wanted or full or ends_with_stop(self.written, self.request.stop)
-
-    def rest(self) -> Request:
-        """The request for what is not written yet."""
-        if not self.written:
-            return self.request
-        return replace(
-            self.request,
-            prefix_ids=(*self.request.prefix_ids, *self.written),
-            max_tokens=self.request.max_tokens - len(self.written),
-            ban_first=(),
-        )
+        self.engine.shutdown = lambda timeout=None: None  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
@@ -385,9 +352,8 @@ def _where(log: Path | None) -> str:
     return f"in {log}" if log is not None else "above"
 
 
-def _tokens(ids: Sequence[int]) -> Any:
-    make: Callable[..., Any] = tokens_input
-    return make(prompt_token_ids=list(ids))
+def _tokens(ids: Sequence[int]) -> TokensInput:
+    return tokens_input(prompt_token_ids=list(ids))
 
 
 def _useless_ids(model: Model) -> list[int]:

@@ -13,8 +13,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
+if TYPE_CHECKING:
+    from vllm.engine.protocol import StreamingInput
+    from vllm.outputs import RequestOutput
+
+Pieces: TypeAlias = "AsyncGenerator[StreamingInput, None]"
+Outputs: TypeAlias = "AsyncGenerator[RequestOutput, None]"
 #: how long an ended session waits for its next piece
 _IDLE_SECONDS = 0.02
 
@@ -34,8 +40,8 @@ class Session:
 
     name: str
     rank: int
-    inputs: asyncio.Queue[Any]
-    outputs: AsyncGenerator[Any, None]
+    inputs: asyncio.Queue[StreamingInput | None]
+    outputs: Outputs
     held: list[int]
     reserved_blocks: int = 0
     closer: asyncio.TimerHandle | None = None
@@ -52,7 +58,7 @@ class Sessions:
 
     def __init__(
         self,
-        start: Callable[[AsyncGenerator[Any, None], str, int], AsyncGenerator[Any, None]],
+        start: Callable[[Pieces, str, int], Outputs],
         blocks: int,
         block_tokens: int,
     ) -> None:
@@ -78,9 +84,9 @@ class Sessions:
 
     def open(self, name: str, rank: int, num_tokens: int) -> Session | None:
         """A new session; None where the memory might not do for all of them."""
-        inputs: asyncio.Queue[Any] = asyncio.Queue()
+        inputs: asyncio.Queue[StreamingInput | None] = asyncio.Queue()
 
-        async def pieces() -> AsyncGenerator[Any, None]:
+        async def pieces() -> Pieces:
             while (piece := await inputs.get()) is not None:
                 yield piece
 

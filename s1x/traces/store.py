@@ -25,10 +25,9 @@ import struct
 import time
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from s1x.errors import UserError
@@ -70,10 +69,13 @@ class _Chain:
     tokens: array[int] = field(default_factory=lambda: array("i"))
     checksum: int = 0
 
-    def extended(self, start: int, token_ids: bytes) -> _Chain:
-        tokens = self.tokens[:start]
-        tokens.frombytes(token_ids)
+    def up_to(self, length: int) -> _Chain:
+        tokens = self.tokens[:length]
         return _Chain(tokens, zlib.crc32(tokens))
+
+    def add(self, token_ids: bytes) -> None:
+        self.tokens.frombytes(token_ids)
+        self.checksum = zlib.crc32(token_ids, self.checksum)
 
     def begins(self, other: _Chain) -> bool:
         return self.tokens == other.tokens[: len(self.tokens)]
@@ -110,7 +112,7 @@ class TraceStore:
         self,
         folder: Path | None,
         model: str,
-        description: dict[str, Any] | None = None,
+        description: Mapping[str, object] | None = None,
         num_ids: int | None = None,
         save_every_tokens: int = 64,
         commit_every_seconds: float = 0.5,
@@ -164,13 +166,18 @@ class TraceStore:
         return chains
 
     def _read(self, file: _File, stream: bytes) -> list[_Piece]:
-        try:
-            rows = file.connection.execute(_READ_PIECES[file.version], (stream,)).fetchall()
-        except sqlite3.DatabaseError as error:
-            self._drop(file, str(error))
-            return []
+        rows = self._query(file, _READ_PIECES[file.version], stream)
         pieces = [_Piece(*row) for row in rows]
         return [piece for piece in pieces if self._is_sound(file, stream, piece)]
+
+    def _query(self, file: _File, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Rows of a file; one that cannot be read any more is passed over from then on."""
+        try:
+            yield from file.connection.execute(query, values)
+        except sqlite3.DatabaseError as error:
+            self._files.pop(file.path, None)
+            self.damaged[file.path] = f"content that cannot be read ({error})"
+            file.connection.close()
 
     def _is_sound(self, file: _File, stream: bytes, piece: _Piece) -> bool:
         """Whether a piece is what was written; if not, its file is noted as damaged."""
@@ -198,35 +205,25 @@ class TraceStore:
         query = "SELECT COUNT(DISTINCT stream), COALESCE(SUM(LENGTH(token_ids)), 0) FROM pieces"
         streams = tokens = 0
         for file in list(self._files.values()):
-            try:
-                count, size = file.connection.execute(query).fetchone()
-            except sqlite3.DatabaseError as error:
-                self._drop(file, str(error))
-                continue
-            streams, tokens = streams + count, tokens + size // array("i").itemsize
+            for count, size in self._query(file, query):
+                streams, tokens = streams + count, tokens + size // array("i").itemsize
         return streams, tokens
 
     def streams(self) -> Iterator[bytes]:
         """The keys of all streams in the files."""
         seen: set[bytes] = set()
         for file in list(self._files.values()):
-            try:
-                for (stream,) in file.connection.execute("SELECT DISTINCT stream FROM pieces"):
-                    if stream not in seen and isinstance(stream, bytes):
-                        seen.add(stream)
-                        yield stream
-            except sqlite3.DatabaseError as error:
-                self._drop(file, str(error))
+            for (stream,) in self._query(file, "SELECT DISTINCT stream FROM pieces"):
+                if stream not in seen and isinstance(stream, bytes):
+                    seen.add(stream)
+                    yield stream
 
     def origins(self) -> Iterator[tuple[bytes, str]]:
         """The streams whose origin was noted, and the origin."""
         for file in [file for file in self._files.values() if file.version > 1]:
-            try:
-                for stream, origin, checksum in file.connection.execute("SELECT * FROM origins"):
-                    if checksum == _origin_checksum(stream, origin):
-                        yield stream, origin
-            except sqlite3.DatabaseError as error:
-                self._drop(file, str(error))
+            for stream, origin, checksum in self._query(file, "SELECT * FROM origins"):
+                if checksum == _origin_checksum(stream, origin):
+                    yield stream, origin
 
     def notes(self) -> list[str]:
         """What a reader of the results must know: damaged files, and files that disagree."""
@@ -254,11 +251,6 @@ class TraceStore:
                     continue
                 if file is not None:
                     self._files[path] = file
-
-    def _drop(self, file: _File, reason: str) -> None:
-        self._files.pop(file.path, None)
-        self.damaged[file.path] = f"content that cannot be read ({reason})"
-        file.connection.close()
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -336,7 +328,7 @@ class TraceStore:
         self._files[self.path] = _File(self.path, writer, SCHEMA_VERSION)
         return writer
 
-    def _describe(self, description: dict[str, Any]) -> None:
+    def _describe(self, description: Mapping[str, object]) -> None:
         assert self.folder is not None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -368,12 +360,7 @@ class TraceStore:
     def __enter__(self) -> TraceStore:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -395,44 +382,38 @@ def _chains(pieces: list[tuple[int, _Piece]]) -> list[_Chain]:
     chains: list[_Chain] = []
     of_file: dict[int, _Chain] = {}
     for index, piece in sorted(pieces, key=lambda item: (item[1].start, -len(item[1].token_ids))):
-        own = of_file.get(index) if piece.prefix_checksum is None else None
-        end = _chain_to_extend(chains, own, piece)
-        if end is not None:  # the usual case: the next piece of a stream, in place
-            end.tokens.frombytes(piece.token_ids)
-            end.checksum = zlib.crc32(piece.token_ids, end.checksum)
-            of_file[index] = end
-            continue
-        base = _base(chains, own, piece)
+        base = _base(chains, of_file.get(index), piece)
         if base is None:
             continue
-        made = base.extended(piece.start, piece.token_ids)
+        if base in chains and len(base.tokens) == piece.start:  # as usual: the next piece of it
+            base.add(piece.token_ids)
+            of_file[index] = base
+            continue
+        made = base.up_to(piece.start)
+        made.add(piece.token_ids)
         longer = next((chain for chain in chains if made.begins(chain)), None)
         if longer is None:
-            chains = [chain for chain in chains if not chain.begins(made)]
-            chains.append(made)
+            chains = [*(chain for chain in chains if not chain.begins(made)), made]
         of_file[index] = longer or made
     return sorted(chains, key=lambda chain: (-len(chain.tokens), chain.tokens))
 
 
-def _chain_to_extend(chains: list[_Chain], own: _Chain | None, piece: _Piece) -> _Chain | None:
-    """The chain that ends just where the piece begins, and that its writer saw."""
-    if piece.prefix_checksum is None:
-        return own if own in chains and len(own.tokens) == piece.start else None
-    for chain in chains:
-        if len(chain.tokens) == piece.start and chain.checksum == piece.prefix_checksum:
-            return chain
-    return None
-
-
 def _base(chains: list[_Chain], own: _Chain | None, piece: _Piece) -> _Chain | None:
-    """A chain whose beginning the piece continues; None where there is none, or a doubt."""
+    """A chain whose beginning the piece continues; None where there is none, or a doubt.
+
+    Args:
+        chains: so far.
+        own: the chain that the piece's file had a part in last.
+        piece: one of version 1 says nothing of the tokens before it, and continues its own file's.
+    """
     if piece.start == 0:
         return _Chain()
     long_enough = [chain for chain in chains if len(chain.tokens) >= piece.start]
-    if piece.prefix_checksum is not None:
-        wanted = piece.prefix_checksum
+    wanted = piece.prefix_checksum
+    if wanted is not None:
+        ends = (c for c in long_enough if len(c.tokens) == piece.start and c.checksum == wanted)
         fits = (c for c in long_enough if zlib.crc32(c.tokens[: piece.start]) == wanted)
-        return next(fits, None)
+        return next(itertools.chain(ends, fits), None)
     if own is not None:
         return own if len(own.tokens) >= piece.start else None
     beginnings = {chain.tokens[: piece.start].tobytes() for chain in long_enough}
@@ -458,20 +439,21 @@ def _open(path: Path) -> _File | None:
     # what a killed process left in its write-ahead log can only be recovered by a writer
     mode = "rw" if path.name.startswith(_host() + "-") and os.access(path, os.W_OK) else "ro"
     connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, check_same_thread=False)
+    version = 0
     try:
-        row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-        if row is not None and not str(row[0]).isdecimal():
-            raise sqlite3.DatabaseError(f"its version is {row[0]!r}")
-    except sqlite3.OperationalError:
-        row = None
-    except sqlite3.DatabaseError:
+        for (value,) in connection.execute("SELECT value FROM meta WHERE key = 'schema_version'"):
+            if not str(value).isdecimal():
+                raise sqlite3.DatabaseError(f"its version is {value!r}")
+            version = int(value)
+    except sqlite3.DatabaseError as error:
         connection.close()
+        if isinstance(error, sqlite3.OperationalError):
+            return None
         raise
-    version = int(row[0]) if row is not None else None
     if version in _READ_PIECES:
         return _File(path, connection, version)
     connection.close()
-    if version is None:
+    if not version:
         return None
     raise UserError(
         f"{path} is of trace store version {version}, this s1x reads version {SCHEMA_VERSION} and "

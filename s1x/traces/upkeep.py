@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from s1x.errors import UserError
 from s1x.traces.store import MODEL_FILE, SUFFIX, TraceStore, is_readable
@@ -27,7 +26,7 @@ class ModelTraces:
     """
 
     model: str
-    description: dict[str, Any]
+    description: dict[str, object]
     num_files: int
     num_streams: int
     num_tokens: int
@@ -84,7 +83,7 @@ def _describe_model(folder: Path) -> ModelTraces:
     )
 
 
-def _about(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _about(folder: Path) -> tuple[dict[str, object], dict[str, str]]:
     """What was written about a model, and what is wrong with that."""
     try:
         content = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
@@ -95,7 +94,7 @@ def _about(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         return {}, {MODEL_FILE: f"content that cannot be read ({error})"}
 
 
-def opened(folder: Path, description: dict[str, Any]) -> TraceStore:
+def opened(folder: Path, description: dict[str, object]) -> TraceStore:
     """The store of one model's folder."""
     num_ids = description.get("num_ids")
     known = num_ids if isinstance(num_ids, int) else None
@@ -147,7 +146,7 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
-def _merge(folder: Path, description: dict[str, Any]) -> None:
+def _merge(folder: Path, description: dict[str, object]) -> None:
     files = [path for path in folder.glob("*" + SUFFIX) if is_readable(path)]
     with opened(folder, description) as store:
         for stream in list(store.streams()):
