@@ -5,6 +5,7 @@ for found in curve.curves(curve.read([folder])):
     print(found.benchmark, [(p.setting, p.accuracy_percent) for p in found.points])
 """
 
+from s1x.curve.allocation import Allocation, PointAllocation, allocate
 from s1x.curve.cells import Cell, cells, read
 from s1x.curve.compare import Difference, Flips, difference, flips, flips_between, told_apart
 from s1x.curve.curves import Curve, DomainAccuracy, Point, by_domain, curve, curves
@@ -13,6 +14,7 @@ from s1x.curve.samples import SampleCount, pass_at_k, sample_counts
 from s1x.curve.scaling import control, performance, slope_per_doubling, slope_per_thousand
 
 __all__ = [
+    "Allocation",
     "Cell",
     "Curve",
     "Difference",
@@ -20,7 +22,9 @@ __all__ = [
     "Estimate",
     "Flips",
     "Point",
+    "PointAllocation",
     "SampleCount",
+    "allocate",
     "by_domain",
     "cells",
     "control",

@@ -9,6 +9,7 @@ little about it, so it is drawn towards n, the careful end.
 * Differences and slopes, paired by problem: the adjusted Wald interval of Bonett and Price (2012)
   at the effective number: one problem more that speaks for, and one that speaks against. Two runs
   that agree on all of 30 problems differ by "-8.7 to 8.7", not by "0 to 0".
+* Means of tokens: the normal interval over problems.
 * The best of many points: below, a bound that all points keep at once; above, the highest bound of
   a point.
 
@@ -68,18 +69,34 @@ class Estimate(Result):
         return cls(float(100 * value), float(100 * low), float(100 * high))
 
 
-def share_interval(values: ArrayLike, most: float = 1.0, z: float = Z95) -> tuple[Floats, Floats]:
+def mean_interval(values: Floats) -> tuple[float | None, float | None]:
+    """Normal interval of a mean of amounts (0 or more), one value per problem.
+
+    None where no two values differ: they say nothing about their spread.
+    """
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    if spread == 0:
+        return None, None
+    half = Z95 * spread / len(values) ** 0.5
+    return max(0.0, float(values.mean() - half)), float(values.mean() + half)
+
+
+def share_interval(
+    values: ArrayLike, most: float = 1.0, z: float = Z95, noise: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Wilson's interval of a mean of shares at the effective number of answers.
 
     Args:
         values: (..., problems), between 0 and 1: the share of a problem's samples that are right.
         most: samples of a problem, the most that it can count for.
         z: critical value.
+        noise: (..., problems), what else moves the estimate: its influence by problem.
     """
     x = np.asarray(values, np.float64)
     p = x.mean(axis=-1)
     differing = np.minimum((x > 0).sum(axis=-1), (x < 1).sum(axis=-1))
-    n = _effective(x, p * (1 - p), differing, most)
+    moved = x if noise is None else x + noise
+    n = _effective(moved, p * (1 - p), differing, most)
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return np.where(p > 0, middle - half, 0.0), np.where(p < 1, middle + half, 1.0)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from s1x.budget.policy import Policy
-from s1x.curve import Cell, Curve, Point, cells, curve, told_apart
+from s1x.curve import Allocation, Cell, Curve, Point, allocate, cells, curve, told_apart
 from s1x.curve import read as read_rows
 from s1x.errors import UserError
 from s1x.option import option_class
@@ -41,6 +41,11 @@ class Series:
     def curve(self) -> Curve:
         """Points, intervals and the paper's three metrics."""
         return curve(self.cells)
+
+    @cached_property
+    def allocation(self) -> Allocation | None:
+        """How the points' tokens met what the questions needed; None for a single point."""
+        return allocate(self.cells)
 
     @property
     def key(self) -> tuple[object, ...]:

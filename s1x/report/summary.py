@@ -65,7 +65,7 @@ def _funnel(run: Run) -> list[Json] | None:
 
 
 def _curve(inputs: Inputs, series: Series) -> Json:
-    curve = series.curve.to_dict()
+    curve, spent = series.curve.to_dict(), series.allocation
     return {
         "name": inputs.name(series),
         "run": series.run,
@@ -74,6 +74,7 @@ def _curve(inputs: Inputs, series: Series) -> Json:
         "in_domain": series.about.get("in_domain"),
         "points": [_point(point) for point in curve["points"]],
         **{name: curve[name] for name in OF_CURVE},
+        "allocation": spent.to_dict() if spent else None,
     }
 
 

@@ -14,7 +14,7 @@ from s1x.report.charts import Chart, save
 from s1x.report.inputs import Inputs
 from s1x.report.page import ASSETS, page
 from s1x.report.parts import Item, Section, Table, file_name
-from s1x.report.sections import compare, costs, curves, selection, traces
+from s1x.report.sections import compare, costs, curves, selection, spending, traces
 from s1x.report.sections.overview import head
 from s1x.report.summary import summary
 from s1x.report.traces import blocks, entries
@@ -23,7 +23,8 @@ from s1x.report.traces import blocks, entries
 BUILDERS: dict[str, Callable[[Inputs], Iterator[Item]]] = {
     **{"curves": curves.curves, "seeds": curves.seeds, "ablation": compare.ablation},
     **{"metrics": curves.metrics, "base": curves.base, "flips": traces.flips},
-    **{"budget": traces.budget, "parallel": traces.parallel, "domains": curves.domains},
+    **{"budget": traces.budget, "allocation": spending.allocation},
+    **{"parallel": traces.parallel, "domains": curves.domains},
     **{"funnel": selection.funnel, "costs": costs.costs},
 }
 

@@ -172,3 +172,25 @@ def test_console_table_shows_the_main_curve(written: Written) -> None:
     assert lines[8].startswith("Control 100%")
     assert lines[9].startswith("Base model answering directly")
     assert max(map(len, lines)) <= 100
+
+
+def test_allocation_stands_in_page_table_and_summary(written: Written) -> None:
+    folder, summary = written
+    assert '<section id="allocation">' in (folder / "report.html").read_text()
+    assert (folder / "figures" / "allocation_puzzles_hard.svg").is_file()
+    curve = summary["curves"][summary["main_curve"]]
+    found = curve["allocation"]
+    for point, spent in zip(curve["points"], found["points"], strict=True):
+        assert spent["right_percent"]["value"] == pytest.approx(point["accuracy_percent"])
+        kinds = ("right_percent", "starved_percent", "spoilt_percent")
+        shares = [spent[kind]["value"] for kind in kinds]
+        assert sum(shares) + found["never_right_percent"]["value"] == pytest.approx(100)
+        assert spent["perfect_percent"]["value"] >= point["accuracy_percent"]
+    with (folder / "tables" / "allocation.csv").open() as lines:
+        rows = [r for r in csv.DictReader(lines) if r["benchmark"] == "puzzles_hard"]
+    tuned = [r for r in rows if r["model"] == "fine-tuned"]
+    assert [float(r["perfect %"]) for r in tuned] == pytest.approx(
+        [p["perfect_percent"]["value"] for p in found["points"]]
+    )
+    direct = next(c for c in summary["curves"] if c["prompt_format"] == "direct")
+    assert direct["allocation"] is None

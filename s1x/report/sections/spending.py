@@ -1,0 +1,71 @@
+"""Section of how a budget was spent: on questions that needed it, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from s1x.report.charts import Part, bars
+from s1x.report.inputs import Inputs
+from s1x.report.lines import Line, Mark, lines
+from s1x.report.parts import Item, Row, Table
+
+#: field of `PointAllocation` → words and hue; never right is what is left of 100%
+SHARES = {
+    "right_percent": ("right", "green"),
+    "starved_percent": ("starved", "amber"),
+    "spoilt_percent": ("spoilt", "rose"),
+}
+
+
+def allocation(inputs: Inputs) -> Iterator[Item]:
+    """Perfect against uniform allocation and each budget's shares; all curves in the table."""
+    rows: list[Row] = []
+    for series in inputs.thinking:
+        found = series.allocation
+        if found is None:
+            continue
+        rows += [
+            {
+                **{"benchmark": series.benchmark, "model": inputs.name(series)},
+                **{"setting": p.setting, "thinking tokens": p.mean_thinking_tokens},
+                **{"right %": p.right_percent, "starved %": p.starved_percent},
+                **{"spoilt %": p.spoilt_percent, "never right %": found.never_right_percent},
+                "overthinking tokens": p.overthinking_tokens,
+                "tokens on never right": p.wasted_tokens,
+                **{"perfect %": p.perfect_percent, "perfect minus uniform": p.perfect_gain_points},
+                "sufficient budget, tokens": found.sufficient_tokens,
+                **{"n": found.num_problems, "samples": found.samples_per_problem},
+            }
+            for p in found.points
+        ]
+        if series not in inputs.first(inputs.tuned):
+            continue
+        title, points = f"{series.benchmark}, {inputs.name(series)}", found.points
+        uniform, bound = (
+            [Mark(p.mean_thinking_tokens, vars(p)[name], p.setting) for p in points]
+            for name in ("right_percent", "perfect_percent")
+        )
+        x_title = "mean thinking tokens per question (log scale)"
+        shown = [
+            Line("the same budget for each question", "orange", uniform, labelled=True),
+            Line("perfect allocation (upper bound)", "green", bound, dashed=True),
+        ]
+        yield lines(inputs.key("allocation", series), title, x_title, "accuracy (%)", shown)
+        parts = [
+            Part.of(words, hue, [vars(p)[name].value for p in points])
+            for name, (words, hue) in SHARES.items()
+        ]
+        never = found.never_right_percent.value or 0.0
+        yield bars(
+            inputs.key("shares", series),
+            f"{title}: what each budget did",
+            "% of traces",
+            [p.setting for p in points],
+            [*parts, Part.of("never right", "silver", [never] * len(points))],
+            stacked=True,
+            notes=[f"{p.overthinking_tokens.value:,.0f} tokens too many" for p in points],
+            x_max=100.0,
+            aside=series.benchmark != inputs.benchmarks[0],
+        )
+    if rows:
+        yield Table("allocation", "Allocation at every point", rows)
