@@ -47,7 +47,7 @@ def start(settings: Transformers, model: Model) -> LiveEngine:
     allowed = sampleable_ids(load_tokenizer(model), network.config.vocab_size)
     torch.nn.Module.to(network, device)
     return TransformersEngine(
-        network.eval(),
+        network.eval(),  # type: ignore[no-untyped-call]
         allowed,
         context_tokens=model.context_tokens,
         settings=settings,
