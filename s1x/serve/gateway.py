@@ -65,10 +65,14 @@ class Work:
     )
     task: asyncio.Task[None] | None = None
 
-    async def batches(self, patience: float) -> AsyncIterator[list[Piece | Recorder]]:
-        """What is new, whenever something is; an empty list after so many seconds of silence.
+    async def batches(
+        self, patience: float, pause: float = 0.0
+    ) -> AsyncIterator[list[Piece | Recorder]]:
+        """What is new, whenever something is. An answer that is whole comes as its recorder.
 
-        An answer that is whole comes as its recorder.
+        Args:
+            patience: seconds of silence after which an empty list comes.
+            pause: seconds between two batches at least.
 
         Raises:
             UserError: the engine has failed.
@@ -87,6 +91,7 @@ class Work:
                 batch, last = self._together(await self.pieces.get())
                 if batch or last is Pause.SILENCE:
                     yield batch
+                    await asyncio.sleep(pause if last is None else 0)
                 if isinstance(last, Exception):
                     raise last
                 if last is Pause.END:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -146,11 +147,17 @@ def _typed(policy: Policy, name: str, value: object, source: str) -> object:
     if not _is_plain(value):
         raise wrong(source, "a plain value", value)
     try:
-        node = OmegaConf.structured(type(policy))
-        return OmegaConf.to_container(OmegaConf.merge(node, {name: value}))[name]  # type: ignore
+        return _converted(type(policy), name, json.dumps(value))
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise RefusedError(f"{source} ({shown(value)}): {reason}", source) from None
+
+
+@lru_cache(maxsize=4096)
+def _converted(cls: type[Policy], name: str, value: str) -> object:
+    node = OmegaConf.structured(cls)
+    merged = OmegaConf.merge(node, {name: json.loads(value)})
+    return OmegaConf.to_container(merged)[name]  # type: ignore
 
 
 def _is_plain(value: object) -> bool:

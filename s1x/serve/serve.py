@@ -53,6 +53,9 @@ class Serve(Option):
     keep_alive_seconds: float = setting(
         10.0, "a comment line is sent when a stream was silent for so long", above=0
     )
+    chunk_seconds: float = setting(
+        0.02, "time between two chunks of a stream; faster tokens share one", at_least=0
+    )
     stop_seconds: float = setting(
         10.0, "time that streams get to finish after Ctrl-C or SIGTERM", at_least=0
     )

@@ -147,7 +147,8 @@ class App:
         try:
             for chunk in reply.first():
                 yield event(chunk)
-            async for batch in work.batches(self.settings.keep_alive_seconds):
+            patience, pause = self.settings.keep_alive_seconds, self.settings.chunk_seconds
+            async for batch in work.batches(patience, pause):
                 if not batch:
                     yield SILENCE
                     continue
