@@ -33,6 +33,8 @@ class Trace:
         answer_cut: whether the answer came to its limit (`max_answer_tokens`, or what the context
             held) before its end.
         outcome: what the policy said at its end.
+        cached_prompt_tokens: those that needed no computing, where there is a listener and the
+            engine knows.
     """
 
     prompt_ids: TokenIds
@@ -42,6 +44,7 @@ class Trace:
     probes: list[tuple[int, TokenIds]] = field(default_factory=list)
     answer_cut: bool = False
     outcome: Outcome = field(default_factory=lambda: Outcome(NATURAL))
+    cached_prompt_tokens: int | None = None
 
     @property
     def thinking_ids(self) -> list[int]:
@@ -150,6 +153,8 @@ class _Driver:
         wish = replace(wish, ban_first=self.ban_first)
         part = THINKING if wish.may_go_on else ANSWER
         piece = await self._read(wish, self.root, self.start, self._ear(part))
+        if not self.trace.token_ids:
+            self.trace.cached_prompt_tokens = piece.cached_tokens
         short = self._room(self.root, self.start) < wish.max_tokens and not piece.stopped
         self.overran |= short and part == THINKING
         self.trace.answer_cut = part == ANSWER and not piece.stopped

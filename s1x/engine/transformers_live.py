@@ -177,6 +177,8 @@ class TransformersEngine(LiveEngine):
                     source = victim
                 rows.swap(victim, place)
             rows.copy(source, place, shared)
+        if sequence.request.on_cached is not None:
+            sequence.request.on_cached(shared)
         rows.touch(place)
         sequence.pending = prefix[shared:].tolist()
         assert self.usage.computed_prompt_tokens is not None

@@ -285,6 +285,8 @@ class VllmEngine(LiveEngine):
                 f"the model wrote an id that no token stands behind; it has {len(self._useless)} "
                 f"of them, and vLLM can bar {_MAX_BIASED} at most: use engine=transformers"
             )
+        if not work.written and work.request.on_cached is not None:
+            work.request.on_cached(output.num_cached_tokens or 0)
         work.take(ids)
 
     def _rank(self, request: Request) -> int:

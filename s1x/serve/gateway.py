@@ -117,7 +117,7 @@ class Work:
 
     def fail(self, reason: str) -> None:
         """Ends it with a sentence in place of its end."""
-        self.pieces.put_nowait(UserError(reason))
+        self.pieces.put_nowait(RefusedError(reason, status=503))
         self.abandon()
 
     def abandon(self) -> None:
@@ -127,22 +127,24 @@ class Work:
 
     def budget(self) -> Json:
         """What was asked, what is applied, and where from."""
-        chat = self.chats[0]
+        chat, applied = self.chats[0], vars(self.policy)
         room = chat.thinking_room(self.policy.answer_reserve_tokens)
         _, most = self.policy.limits()
+        if most is None or most > room or applied.get("force") is False:  # told, but not enforced
+            whole = chat.format.context_tokens - len(chat.prompt_ids)
+            by = self.ask.limit_field if whole == self.ask.max_tokens else "context"
+            most = room
+        else:
+            by = "budget"
         return {
             "policy": self.policy_name,
             "label": self.policy.label(),
-            "asked": dict(self.ask.budget.asked),
-            "sources": dict(self.ask.budget.sources),
-            "applied": {**vars(self.policy)},
-            "thinking_limit_tokens": room if most is None else min(most, room),
-            "limited_by": self._limited_by() if most is None or most > room else "budget",
+            "asked": self.ask.budget.asked,
+            "sources": self.ask.budget.sources,
+            "applied": applied,
+            "thinking_limit_tokens": most,
+            "limited_by": by,
         }
-
-    def _limited_by(self) -> str:
-        whole = self.chats[0].format.context_tokens - len(self.chats[0].prompt_ids)
-        return self.ask.limit_field if whole == self.ask.max_tokens else "context"
 
 
 class Gateway:

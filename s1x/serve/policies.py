@@ -147,7 +147,7 @@ def _typed(policy: Policy, name: str, value: object, source: str) -> object:
     if not _is_plain(value):
         raise wrong(source, "a plain value", value)
     try:
-        return _converted(type(policy), name, json.dumps(value))
+        return _converted(type(policy), name, json.dumps(value))  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise RefusedError(f"{source} ({shown(value)}): {reason}", source) from None

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from s1x.budget.policy import DELIMITER, THINKING
-from s1x.errors import UserError
 from s1x.serve.body import HIDDEN
 from s1x.serve.gateway import Work
 from s1x.serve.recorder import Piece, Recorder
-from s1x.serve.refusal import Json, error_body
+from s1x.serve.refusal import Json
 from s1x.serve.serve import BOTH, MERGED
 
 _FINGERPRINT = f"s1x-{version('s1x')}"
@@ -122,12 +121,11 @@ class Reply:
                 item = Piece(item.index, DELIMITER, "", 0, False)
             for name, text in self._texts(item).items():
                 texts[item.index][name] = texts[item.index].get(name, "") + text
-        choices = [self._choice(recorder, texts[recorder.index]) for recorder in self._recorders()]
+        choices = [
+            self._choice(recorder, texts[recorder.index]) for recorder in self.work.recorders
+        ]
         found = {**self._head(stream=False), "choices": choices, "usage": self.usage()}
-        return {**found, "s1x": self.s1x(self._recorders())}
-
-    def _recorders(self) -> list[Recorder]:
-        return self.work.recorders
+        return {**found, "s1x": self.s1x(self.work.recorders)}
 
     def _choice(self, recorder: Recorder, texts: dict[str, str]) -> Json:
         choice: Json = {"index": recorder.index}
@@ -160,14 +158,18 @@ class Reply:
         prompt = sum(len(chat.prompt_ids) for chat in self.work.chats)
         traces = [r.trace for r in self.work.recorders if r.trace is not None]
         written = sum(len(trace.token_ids) for trace in traces)
-        return {
+        thinking = sum(trace.part_tokens[THINKING] for trace in traces)
+        found: Json = {
             "prompt_tokens": prompt,
             "completion_tokens": written,
             "total_tokens": prompt + written,
-            "completion_tokens_details": {
-                "reasoning_tokens": sum(trace.part_tokens[THINKING] for trace in traces)
-            },
+            "completion_tokens_details": {"reasoning_tokens": thinking},
         }
+        cached = [t.cached_prompt_tokens for t in traces[:: self.work.ask.num_samples]]
+        if None not in cached:
+            total = sum(count for count in cached if count is not None)
+            found["prompt_tokens_details"] = {"cached_tokens": total}
+        return found
 
     def s1x(self, recorders: Sequence[Recorder]) -> Json:
         """What became of the budget; with several answers, of each."""
@@ -208,14 +210,8 @@ def _finish(recorder: Recorder) -> str:
 
 def event(data: Json) -> bytes:
     """A server-sent event."""
-    return (
-        b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
-    )
-
-
-def error_event(error: UserError) -> bytes:
-    """The event of a failure, in place of a cut connection."""
-    return event(error_body(error))
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return f"data: {text}\n\n".encode()
 
 
 DONE = b"data: [DONE]\n\n"

@@ -28,11 +28,8 @@ from s1x.serve.gateway import Gateway, Work, now, reported
 from s1x.serve.page import page
 from s1x.serve.recorder import Piece, Recorder
 from s1x.serve.refusal import Json, RefusedError, error_body
-from s1x.serve.replies import DONE, SILENCE, Reply, error_event, event
+from s1x.serve.replies import DONE, SILENCE, Reply, event
 from s1x.serve.serve import Serve
-
-#: paths that are open to everybody
-_OPEN = ("/", "/health")
 
 
 class App:
@@ -159,7 +156,7 @@ class App:
         except Exception as error:
             if not isinstance(error, UserError):
                 say(traceback.format_exc())
-            yield error_event(reported(error))
+            yield event(error_body(reported(error)))
             yield DONE
         finally:
             work.abandon()

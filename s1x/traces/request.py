@@ -59,6 +59,7 @@ class Request:
         start: tokens of the stream after `prefix_ids` that were read before; an engine gets 0.
         sample: which of the prompt's samples this is.
         sampling: how to draw.
+        on_cached: told how many prefix tokens needed no computing, by an engine that knows.
         group: requests of one group (a problem) share prefixes; an engine that has several copies
             of the model sends them all to one.
     """
@@ -72,6 +73,7 @@ class Request:
     start: int = 0
     sample: int = 0
     sampling: Sampling = field(default_factory=Sampling)
+    on_cached: Callable[[int], None] | None = field(default=None, compare=False)
     group: str = ""
 
 
@@ -83,11 +85,14 @@ class Continuation:
         token_ids: without the stop sequence.
         finish_reason: "stop" or "length".
         stop_ids: the stop sequence that the model wrote, empty on "length".
+        cached_tokens: prefix tokens that needed no computing, for a reader that listens; None:
+            nobody knows.
     """
 
     token_ids: TokenIds = ()
     finish_reason: str = LENGTH
     stop_ids: TokenIds = ()
+    cached_tokens: int | None = None
 
     @property
     def stopped(self) -> bool:

@@ -75,6 +75,10 @@ class _Stream:
     used_stored: int = 0
     next_end: int = 0
     last_ids: frozenset[int] = frozenset()
+    cached_tokens: int | None = None
+
+    def note_cached(self, num_tokens: int) -> None:
+        self.cached_tokens = num_tokens
 
 
 class Streams:
@@ -118,6 +122,7 @@ class Streams:
         found = asyncio.get_running_loop().create_future()
         stop, may_go_on = request.stop, request.may_go_on
         reader = _Reader(start, end, stop, found, start, may_go_on, on_tokens, start)
+        whole = len(request.prefix_ids) if stream.tokens else 0
         piece = _look(stream.tokens, reader)
         if piece is None:
             self._join(stream, reader)
@@ -128,7 +133,9 @@ class Streams:
                 raise
         read = len(piece.token_ids) + len(piece.stop_ids)
         self._count(stream, start + read, read)
-        return piece
+        if on_tokens is None:
+            return piece
+        return replace(piece, cached_tokens=whole if whole else stream.cached_tokens)
 
     def _count(self, stream: _Stream, upto: int, read: int) -> None:
         self.counts.read_tokens += read
@@ -192,6 +199,7 @@ class Streams:
             max_tokens=upto - begun,
             stop=tuple(sorted(shared)),
             ban_first=stream.request.ban_first if begun == 0 else (),
+            on_cached=stream.note_cached if begun == 0 else None,
             may_go_on=any(reader.may_go_on for reader in stream.readers),
             may_end_early=len(wishes) > 1 or any(reader.on_tokens for reader in stream.readers),
         )

@@ -171,6 +171,21 @@ def test_the_page_has_every_field() -> None:
         assert f"`{dialect.field}`" in page or f"`.{last}`" in page
 
 
+def test_a_budget_that_is_only_told_is_not_called_a_limit() -> None:
+    async def ask() -> None:
+        async with served(script()) as client:
+            wish: dict[str, Any] = {"path": "/v1/token_conditional", "thinking_budget": 10}
+            told = await client.chat(**wish)
+            assert budget(told)["label"] == "told 10"
+            assert budget(told)["thinking_limit_tokens"] > 300
+            assert told["usage"]["completion_tokens_details"]["reasoning_tokens"] > 10
+            forced = await client.chat(**wish, budget={"force": True})
+            assert budget(forced)["thinking_limit_tokens"] == 10
+            assert forced["usage"]["completion_tokens_details"]["reasoning_tokens"] == 10
+
+    asyncio.run(ask())
+
+
 def test_all_sources_are_named(puzzle: LiveEngine) -> None:
     async def ask() -> Any:
         async with served(puzzle) as client:

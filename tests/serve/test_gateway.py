@@ -211,3 +211,24 @@ def test_completions_go_on_from_markup_or_ids(puzzle: LiveEngine) -> None:
             assert [c["index"] for c in reply["choices"]] == [0, 1]
 
     asyncio.run(ask())
+
+
+def test_cached_prompt_tokens_are_counted(puzzle: LiveEngine, tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with served(puzzle, store=tmp_path) as client:
+
+            async def counts(question: str, **wish: Any) -> tuple[int, int]:
+                usage = (await client.chat(question, **wish))["usage"]
+                return usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
+
+            long = asyncio.ensure_future(counts(QUESTION))
+            while client.gate.streams.counts.generated_tokens < 5:
+                await asyncio.sleep(0.001)
+            # another prompt finds the beginning that both have
+            other, shared = await counts(QUESTION + " Find x.", budget={"max_thinking_tokens": 5})
+            assert 10 < shared < other
+            prompt, cached = await long
+            assert cached < 10
+            assert await counts(QUESTION) == (prompt, prompt)  # it came out of the store
+
+    asyncio.run(ask())
