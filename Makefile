@@ -7,6 +7,8 @@ ARGS   ?=
 TORCH  := 2.13.0
 # PyTorch's own index of CPU builds, asked only where the configured index has no CPU build
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# and of builds for CUDA 13.0, which need driver 580 or newer
+TORCH_CUDA_INDEX ?= https://download.pytorch.org/whl/cu130
 # two OpenMP threads beside another busy process can stall when they spin
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
@@ -37,12 +39,11 @@ setup: $(VENV)/.core ## a virtual environment with what `run` needs, from the lo
 setup-test: $(VENV)/.test ## and what `test` needs
 setup-all: $(VENV)/.all ## and the extras: vLLM (CPU build), DeepSpeed, SmolLM2, trackers, launchers
 
-setup-gpu: $(VENV)/.core ## on a machine with NVIDIA GPUs: vLLM, DeepSpeed and kernels for them
-	$(PY) -m pip install -e ".[gpu,tensorboard,slurm]"
+setup-gpu: $(VENV)/.gpu ## for NVIDIA GPUs, also on a login node without one: CUDA's torch, vLLM, DeepSpeed
 
 $(PY):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-	  || { echo "s1x needs Python 3.10 or newer; set PYTHON=python3.11, say"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "s1x needs Python 3.11 or newer; set PYTHON=python3.12, say"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 # torch first: with a GPU the default build, without one the CPU build (no gigabytes of CUDA)
@@ -64,6 +65,18 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.core
 
 $(VENV)/.all: requirements/all.txt $(VENV)/.test
 	$(PY) -m pip install -q --no-deps -r requirements/all.txt
+	@touch $@
+
+# its own lock, whole: nothing of the other set-ups is asked, least of all a torch without CUDA
+$(VENV)/.gpu: requirements/gpu.txt pyproject.toml | $(PY)
+	@echo "Setting up for GPUs (once; several GB)..."
+	$(PY) -m pip install -q --no-deps --force-reinstall torch==$(TORCH) --index-url $(TORCH_CUDA_INDEX)
+	$(PY) -m pip install -q --no-deps -r requirements/gpu.txt
+	$(PY) -m pip install -q --no-deps -e .
+	@$(PY) -c 'import torch; assert torch.version.cuda, torch.__version__; print("torch", torch.__version__)' \
+	  || { echo "this torch is built without CUDA; set TORCH_CUDA_INDEX to an index of CUDA builds"; exit 2; }
+	@command -v $${CC:-gcc} >/dev/null || command -v clang >/dev/null \
+	  || echo "note: vLLM's kernels (Triton) want a C compiler and Python's headers where they run"
 	@touch $@
 
 system: ## Chromium and a one-node Slurm from the distribution, where apt-get can install them

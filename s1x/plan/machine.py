@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from s1x.errors import SettingError
 from s1x.hub import answers, hub_answers
 
 GIB = float(1 << 30)
+#: of NVIDIA's driver, at least: the CUDA 13 that torch, vLLM and their libraries are built for
+DRIVER = 580
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Machine:
 
     Attributes:
         gpu_memory_bytes: of each GPU that the driver shows.
+        driver: NVIDIA's, "580.95.05", say; empty: not known.
+        can_compile: a C compiler and Python's headers are here, which Triton's kernels want.
         memory_bytes: main memory.
         disk_free_bytes: where the outputs go.
         hub_reachable: whether models and data can be fetched; None: nobody asked.
@@ -68,6 +73,8 @@ class Machine:
     """
 
     gpu_memory_bytes: tuple[float, ...] = ()
+    driver: str = ""
+    can_compile: bool = True
     memory_bytes: float = 0.0
     disk_free_bytes: float = float("inf")
     hub_reachable: bool | None = None
@@ -80,8 +87,11 @@ class Machine:
         place = output.resolve()
         while not place.exists():
             place = place.parent
+        gpus, driver = _gpus()
         return cls(
-            gpu_memory_bytes=_gpus(),
+            gpu_memory_bytes=gpus,
+            driver=driver,
+            can_compile=_can_compile(),
             memory_bytes=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
             disk_free_bytes=float(shutil.disk_usage(place).free),
             hub_reachable=hub_answers(2.0) if ask_hub else None,
@@ -101,12 +111,14 @@ class Machine:
         """A sentence with the remedy where this node has fewer or smaller GPUs than needed."""
         there = len(self.gpu_memory_bytes)
         if there >= wanted:
-            smallest = min(self.gpu_memory_bytes)
+            old = self._driver_problems()
+            smallest = min(self.gpu_memory_bytes, default=device.memory_bytes)
             if smallest >= 0.9 * device.memory_bytes:
-                return []
+                return old
             return [
+                *old,
                 f"gpu={device.name} has {device.memory_bytes / GIB:.0f} GiB, a GPU of this machine "
-                f"{smallest / GIB:.0f}; set gpu=... to what is here (one of {', '.join(GPUS)})"
+                f"{smallest / GIB:.0f}; set gpu=... to what is here (one of {', '.join(GPUS)})",
             ]
         needs = f"{what} needs {wanted} {device.name} GPU{'s' if wanted > 1 else ''}"
         if self.in_slurm:
@@ -119,14 +131,33 @@ class Machine:
             "use scale=laptop"
         ]
 
+    def _driver_problems(self) -> list[str]:
+        major = self.driver.partition(".")[0]
+        if not major.isdigit() or int(major) >= DRIVER:
+            return []
+        return [
+            f"NVIDIA's driver here is {self.driver}, and builds for CUDA 13 need {DRIVER} or "
+            "newer; update it, or install the package cuda-compat-13-0 and put its folder first in "
+            "LD_LIBRARY_PATH (data-centre GPUs)"
+        ]
 
-def _gpus() -> tuple[float, ...]:
+
+def _can_compile() -> bool:
+    compilers = (os.environ.get("CC"), "gcc", "clang")
+    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return headers.exists() and any(map(shutil.which, filter(None, compilers)))
+
+
+def _gpus() -> tuple[tuple[float, ...], str]:
+    """Memory of each GPU, and the driver's version."""
     if shutil.which("nvidia-smi") is None:
-        return ()
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+        return (), ""
+    query = "--query-gpu=memory.total,driver_version"
+    command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return ()
-    lines = [line.strip() for line in done.stdout.splitlines()]
-    return tuple(float(line) * 2**20 for line in lines if line.isdigit())
+        return (), ""
+    rows = [[word.strip() for word in line.split(",")] for line in done.stdout.splitlines()]
+    known = [row for row in rows if len(row) == 2 and row[0].isdigit()]
+    return tuple(float(row[0]) * 2**20 for row in known), known[0][1] if known else ""

@@ -23,6 +23,8 @@ S1_MFU = 0.20
 USABLE = 0.95
 #: bytes that AdamW moves per parameter on the host, and how many a second a node moves
 HOST_STEP_BYTES, HOST_BANDWIDTH = 28.0, 1e11
+#: bytes a second that all ranks together write to a file system
+DISK_BANDWIDTH = 2e9
 #: part of a rank's memory → its name in the table
 PARTS = {part: part for part in ("weights", "gradients", "optimizer")} | {
     "gathered": "gathered layers, buffers",
@@ -125,12 +127,29 @@ class Plan:
         return None if hours is None or price is None else hours * price
 
     @property
+    def checkpoint_bytes(self) -> float:
+        """Of one checkpoint."""
+        return checkpoint_bytes(self.train, self.shape)
+
+    @property
+    def num_checkpoints(self) -> int:
+        """Written while it trains, beside one that a signal asks for."""
+        every = self.train.checkpoint_every_steps
+        if every is None:
+            return int(self.train_seconds / (60.0 * self.train.checkpoint_minutes))
+        return int((self.samples / self.train.batch_sequences - 1) // every) if every else 0
+
+    @property
     def disk_bytes(self) -> float:
-        """The checkpoints that are there at once, and the exported model."""
-        train = self.train
-        kept = train.keep_checkpoints + 1 if train.checkpoint_every_steps else 0
+        """The checkpoints that are there at once, and the exported model.
+
+        One more than are kept, while it is written; at least the one that a signal asks for.
+        """
+        train, kept = self.train, 0
+        if train.checkpoint_every_steps != 0:
+            kept = min(train.keep_checkpoints, self.num_checkpoints) + 1
         exported = (2.0 if train.export_dtype == "bfloat16" else 4.0) * self.parameters
-        return checkpoint_bytes(train, self.shape) * kept + exported
+        return self.checkpoint_bytes * kept + exported
 
     def table(self) -> list[str]:
         """Lines for the console."""
@@ -153,7 +172,9 @@ class Plan:
             f"training GPU-hours    {_known(self.gpu_hours, '.1f')}",
             f"training cost         {_known(self.usd, ',.0f', 'USD ')}",
             f"disk                  {_size(self.disk_bytes)}"
-            f" (a checkpoint has {_size(checkpoint_bytes(self.train, self.shape))})",
+            f" (a checkpoint has {_size(self.checkpoint_bytes)})",
+            f"checkpoints           {self.num_checkpoints}, "
+            f"{_hours(self.checkpoint_bytes / DISK_BANDWIDTH)} each at 2 GB/s, not counted above",
             *self._evaluation_lines(),
             *(f"problem: {text}" for text in self.problems),
         ]
@@ -254,7 +275,7 @@ def _machine_problems(plan: Plan, machine: Machine) -> list[str]:
         found.append(
             f"checkpoints and the model need {_size(plan.disk_bytes)} of disk, "
             f"{_size(machine.disk_free_bytes)} are free; set output=... to a larger disk, or "
-            "train.checkpoint_every_steps=0"
+            "train.checkpoint_every_steps=0 (none, not even before a signal ends the run)"
         )
     return found
 

@@ -11,6 +11,7 @@ from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.hub import Hub as HubBenchmark
 from s1x.budget import points
 from s1x.engine.servers import Servers
+from s1x.engine.vllm import Vllm
 from s1x.errors import UserError
 from s1x.hub import cached_commit, cached_folder
 from s1x.model.architecture import Architecture, architecture_numbers
@@ -130,6 +131,11 @@ def _engine_problems(config: Config, machine: Machine) -> list[str]:
     found += deployment.problems(shape, device, config.model.context_tokens)
     if device.name != "cpu":
         found += machine.lacks_gpus(deployment.num_gpus, "the engine", device)
+        if isinstance(engine, Vllm) and machine.gpu_memory_bytes and not machine.can_compile:
+            found.append(
+                "vLLM's kernels (Triton) need a C compiler and Python's headers on this machine; "
+                "install gcc and python3-dev, set CC, or use the Dockerfile"
+            )
     return found
 
 

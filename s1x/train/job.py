@@ -23,6 +23,9 @@ JOB, RESULT, LOG_CSV, MODEL_FOLDER = "job.json", "result.json", "log.csv", "mode
 #: token ids of all samples, for all ranks, while it runs
 SAMPLES = "samples.arrow"
 CHECKPOINTS = "checkpoints"
+#: a file that asks the ranks to write a checkpoint after this step and end; and one that says that
+#: everything is being ended
+STOP, ENDING = "stop", "ending"
 #: what Lightning writes, a file or a folder, inside a step's folder
 STATE = "state"
 MARKS = "whole.json"
@@ -66,6 +69,10 @@ class Job:
         values["settings"] = kind(**recipe | {"lora": Lora(**recipe["lora"])})
         values["model"] = Model(**values["model"])
         return cls(**values | {"chosen": Path(values["chosen"]), "folder": path.parent})
+
+    def ask_to_stop(self) -> None:
+        """Has the ranks end after their present step, with a checkpoint."""
+        (self.folder / STOP).touch()
 
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint of a step stands."""

@@ -8,7 +8,8 @@ Slurm allocation, by ssh on named hosts, else here), and each agent starts its n
 What a process prints goes through a pipe to the one that started it, which writes the log and
 keeps the last lines; so the reason of a failure arrives even where the disk is full. When a rank
 fails, its agent ends the others; the failure that explains the rest is what the user sees. Ranks
-end by themselves when their agent is gone. (torch's elastic launch does less of this through
+end by themselves when their agent is gone. SIGTERM, to any of these processes, has the ranks write
+a checkpoint after their present step and end. (torch's elastic launch does less of this through
 files, and costs 2 s and 200 MB a node.)
 """
 
@@ -26,21 +27,23 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 import s1x
 from s1x.errors import RunError, UserError
-from s1x.train.job import Job
+from s1x.train.job import ENDING, JOB, STOP, Job
 
 POLL_SECONDS = 0.1
 LOGS = "logs"
 #: how long the other ranks may take to say why they fail too, before they are ended
 GRACE_SECONDS = 2.0
 PARENT_POLL_SECONDS = 0.5
+#: begin the names of the environment's variables that hosts reached by ssh get too (no tokens)
+_SSH_KEEPS = ("HF_", "NCCL_", "GLOO_", "UCX_", "TORCH_", "PYTORCH_", "OMP_", "DS_")
 #: opens a line of a rank's output that says why it fails
 MARK = "s1x-failure "
 
@@ -53,8 +56,8 @@ class RankError(RunError):
 class Failure:
     """Why a rank ended.
 
-    `kind` is "user" for what the user can mend, "killed" by a signal, "bug" for all else; `time`
-    counts seconds since the epoch.
+    `kind` is "user" for what the user can mend, "stopped" with a checkpoint, "killed" by a signal,
+    "bug" for all else; `time` counts seconds since the epoch.
     """
 
     rank: int
@@ -67,9 +70,9 @@ class Failure:
         return f"\n{MARK}{json.dumps(asdict(self) | {'message': self.message[:1500]})}\n"
 
     @property
-    def order(self) -> tuple[bool, bool, float]:
+    def order(self) -> tuple[int, float]:
         """What the user can mend explains the rest, then what a signal ended, then the first."""
-        return self.kind != "user", self.kind != "killed", self.time
+        return ["user", "stopped", "killed", "bug"].index(self.kind), self.time
 
 
 class Process:
@@ -132,19 +135,46 @@ def train_in_processes(job: Job, watch: Callable[[], None] = lambda: None) -> No
     Raises:
         UserError: what the first failing rank raised as such.
         RankError: any other end of a rank, with its log's path.
+        RunError: SIGTERM came; what it says tells where the same command goes on.
     """
-    path = job.write()
+    for name in (STOP, ENDING):
+        (job.folder / name).unlink(missing_ok=True)
     logs = job.folder / LOGS
     logs.mkdir(exist_ok=True)
-    commands = node_commands(job, path)
-    agents = [Process(command, logs / f"node{n}.log", {}) for n, command in enumerate(commands)]
-    codes = _seen_to_the_end(agents, watch)
+    with _stop_on_sigterm(job):
+        path = job.write()
+        commands = node_commands(job, path)
+        agents = [Process(command, logs / f"node{n}.log", {}) for n, command in enumerate(commands)]
+        codes = _seen_to_the_end(agents, watch, job)
     if any(codes):
         raise first_failure([f for agent in agents for f in agent.failures], agents, codes)
+    if (job.folder / STOP).exists():
+        raise RunError(
+            "stopped by SIGTERM when training had come to its end; the same command goes on"
+        )
 
 
-def _seen_to_the_end(processes: Sequence[Process], watch: Callable[[], None]) -> list[int]:
-    """Exit codes, once all have ended well or one has not; the others (0) are ended then."""
+@contextmanager
+def _stop_on_sigterm(job: Job) -> Iterator[None]:
+    """SIGTERM asks the ranks for a checkpoint while this holds (in a program's main thread)."""
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: job.ask_to_stop())
+    except ValueError:  # another thread: signals are its program's own affair
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _seen_to_the_end(
+    processes: Sequence[Process], watch: Callable[[], None], job: Job | None = None
+) -> list[int]:
+    """Exit codes, once all have ended well or one has not; the others (0) are ended then.
+
+    Agents (of a `job`) are told by its folder that SIGTERM now means the end; ranks are killed.
+    """
     failed_at = float("inf")
     try:
         while True:
@@ -157,8 +187,10 @@ def _seen_to_the_end(processes: Sequence[Process], watch: Callable[[], None]) ->
                 return [code or 0 for code in codes]
             time.sleep(POLL_SECONDS)
     finally:
+        if job is not None:
+            (job.folder / ENDING).touch()
         for process in processes:
-            process.popen.terminate()
+            process.popen.send_signal(signal.SIGKILL if job is None else signal.SIGTERM)
         deadline = time.monotonic() + 3.0
         for process in processes:
             process.end(deadline)
@@ -173,6 +205,8 @@ def first_failure(
         log = agents[0].log.with_name(f"rank{first.rank}.log")
         if first.kind == "user":
             return UserError(f"{first.message} (log: {log})")
+        if first.kind == "stopped":
+            return RunError(first.message)
         return RankError(f"training failed first on rank {first.rank}: {first.message}; see {log}")
     agent, code = next((a, c) for a, c in zip(agents, codes, strict=True) if c)
     how = f"exit status {code}" if code > 0 else signal.Signals(-code).name
@@ -226,7 +260,10 @@ def _scontrol(*arguments: str) -> str:
 def _on(host: str, command: list[str]) -> list[str]:
     if host == "localhost":
         return command
-    return ["ssh", "-tt", host, f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(command)}"]
+    kept = {key: value for key, value in os.environ.items() if key.startswith(_SSH_KEEPS)}
+    named = [f"{key}={value}" for key, value in sorted(kept.items()) if "TOKEN" not in key]
+    with_them = shlex.join(["env", *named, *command] if named else command)
+    return ["ssh", "-tt", host, f"cd {shlex.quote(os.getcwd())} && exec {with_them}"]
 
 
 def _free_port() -> int:
@@ -235,23 +272,25 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_node(job_path: Path, node_rank: int, address: str) -> int:
+def run_node(job: Job, node_rank: int, address: str) -> int:
     """An agent's work: this node's ranks, from start to end; 0 when all ended well.
 
     Why they failed is printed, a line a rank, for the process that started the agent.
     """
-    job = Job.read(job_path)
     host, _, port = address.partition(":")
     count = job.ranks_per_node
     everywhere = {"NODE_RANK": node_rank, "WORLD_SIZE": job.num_ranks, "LOCAL_WORLD_SIZE": count}
-    command = [sys.executable, "-m", "s1x.train.rank.worker", str(job_path)]
+    command = [sys.executable, "-m", "s1x.train.rank.worker", str(job.folder / JOB)]
+    if count > 1:  # each rank would start a thread for every processor of the node
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
     ranks = {}
     for local in range(count):
         rank = node_rank * count + local
         place = {**everywhere, "RANK": rank, "LOCAL_RANK": local}
         extra = {key: str(value) for key, value in place.items()}
         extra |= {"MASTER_ADDR": host, "MASTER_PORT": port}
-        ranks[rank] = Process(command, job_path.parent / LOGS / f"rank{rank}.log", extra)
+        ranks[rank] = Process(command, job.folder / LOGS / f"rank{rank}.log", extra)
     codes = _seen_to_the_end(list(ranks.values()), lambda: None)
     for (rank, process), code in zip(ranks.items(), codes, strict=True):
         if code:
@@ -293,12 +332,19 @@ def main() -> int:
     parser.add_argument("--address", default="127.0.0.1:29500", help="host:port of node 0")
     parser.add_argument("--slurm", action="store_true", help="node rank from SLURM_NODEID")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    job = Job.read(options.job)
+
+    def on_sigterm(*_: object) -> None:
+        if (job.folder / ENDING).exists():
+            sys.exit(1)
+        job.ask_to_stop()
+
+    signal.signal(signal.SIGTERM, on_sigterm)
     if options.slurm:
         options.node_rank = int(os.environ["SLURM_NODEID"])
     else:
         end_with_parent()
-    return run_node(options.job, options.node_rank, options.address)
+    return run_node(job, options.node_rank, options.address)
 
 
 if __name__ == "__main__":

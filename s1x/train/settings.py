@@ -89,7 +89,15 @@ class TrainSettings(Option):
         None, "trained tokens in a chunk of logits; None: 128 MiB of them", at_least=1
     )
     activation_checkpointing: bool = setting(True, "recompute activations in the backward pass")
-    checkpoint_every_steps: int = setting(50, "0: none", at_least=0, affects_result=False)
+    checkpoint_every_steps: int | None = setting(
+        50, "None: by the clock (checkpoint_minutes); 0: none", at_least=0, affects_result=False
+    )
+    checkpoint_minutes: float = setting(
+        30.0,
+        "between checkpoints, where checkpoint_every_steps is None: shorter runs write none",
+        above=0,
+        affects_result=False,
+    )
     keep_checkpoints: int = setting(1, "the last N are kept", at_least=1, affects_result=False)
     device: str = setting("auto", "auto: GPUs where there are any", choices=["auto", "cpu", "cuda"])
     devices_per_node: int | None = setting(

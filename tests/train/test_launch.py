@@ -106,8 +106,8 @@ def test_a_killed_rank_comes_before_its_partners(
         f"    os.write(1, {line!r}.encode()); os._exit(1)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    path = job(tmp_path).write()
-    assert run_node(path, 0, "127.0.0.1:1") == 1
+    job(tmp_path).write()
+    assert run_node(job(tmp_path), 0, "127.0.0.1:1") == 1
     said = [x.removeprefix(MARK) for x in capfd.readouterr().out.splitlines() if x.strip()]
     error = told(tmp_path / "logs", *(Failure(**json.loads(text)) for text in said))
     assert isinstance(error, RankError)

@@ -24,7 +24,7 @@ from s1x.option import result_settings
 from s1x.train.job import Job, read_log
 from s1x.train.rank.worker import train_rank
 from s1x.train.samples import SampleSet, build_samples, read_rows
-from s1x.train.settings import Lora
+from s1x.train.settings import Lora, TrainSettings
 from s1x.train.single_device import SingleDevice
 from s1x.train.stage import run
 
@@ -300,3 +300,72 @@ def test_a_hub_model_is_fetched_before_ranks_start(
         run(recipe(), Model(name="far", path="org/model"), chosen, 0, tmp_path)
     assert asked == ["org/model"]
     assert not (tmp_path / "logs").exists()
+
+
+def end_by_sigterm(
+    settings: TrainSettings, model: Model, rows_path: Path, folder: Path, who: str
+) -> str:
+    """Starts a training, sends SIGTERM once `job.json` is there; returns the last line it said."""
+    (folder / "logs").mkdir()
+    job = Job(settings, model, rows_path, 0, folder, settings.ranks_per_node())
+    code = f"""
+from pathlib import Path
+from s1x.train.job import Job
+from s1x.train.launch import train_in_processes
+train_in_processes(Job.read(Path({str(job.write())!r})))
+"""
+    (folder / "job.json").rename(folder / "before.json")
+    code = code.replace("job.json", "before.json")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for = folder / ("job.json" if who == "program" else "logs/rank0.log")
+    deadline = time.monotonic() + 120
+    while not wait_for.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    whom = process.pid if who == "program" else child_of(process.pid)
+    os.kill(whom, signal.SIGTERM)
+    _, said = process.communicate(timeout=180)
+    assert process.returncode == 1
+    return said.strip().splitlines()[-1]
+
+
+def child_of(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    return int(children[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are looked up in /proc")
+@pytest.mark.parametrize("who", ["program", "agent"])
+def test_a_signal_writes_a_checkpoint_and_the_end_is_the_same(
+    trained: Path, tiny_model: Model, tmp_path: Path, who: str
+) -> None:
+    """Slurm signals the program or its agents on the nodes; no checkpoint was due yet."""
+    settings, rows_path = recipe(checkpoint_every_steps=None), trained.parent / "rows.parquet"
+    said = end_by_sigterm(settings, tiny_model, rows_path, tmp_path, who)
+    assert said.endswith(
+        "RunError: stopped by SIGTERM after step 1 of 8, with a checkpoint; "
+        "the same command goes on from there"
+    )
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
+    assert not (tmp_path / "model").exists()
+    (tmp_path / "stop").unlink()
+    result = train_here(settings, tiny_model, rows_path, tmp_path)
+    assert result["resumed_at_step"] == 1
+    ours, theirs = (load_file(f / "model" / "model.safetensors") for f in (tmp_path, trained))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_checkpoints_by_the_clock(tiny_model: Model, chosen: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    changes = {"checkpoint_every_steps": None, "checkpoint_minutes": 1e-9, "keep_checkpoints": 9}
+    train_here(recipe(epochs=2, **changes), tiny_model, chosen, tmp_path)
+    seen = sorted(int(p.name[5:]) for p in (tmp_path / "checkpoints").iterdir())
+    assert seen == [1, 2, 3], "none after the last step: the export follows"
+    other = tmp_path / "other"
+    other.mkdir()
+    train_here(recipe(epochs=2, checkpoint_every_steps=None), tiny_model, chosen, other)
+    assert not (other / "checkpoints").exists(), "a run of seconds writes none"

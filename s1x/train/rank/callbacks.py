@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +14,7 @@ import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy
 
 from s1x.model.architecture import Architecture
-from s1x.train.job import LOG_CSV, STATE, Job, read_log
+from s1x.train.job import LOG_CSV, STATE, STOP, Job, read_log
 from s1x.train.rank.memory import peak_memory_bytes
 from s1x.train.rank.module import SftModule
 from s1x.train.rank.passes import Pass
@@ -116,11 +118,29 @@ class StepLog(pl.Callback):
         }
 
 
+class StoppedError(Exception):
+    """The run was asked to end, and has written a checkpoint."""
+
+
 class Checkpoints(pl.Callback):
-    """Writes a checkpoint every N steps (not after the last: the export follows)."""
+    """Writes a checkpoint every N steps or minutes (not after the last: the export follows).
+
+    Where the job is asked to stop, it writes one after the present step and ends the run.
+    """
 
     def __init__(self, job: Job, num_steps: int) -> None:
         self.job, self.num_steps = job, num_steps
+        self._written = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Loading does not count, and SIGTERM means what it meant before.
+
+        Lightning's own handler calls a collective wherever a rank is, and then ends without a
+        checkpoint.
+        """
+        self._written = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: self.job.ask_to_stop())
 
     def on_train_batch_end(
         self,
@@ -130,10 +150,31 @@ class Checkpoints(pl.Callback):
         batch: Pass,
         batch_idx: int,
     ) -> None:
-        """After the last pass of a step that is due."""
-        every, step = self.job.settings.checkpoint_every_steps, batch["step"] + 1
-        if trainer.global_step != step or not every or step % every or step >= self.num_steps:
+        """After the last pass of a step that is due, or of any when the job is asked to stop.
+
+        Raises:
+            StoppedError: on all ranks, once the checkpoint is there.
+        """
+        step = batch["step"] + 1
+        if trainer.global_step != step or step >= self.num_steps:
             return
+        stop = trainer.strategy.broadcast((self.job.folder / STOP).exists())
+        kept = self.job.settings.checkpoint_every_steps != 0
+        if (stop and kept) or trainer.strategy.broadcast(self._is_due(step)):
+            self._write(trainer, step)
+        if stop:
+            how = "with a checkpoint; the same command goes on from there"
+            if not kept:
+                how = "without a checkpoint (train.checkpoint_every_steps=0); it starts anew"
+            raise StoppedError(f"stopped by SIGTERM after step {step} of {self.num_steps}, {how}")
+
+    def _is_due(self, step: int) -> bool:
+        settings = self.job.settings
+        if settings.checkpoint_every_steps is None:
+            return time.monotonic() - self._written >= 60.0 * settings.checkpoint_minutes
+        return bool(settings.checkpoint_every_steps) and step % settings.checkpoint_every_steps == 0
+
+    def _write(self, trainer: pl.Trainer, step: int) -> None:
         place = self.job.checkpoint(step)
         partial = place.with_name(place.name + ".partial")
         if trainer.is_global_zero:
@@ -146,3 +187,4 @@ class Checkpoints(pl.Callback):
             partial.rename(place)
             for old in self.job.steps_saved()[: -self.job.settings.keep_checkpoints]:
                 shutil.rmtree(self.job.checkpoint(old), ignore_errors=True)
+        self._written = time.monotonic()

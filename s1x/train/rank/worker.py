@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -27,7 +28,7 @@ from s1x.model.load import load_config, load_tokenizer
 from s1x.train.batches import plan_steps
 from s1x.train.job import CHECKPOINTS, STATE, Job
 from s1x.train.launch import Failure, end_with_parent
-from s1x.train.rank.callbacks import Checkpoints, StepLog
+from s1x.train.rank.callbacks import Checkpoints, StepLog, StoppedError
 from s1x.train.rank.export import export
 from s1x.train.rank.memory import watch_memory
 from s1x.train.rank.module import SftModule
@@ -110,6 +111,8 @@ def failure_of(job: Job, error: BaseException) -> Failure:
     kind = "user"
     if isinstance(error, UserError):
         message = str(error)
+    elif isinstance(error, StoppedError):
+        kind, message = "stopped", str(error)
     elif _is_disk_full(job.folder, error):
         message = DISK_FULL.format(folder=job.folder, message=message)
     elif (
@@ -140,6 +143,7 @@ def main() -> int:
     end_with_parent()
     watch_memory()
     job = Job.read(Path(sys.argv[1]))
+    signal.signal(signal.SIGTERM, lambda *_: job.ask_to_stop())
     try:
         train_rank(job)
     except BaseException as error:
