@@ -30,11 +30,18 @@ from s1x.plan import Machine, check_samples
 
 register()
 
+#: the embedded model's template says nothing of thinking
+S1_DELIMITERS = [
+    "model.thinking_start='<|im_start|>think\\n'",
+    "model.thinking_end='<|im_start|>'",
+    "model.answer_start='<|im_start|>answer\\n'",
+]
 #: fields that the user must give, with a value for the test
 NEEDED = {
     ("pool", "jsonl"): ["pool.path=README.md"],
     ("pool", "parquet"): ["pool.path=README.md"],
     ("pool", "hub"): ["pool.dataset=some/pool"],
+    ("model", "auto"): ["model.path=package:s1x_puzzles/puzzle_base", *S1_DELIMITERS],
     ("benchmark", "jsonl"): ["benchmark.path=README.md"],
     ("engine", "openai"): ["engine.base_urls=[http://127.0.0.1:1/v1]"],
 }

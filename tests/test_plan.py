@@ -57,6 +57,16 @@ def plan_32b(machine: Machine | None = None, **changes: object) -> Plan:
         ("qwen2_5_1_5b_instruct", 1_543_714_304),
         ("qwen2_5_0_5b_instruct", 494_032_768),
         ("smollm2_135m", 134_515_008),
+        ("s1_1_14b", 14_770_033_664),
+        ("r1_distill_qwen_1_5b", 1_777_088_000),
+        ("r1_distill_llama_8b", 8_030_261_248),
+        ("qwq_32b", 32_763_876_352),
+        ("qwen3_0_6b", 596_049_920),
+        ("qwen3_1_7b", 1_720_574_976),
+        ("qwen3_4b", 4_022_468_096),
+        ("qwen3_8b", 8_190_735_360),
+        ("qwen3_14b", 14_768_307_200),
+        ("qwen3_32b", 32_762_123_264),
     ],
 )
 def test_parameters_are_exact(name: str, parameters: int) -> None:

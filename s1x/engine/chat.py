@@ -11,7 +11,7 @@ from s1x.engine.client import Client, GivenUpError
 from s1x.engine.engine import Engine, LiveEngine, Request, Sampling, ends_with_stop
 from s1x.engine.live import live_engine
 from s1x.engine.replies import MalformedError, Reply, Usage
-from s1x.model.chat import prompt_ids, thinking_start_ids
+from s1x.model.chat import direct_turn_ids, prompt_ids, thinking_start_ids
 from s1x.model.chat_format import ChatFormat
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
@@ -150,9 +150,11 @@ class EngineChat(ChatModel):
             tokenizer, live = load_tokenizer(self.model), live_engine(self.engine, self.model)
             self._loaded = (live, tokenizer, ChatFormat.of(self.model, tokenizer))
         live, tokenizer, form = self._loaded
-        prompt = tuple(prompt_ids(tokenizer, messages))
         if self.thinking:
-            prompt += tuple(thinking_start_ids(tokenizer, self.model))
+            start = thinking_start_ids(tokenizer, self.model)
+            prompt = (*prompt_ids(tokenizer, messages), *start)
+        else:
+            prompt = tuple(direct_turn_ids(tokenizer, self.model, messages))
         room = min(max_tokens, self.model.context_tokens - len(prompt))
         if room < 1:
             raise GivenUpError(f"a prompt of {len(prompt)} tokens leaves no room in the context")
@@ -178,5 +180,6 @@ class EngineChat(ChatModel):
         reply = form.decode(ids[: len(ids) - end])
         trace: str | None = None
         if self.thinking:
-            trace, _, reply = reply.partition(self.model.answer_start)
+            trace, _, reply = reply.partition(self.model.answer_start.rstrip())
+            reply = reply.lstrip("\n")
         return Answer(reply, trace, "stop" if end else "length", len(prompt), len(ids))

@@ -2,7 +2,7 @@
 
 They stand in `conf/model` (`architecture:`, the names of config.json), so that `plan` works
 without network, and are read from the configuration object where the model is at hand.
-Decoders with grouped-query attention and a gated feed-forward layer (Llama, Qwen2, SmolLM2).
+Decoders with grouped-query attention and a gated feed-forward layer (Llama, Qwen2, Qwen3, SmolLM2).
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 def architecture_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     """What `Architecture` needs of a config.json, as far as it is there."""
-    names = [field.name for field in fields(Architecture) if field.name != "attention_bias"]
+    own = ("attention_bias", "qk_norm")
+    names = [field.name for field in fields(Architecture) if field.name not in own]
     found = {key: config[key] for key in names if config.get(key) is not None}
     if "num_attention_heads" in found:
         found.setdefault("num_key_value_heads", found["num_attention_heads"])
         is_qwen2 = config.get("model_type") == "qwen2"
         found["attention_bias"] = is_qwen2 or bool(config.get("attention_bias"))
+        if config.get("model_type") == "qwen3":
+            found["qk_norm"] = True
     return found
 
 
@@ -42,6 +45,8 @@ class Architecture:
     attention_bias: bool = True
     """Biases on the query, key and value projections (Qwen2 has them, Llama has not)."""
     head_dim: int | None = None
+    qk_norm: bool = False
+    """Norms of the queries and the keys of a head (Qwen3)."""
 
     @classmethod
     def of(cls, numbers: Mapping[str, Any], name: str = "the model") -> Architecture:
@@ -75,6 +80,7 @@ class Architecture:
         d, kv = self.hidden_size, self.num_key_value_heads * self.head_width
         q = self.num_attention_heads * self.head_width
         attention = d * q + 2 * d * kv + q * d + (q + 2 * kv if self.attention_bias else 0)
+        attention += 2 * self.head_width if self.qk_norm else 0
         return attention + 3 * d * self.intermediate_size + 2 * d
 
     @property

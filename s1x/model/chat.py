@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: private character; with a hash of the text between two, it marks what was taken out of the text
 _MARK = "\uf8f0"
+#: the variable by which Qwen3's template, and others since, are told whether to think
+_SWITCH = "enable_thinking"
+_THOUGHT_START, _THOUGHT_END = "<think>", "</think>"
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -49,10 +52,43 @@ def prompt_ids(
 ) -> list[int]:
     """Ids of a conversation in the chat template, up to where the assistant begins to write.
 
-    Control tokens come from the template alone; the messages are data, and so are tools.
+    Control tokens come from the template alone; the messages are data, and so are tools. Where the
+    template takes the thinking out of earlier turns, it sees where that ends.
     """
+    return _conversation_ids(tokenizer, messages, tools)
+
+
+def direct_turn_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    model: Model,
+    messages: Sequence[Mapping[str, object]],
+    tools: Sequence[Mapping[str, object]] = (),
+) -> list[int]:
+    """The same for an answer without thinking.
+
+    A template with the switch `enable_thinking` (Qwen3) is told `false`. Another one that knows the
+    end of thinking (R1's family, QwQ) gets a block of thinking with nothing in it, as Qwen3's
+    writes it. Any other (s1 and its base) stays as it is: such a model thinks when it is told to.
+    """
+    after = ""
+    template = str(tokenizer.chat_template)
+    if _SWITCH not in template and model.answer_start.strip() in template:
+        after = _left(_opening(tokenizer), f"{model.thinking_start}\n{model.answer_start}")
+    return _conversation_ids(tokenizer, messages, tools, thinking=False, after=after)
+
+
+def _conversation_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, object]],
+    tools: Sequence[Mapping[str, object]],
+    thinking: bool = True,
+    after: str = "",
+) -> list[int]:
     guard = _Guard(tokenizer, list(_texts_in([messages, tools])))
-    return guard.encode(_rendered(tokenizer, guard.hidden(messages), guard.hidden(tools)))
+    splits = f"split('{_THOUGHT_END}')" in str(tokenizer.chat_template).replace('"', "'")
+    turns = [guard.hidden_turn(message, splits) for message in messages]
+    written = _rendered(tokenizer, turns, guard.hidden(tools), thinking)
+    return guard.encode(written + after)
 
 
 def thinking_prompt_ids(
@@ -68,9 +104,9 @@ def user_turn_ids(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int
 
 
 def direct_prompt_ids(tokenizer: PreTrainedTokenizerBase, model: Model, question: str) -> list[int]:
-    """Ids of the prompt for an answer without thinking: `direct_prompt`, or the template alone."""
+    """Ids of the prompt for an answer without thinking: `direct_prompt`, or `direct_turn_ids`."""
     if model.direct_prompt is None:
-        return user_turn_ids(tokenizer, question)
+        return direct_turn_ids(tokenizer, model, [{"role": "user", "content": question}])
     guard = _Guard(tokenizer, [question])
     return guard.encode(model.direct_prompt.replace("{question}", guard.hide(question)))
 
@@ -80,12 +116,20 @@ def thinking_start_ids(tokenizer: PreTrainedTokenizerBase, model: Model) -> list
 
     Templates of R1's family end their prompt with `<think>` and a newline themselves.
     """
-    opening, start = _opening(tokenizer), model.thinking_start
-    shown, shows = opening.rstrip(), start.rstrip()
-    if shows and shown.endswith(shows):
-        written, rest = opening[len(shown) :], start[len(shows) :]
-        start = rest.removeprefix(written) if rest.startswith(written) else ""
+    start = _left(_opening(tokenizer), model.thinking_start)
     return encode(tokenizer, start) if start else []
+
+
+def _left(opening: str, text: str) -> str:
+    """What is left of a text to write after an opening that may have begun it, line ends aside."""
+    lines = text.splitlines(keepends=True)
+    first, shown = (lines or [""])[0].rstrip(), opening.rstrip()
+    if not first or not shown.endswith(first):
+        return text
+    written, rest = opening[len(shown) :], text[len(first) :]
+    if rest.startswith(written):
+        return rest.removeprefix(written)
+    return rest.lstrip() if len(lines) > 1 else ""
 
 
 @lru_cache(maxsize=8)
@@ -94,10 +138,13 @@ def _opening(tokenizer: PreTrainedTokenizerBase) -> str:
     return _rendered(tokenizer, [{"role": "user", "content": "2"}])
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Any, tools: Any = None) -> str:
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, messages: Any, tools: Any = None, thinking: bool = True
+) -> str:
+    switch = {_SWITCH: thinking} if _SWITCH in str(tokenizer.chat_template) else {}
     try:
         text = tokenizer.apply_chat_template(
-            messages, tools=tools or None, tokenize=False, add_generation_prompt=True
+            messages, tools=tools or None, tokenize=False, add_generation_prompt=True, **switch
         )
     except Exception as error:  # a template is a program: it raises what it likes
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -145,6 +192,23 @@ class _Guard:
         if isinstance(value, Mapping):
             return {self.hide(str(key)): self.hidden(inner) for key, inner in value.items()}
         return [self.hidden(v) for v in value] if isinstance(value, Sequence) else value
+
+    def hidden_turn(self, message: Mapping[str, object], splits: bool) -> Any:
+        """A message hidden, but for the tags of the thinking that a template takes out of it.
+
+        Nothing of what stands before the last end of thinking gets out of a template that splits
+        there, so the tags are no control tokens of the prompt.
+        """
+        turn = self.hidden(message)
+        content = message.get("content")
+        if splits and message.get("role") == "assistant" and isinstance(content, str):
+            thought, end, said = content.rpartition(_THOUGHT_END)
+            if end and message.get("reasoning_content") is None:
+                tags = f"({_THOUGHT_START}|{_THOUGHT_END})"
+                parts = re.split(tags, thought)
+                seen = [p if i % 2 else self.hide(p) for i, p in enumerate(parts)]
+                turn["content"] = "".join(seen) + end + self.hide(said)
+        return turn
 
     def _take(self, found: re.Match[str]) -> str:
         self.taken.append(found[0])

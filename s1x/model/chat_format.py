@@ -61,11 +61,14 @@ class ChatFormat:
 
         turn_ends = (encode(model.end_of_turn), *_end_of_text(tokenizer))
         answer_stops = tuple(dict.fromkeys(ids for ids in turn_ends if ids))
-        thinking_end = encode(model.thinking_end)
+        ends = [encode(model.thinking_end)]
+        if len(ends[0]) > 1:  # plain tokens: its last may be one with the newlines that follow
+            written = (encode(model.thinking_end + tail) for tail in ("\n", "\n\n"))
+            ends += [ids for ids in written if ids[: len(ends[0])] != ends[0]]
         newline = encode("\n")
         return cls(
             context_tokens=model.context_tokens,
-            thinking_stops=tuple(dict.fromkeys(filter(None, (thinking_end, *answer_stops)))),
+            thinking_stops=tuple(dict.fromkeys(filter(None, (*ends, *answer_stops)))),
             answer_stops=answer_stops,
             answer_start=encode(model.answer_start),
             cue=encode(model.final_answer_cue),

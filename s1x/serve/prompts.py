@@ -14,7 +14,13 @@ from dataclasses import replace
 from s1x.budget.direct_answer import DirectAnswer
 from s1x.budget.policy import Policy
 from s1x.errors import UserError
-from s1x.model.chat import direct_prompt_ids, encode, prompt_ids, thinking_start_ids
+from s1x.model.chat import (
+    direct_prompt_ids,
+    direct_turn_ids,
+    encode,
+    prompt_ids,
+    thinking_start_ids,
+)
 from s1x.model.chat_format import Chat, ChatFormat
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
@@ -65,7 +71,10 @@ class Prompts:
             form = self.format.plain_completion(self.tokenizer.all_special_ids)
             return Chat(form, tuple(ids))
         try:
-            ids = prompt_ids(self.tokenizer, worded, offered)
+            if direct:
+                ids = direct_turn_ids(self.tokenizer, self.model, worded, offered)
+            else:
+                ids = prompt_ids(self.tokenizer, worded, offered)
         except UserError as error:
             raise RefusedError(str(error).partition(";")[0], "messages") from None
         form = self.format
