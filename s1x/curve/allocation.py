@@ -85,7 +85,7 @@ def allocate(points: Sequence[Cell]) -> Allocation | None:
         samples_per_problem=most,
         sufficient_percent=_share(has, most),
         sufficient_tokens=_mean(needed),
-        never_right_percent=_share(~right.any(axis=1), most),
+        never_right_percent=_share(np.logical_not(right.any(axis=1)), most),
         points=[_point(cell, p, right, tokens, most) for p, cell in enumerate(points)],
     )
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 class Tokenizer(Protocol):
     """What decodes ids to text."""
 
-    def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+    def decode(self, ids: list[int], /, *, skip_special_tokens: bool) -> str | list[str]:
         """The text of some tokens."""
 
 
