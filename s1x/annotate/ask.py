@@ -162,11 +162,12 @@ class Asker:
             # a server that does not count is booked with what was set aside
             used = (prompt or 0) + (tokens if generated is None else generated)
             self.spending.book(used, usd if cost is None else cost, cost is not None)
-        self.counts["calls"] += 1
-        self.counts["prompt_tokens"] += prompt or 0
-        self.counts["generated_tokens"] += generated or 0
-        self.counts["uncounted"] += generated is None
-        return self.store.put(key, self.model.name, answer)
+            self.counts["calls"] += 1
+            self.counts["prompt_tokens"] += prompt or 0
+            self.counts["generated_tokens"] += generated or 0
+            self.counts["uncounted"] += generated is None
+            # before what was set aside is given back: the next call may then end the run
+            return self.store.put(key, self.model.name, answer)
 
     def cost(self) -> dict[str, object]:
         """Its line of the cost ledger."""
