@@ -67,22 +67,29 @@ async def served(
     """A client of a running server."""
     settings = settings or Serve(efforts=EFFORTS)
     gate = gateway(engine, settings, store, **own)
+    async with listening(App(gate, settings).build()) as url:
+        try:
+            async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+                yield Client(http, gate)
+        finally:
+            gate.store.close()
+
+
+@contextlib.asynccontextmanager
+async def listening(app: Any) -> AsyncIterator[str]:
+    """The address of an application that runs in this loop."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(App(gate, settings).build(), log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
     task = asyncio.ensure_future(server.serve(sockets=[sock]))
     while not server.started:
         await asyncio.sleep(0.001)
-    url = "http://{}:{}".format(*sock.getsockname()[:2])
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=60) as http:
-            yield Client(http, gate)
+        yield "http://{}:{}".format(*sock.getsockname()[:2])
     finally:
         server.should_exit = server.force_exit = True
         await task
-        gate.store.close()
 
 
 class Client:
