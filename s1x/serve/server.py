@@ -31,6 +31,9 @@ from s1x.serve.refusal import Json, RefusedError, error_body
 from s1x.serve.replies import DONE, SILENCE, Reply, event
 from s1x.serve.serve import Serve
 
+#: this machine's own names
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
 
 class App:
     """The routes of a gateway."""
@@ -204,6 +207,10 @@ class App:
 
     def _authorize(self, request: Request) -> None:
         if self.key is None:
+            # a web page whose name was turned to this address may not ask in this machine's name
+            if self.settings.host in _LOCAL and request.url.hostname not in _LOCAL:
+                text = f"host must be one of {', '.join(_LOCAL)}, got {request.url.hostname!r:.80}"
+                raise RefusedError(f"{text}; other names need serve.api_key_env", status=403)
             return
         given = request.headers.get("authorization", "").encode("utf-8", "replace")
         if not hmac.compare_digest(given, f"Bearer {self.key}".encode()):

@@ -210,6 +210,19 @@ def test_web_pages_need_leave_and_forms_are_refused() -> None:
     asyncio.run(ask())
 
 
+def test_a_name_that_was_turned_to_this_machine_is_refused() -> None:
+    async def ask() -> None:
+        async with served(Gated()) as client:
+            turned = {"host": "evil.example"}
+            assert (await client.http.get("/v1/models", headers=turned)).status_code == 403
+            reply = await client.http.post("/v1/chat/completions", json=BODY, headers=turned)
+            assert reply.status_code == 403
+            local = {"host": "localhost:8000"}
+            assert (await client.http.get("/v1/models", headers=local)).status_code == 200
+
+    asyncio.run(ask())
+
+
 def test_models_health_and_metrics() -> None:
     async def ask(client: Client) -> None:
         models = (await client.http.get("/v1/models")).json()["data"]
