@@ -3,10 +3,11 @@
 #   docker run --gpus all --ipc=host -v $PWD/outputs:/s1x/outputs s1x +experiment=s1k scale=h100x8 stages=[plan]
 FROM python:3.11-slim-bookworm
 
-# gcc: Triton compiles a small module for the driver that it finds; libnuma1: vLLM binds its workers;
+# gcc: Triton compiles a small module for the driver that it finds; g++: DeepSpeed's AdamW for the host, where it
+# offloads; libnuma1: vLLM binds its workers;
 # git: the version is read from tags
 RUN apt-get update \
- && apt-get install -y --no-install-recommends gcc libc6-dev git libnuma1 make \
+ && apt-get install -y --no-install-recommends gcc g++ libc6-dev git libnuma1 make \
  && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /s1x

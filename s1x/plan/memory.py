@@ -62,7 +62,9 @@ def training_memory(
     trained = (lora_parameters(settings.lora, shape) or shape.parameters) * share
     states, stepping = (4.0 * n, 4.0 * trained, 8.0 * trained), 0.0  # autocast arithmetic
     if isinstance(settings, DeepspeedZero3):  # float32 masters, gradients a group at a time
-        states, stepping = (low * n, low * trained, 12.0 * trained), 4.0 * min(trained, SUB_GROUP)
+        again = shape.parameters / settings.hierarchy if settings.hierarchy > 1 else 0.0
+        states = (low * (n + again), low * trained, 12.0 * trained)
+        stepping = 4.0 * min(trained, SUB_GROUP)
     host = 0.0
     if settings.offloaded:  # the float32 gradients of all groups are kept, pinned
         host, states, stepping = PINNED * (sum(states) + 4.0 * trained), (0.0, 0.0, 0.0), 0.0

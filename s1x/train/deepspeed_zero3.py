@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from s1x.errors import SettingError
 from s1x.option import option, setting
 from s1x.train.settings import TrainSettings
+
+#: keys of DeepSpeed's configuration that may be given; the others are the recipe's or do nothing
+EXTRA_KEYS = (
+    *("zero_optimization", "communication_data_type", "data_types", "prescale_gradients"),
+    *("gradient_predivide_factor", "disable_allgather", "aio", "comms_logger", "flops_profiler"),
+    *("wall_clock_breakdown", "memory_breakdown", "steps_per_print", "dump_state"),
+)
+#: and of its `zero_optimization`
+EXTRA_ZERO_KEYS = (
+    *("allgather_bucket_size", "allgather_partitions", "contiguous_gradients", "overlap_comm"),
+    *("reduce_bucket_size", "reduce_scatter", "round_robin_gradients", "sub_group_size"),
+    *("stage3_max_live_parameters", "stage3_max_reuse_distance", "stage3_prefetch_bucket_size"),
+    *("stage3_param_persistence_threshold", "stage3_model_persistence_threshold"),
+    *("stage3_module_granularity_threshold", "stage3_use_all_reduce_for_fetch_params"),
+    *("stage3_allgather_sequential", "zero_hpz_partition_size", "zero_quantized_weights"),
+    *("zero_quantized_gradients", "memory_efficient_linear", "leaf_module", "parameter_alignment"),
+    *("log_trace_cache_warnings", "enable_sanity_checks"),
+)
 
 
 @option("train", "deepspeed_zero3")
@@ -25,3 +44,30 @@ class DeepspeedZero3(TrainSettings):
     bucket_parameters: int = setting(
         200_000_000, "gathered or reduced at once; less: less memory, more messages", at_least=1000
     )
+    extra_config: dict[str, Any] = setting(
+        factory=dict,
+        doc="further keys of DeepSpeed's own configuration, over ours: "
+        "{zero_optimization: {zero_hpz_partition_size: 8}, communication_data_type: fp32}, say",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        zero = self.extra_config.get("zero_optimization", {})
+        known = {"extra_config": EXTRA_KEYS, "extra_config.zero_optimization": EXTRA_ZERO_KEYS}
+        for (place, keys), given in zip(known.items(), (self.extra_config, zero), strict=True):
+            for key in given:
+                if key not in keys:
+                    remedy = "batches, precision, clipping and offloading are settings of train"
+                    raise SettingError(place, f"of keys among {', '.join(keys)}", key, remedy)
+        size, ranks = self.hierarchy, self.devices_per_node
+        if ranks and ranks % size:
+            raise SettingError(
+                "extra_config.zero_optimization.zero_hpz_partition_size",
+                f"a divisor of devices_per_node ({ranks})",
+                size,
+            )
+
+    @property
+    def hierarchy(self) -> int:
+        """Ranks that hold one more whole copy of the weights among them; 1: none do."""
+        return int(self.extra_config.get("zero_optimization", {}).get("zero_hpz_partition_size", 1))

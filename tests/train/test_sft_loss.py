@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from tiny_llama import rows, tiny_config, tiny_tokenizer
 
 from s1x.model.model import Model
 from s1x.train.batches import Step
-from s1x.train.rank.attention import NAME, packing_arguments, register
+from s1x.train.rank import attention as attention_module
+from s1x.train.rank.attention import NAME, packed_attention, packing_arguments, register
 from s1x.train.rank.loss import LossModel, put_loss_in_head
 from s1x.train.rank.passes import IGNORED, Pass, Passes
 from s1x.train.samples import SampleSet, build_samples
@@ -78,6 +81,45 @@ def test_packed_logits_equal_plain_transformers(samples: SampleSet) -> None:
     logits = net.causal_lm.lm_head(hidden)[0]
     alone = [plain(torch.tensor([samples[i].token_ids])).logits[0] for i in (2, 5)]
     torch.testing.assert_close(logits, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+def test_varlen_attention_gets_what_torch_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU all samples go in one call of `varlen_attn`; here a stand-in of its signature."""
+    signature = inspect.signature(attention_module.varlen_attn)
+    seen: list[dict[str, Any]] = []
+
+    def stand_in(*args: Any, **named: Any) -> torch.Tensor:
+        found = signature.bind(*args, **named).arguments
+        seen.append(found)
+        assert found["window_size"] == (-1, 0), "causal, as torch's documentation says"
+        assert found["enable_gqa"]
+        assert found["query"].is_contiguous()
+        assert found["key"].shape[1] == 2, "keys are not repeated"
+        assert found["max_q"] == found["max_k"] == 7
+        ends = found["cu_seq_q"]
+        assert ends.dtype == torch.int32
+        parts = []
+        for start, end in itertools.pairwise(ends.tolist()):
+            q, k, v = (found[name][start:end].transpose(0, 1) for name in ("query", "key", "value"))
+            out = torch.nn.functional.scaled_dot_product_attention(
+                q, k, v, is_causal=True, scale=found["scale"], enable_gqa=True
+            )
+            parts.append(out.transpose(0, 1))
+        return torch.cat(parts)
+
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, 15, 16) for heads in (4, 2, 2))
+    packing = packing_arguments([5, 7, 3], NAME, CPU)
+    arguments = {"scaling": 0.3, **packing}
+    module = torch.nn.Module()
+    one_by_one, _ = packed_attention(module, query, key, value, None, **arguments)  # type: ignore
+    assert not seen, "on a processor each sample has its own call"
+    monkeypatch.setattr(attention_module, "varlen_attn", stand_in)
+    monkeypatch.setattr(attention_module, "takes_varlen", lambda _: True)
+    at_once, _ = packed_attention(module, query, key, value, None, **arguments)  # type: ignore
+    assert len(seen) == 1
+    assert at_once.shape == one_by_one.shape == (1, 15, 4, 16)
+    torch.testing.assert_close(at_once, one_by_one)
 
 
 def test_padded_equals_packed(samples: SampleSet) -> None:

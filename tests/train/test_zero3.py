@@ -39,6 +39,11 @@ COMMON: dict[str, Any] = {
     "logits": "chunked",
     "logits_chunk_tokens": 50,
 }
+#: a second copy of the weights within the node, float32 messages
+HIERARCHY = {
+    "zero_optimization": {"zero_hpz_partition_size": 2, "sub_group_size": 100_000},
+    "communication_data_type": "fp32",
+}
 ROOT = Path(__file__).parents[2]
 PUZZLE_BASE = Model(
     name="puzzle-base",
@@ -174,9 +179,10 @@ def written_by_vllm(folder: Path, questions: list[str]) -> list[list[int]]:
             **{**COMMON, "logits": "torch"},
         ),
         DeepspeedZero3Offload(devices_per_node=2, **COMMON),
+        DeepspeedZero3(devices_per_node=2, extra_config=HIERARCHY, **COMMON),
         pytest.param(Fsdp(devices_per_node=2, **COMMON), marks=pytest.mark.slow),
     ],
-    ids=["two_nodes", "offload", "fsdp"],
+    ids=["two_nodes", "offload", "hierarchy", "fsdp"],
 )
 def test_other_ways_to_shard(
     settings: TrainSettings, single: Path, untied: Model, rows_path: Path, tmp_path: Path

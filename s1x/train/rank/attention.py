@@ -3,8 +3,10 @@
 transformers can build a block-diagonal mask from restarting position ids, but a mask of T x T
 positions is large (1 GiB at 32K), rules out the fast causal kernels and computes what it throws
 away. Here each sample attends by itself, one after another, with the causal kernel; on two cores
-that is four times as fast as one padded rectangle. On GPUs with FlashAttention its variable-length
-kernel does the same in one call, from `cu_seq_lens`.
+that is four times as fast as one padded rectangle. On GPUs torch's `varlen_attn` (FlashAttention 2,
+part of torch) takes all samples in one call, without repeating keys and values and without a plan
+for each new length, as cuDNN's kernels make; where the package flash-attn is installed,
+transformers calls its variable-length kernel instead.
 
 Shapes: B = 1 batch, H heads, K key-value heads, T tokens of all samples, D head width.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 
 NAME = "s1x_packed"
@@ -41,13 +44,24 @@ def packing_arguments(
     `lengths` are the tokens of each sample, in the order they lie. `sdpa` sees the restarting
     position ids and needs nothing.
     """
-    if attention == PACKED:
-        return {"sample_lengths": tuple(lengths)}
     if attention == SDPA:
         return {}
     ends = torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
+    if attention == PACKED:
+        return {"sample_lengths": tuple(lengths), "sample_ends": ends}
     found = {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends}
     return {**found, **dict.fromkeys(("max_length_q", "max_length_k"), max(lengths))}
+
+
+def takes_varlen(query: torch.Tensor) -> bool:
+    """Whether torch's variable-length kernel takes it: sm80 and newer, 16 bits, heads to 256."""
+    return (
+        query.is_cuda
+        and query.dtype in (torch.bfloat16, torch.float16)
+        and query.shape[-1] % 8 == 0
+        and query.shape[-1] <= 256
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    )
 
 
 def packed_attention(
@@ -59,11 +73,24 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     sample_lengths: tuple[int, ...] | None = None,
+    sample_ends: torch.Tensor | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within each sample; [1, H, T, D], [1, K, T, D] twice → [1, T, H, D]."""
     assert sample_lengths is not None, "packed attention needs the samples' lengths"
     assert attention_mask is None, "packed attention takes no mask"
+    if sample_ends is not None and not dropout and takes_varlen(query):
+        whole = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
+        longest, causal = max(sample_lengths), (-1, 0)
+        at_once = varlen_attn(
+            *whole,
+            *(sample_ends, sample_ends, longest, longest),
+            scale=scaling,
+            window_size=causal,
+            enable_gqa=True,
+        )
+        assert isinstance(at_once, torch.Tensor)
+        return at_once[None], None
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))

@@ -147,11 +147,8 @@ class SftModule(pl.LightningModule):
             if parameter.requires_grad:
                 plain = "bias" in name or "norm" in name
                 groups[0.0 if plain else settings.weight_decay].append(parameter)
-        optimizer = torch.optim.AdamW(
-            [{"params": held, "weight_decay": decay} for decay, held in groups.items() if held],
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            fused=True,  # no copies of the states while it steps
+        optimizer = self.placement.optimizer(
+            [{"params": held, "weight_decay": decay} for decay, held in groups.items() if held]
         )
         num_steps = len(self.passes.steps)
         warmup = math.ceil(num_steps * settings.warmup_fraction)

@@ -72,6 +72,16 @@ class Placement:
     ) -> None:
         """Splits what the strategy wraps over ranks, where that is not the strategy's own work."""
 
+    def optimizer(self, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
+        """AdamW over these groups of parameters, each with its decay."""
+        settings = self.settings
+        return torch.optim.AdamW(
+            groups,
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            fused=True,  # no copies of the states while it steps
+        )
+
     def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         """The whole parameter on rank 0, in main memory; None on the other ranks. Collective."""
         return parameter.detach().cpu()

@@ -71,8 +71,10 @@ class Zero3(Placement):
         if settings.offloaded:
             memory = {"device": "cpu", "pin_memory": True}
             zero |= {"offload_optimizer": memory, "offload_param": memory}
+        extra = settings.extra_config
         return {
-            "zero_optimization": zero,
+            **extra,
+            "zero_optimization": zero | extra.get("zero_optimization", {}),
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
             "bf16": {"enabled": self.low == torch.bfloat16},
@@ -104,7 +106,25 @@ class Zero3(Placement):
             size = part.numel()
             piece = tensors.get_tensor(name).reshape(-1)[rank * size : (rank + 1) * size]
             part.data.view(-1)[: piece.numel()].copy_(piece)
+            # a second copy within each node (zero_hpz_partition_size) was cut from empty memory
+            cast(Sharded, parameter).ds_secondary_tensor = None
         return model
+
+    def optimizer(self, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
+        """On the host DeepSpeed's, several times as fast, where its extension can be built."""
+        if not self.settings.offloaded:
+            return super().optimizer(groups)
+        from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+        settings = self.settings
+        rates = {"lr": settings.learning_rate, "betas": (settings.beta1, settings.beta2)}
+        try:
+            found: torch.optim.Optimizer = DeepSpeedCPUAdam(groups, **rates, adamw_mode=True)
+        except Exception as error:  # whatever a compiler, or its absence, may raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            print(f"DeepSpeed's AdamW for the host cannot be built ({reason}); torch's is slower")
+            return super().optimizer(groups)
+        return found
 
     def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         import deepspeed
@@ -116,7 +136,8 @@ class Zero3(Placement):
 
 
 class Sharded(Protocol):
-    """What DeepSpeed adds to a parameter: its whole shape, and this rank's part."""
+    """What DeepSpeed adds to a parameter: its whole shape, and this rank's parts."""
 
     ds_shape: torch.Size
     ds_tensor: torch.Tensor
+    ds_secondary_tensor: torch.Tensor | None
