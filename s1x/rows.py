@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 CORRECT, WRONG, UNANSWERED, UNGRADED = "correct", "wrong", "unanswered", "ungraded"
 #: how thinking ended: the model's own delimiter, the limit, the end of the context
 NATURAL, CUT, TRUNCATED = "natural", "cut", "truncated"
+#: signs that thinking goes on in an answer: a delimiter, a wait word, no end within its limit
+SPILL_DELIMITER, SPILL_WAIT, SPILL_CUT = SPILLS = ("delimiter", "wait", "cut")
 
 
 def schema() -> pa.Schema:
@@ -47,6 +49,8 @@ def schema() -> pa.Schema:
             ("answer_text", text),  # cue included, end of turn not
             ("answer_cut", pa.bool_()),  # it came to budget.max_answer_tokens before its end
             ("end_reason", text),  # natural | cut | truncated
+            ("spill", pa.list_(text)),  # signs of thinking in the answer: delimiter, wait, cut
+            ("looped", pa.bool_()),  # the thinking repeats itself word for word
             ("num_waits", count),  # waits really appended
             ("num_tries", count),  # samples drawn (rejection sampling), else 1
             ("interim_token_counts", pa.list_(count)),  # thinking tokens where an answer was asked
@@ -56,6 +60,9 @@ def schema() -> pa.Schema:
             ("extraction_rule", text),
             ("verdict", text),  # correct | wrong | unanswered | ungraded
             ("ungraded_reason", text),
-            ("wall_seconds", pa.float64()),
+            # from the prompt on; the first two null where tokens were there before (trace store)
+            ("first_token_seconds", pa.float64()),
+            ("thinking_seconds", pa.float64()),  # to the end of thinking
+            ("wall_seconds", pa.float64()),  # to the end of the answer
         ]
     )

@@ -92,7 +92,7 @@ def evaluate_model(folder: Path, model_folder: Path, num_problems: int = 900) ->
         seed=0,
         store_folder=folder,
     ).run(out)
-    columns = [name for name in schema().names if name != "wall_seconds"]
+    columns = [name for name in schema().names if not name.endswith("_seconds")]
     return {
         "rows": pq.read_table(out / "rows.parquet", columns=columns).to_pylist(),
         "stored_tokens": about["stored_tokens"],

@@ -150,7 +150,8 @@ def rows_of(output: Path) -> list[dict[str, Any]]:
         if {"max 16", "natural"} <= set(table["setting"].to_pylist()) or table["prompt_format"][
             0
         ].as_py() == "direct":
-            rows += table.drop_columns(["wall_seconds"]).to_pylist()
+            times = [name for name in table.column_names if name.endswith("_seconds")]
+            rows += table.drop_columns(times).to_pylist()
     names = ("benchmark", "model_role", "prompt_format", "setting", "problem_id")
     return sorted(rows, key=lambda row: [str(row[name]) for name in names])
 

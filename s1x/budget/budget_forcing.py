@@ -81,3 +81,6 @@ class BudgetForcing(LimitedPolicy):
 
     def limits(self) -> tuple[int | None, int | None]:
         return self.min_thinking_tokens or None, self.max_thinking_tokens
+
+    def wait_words(self) -> tuple[str, ...]:
+        return (self.wait_string,) if self.wait_string else ()

@@ -85,6 +85,10 @@ class Policy(Option):
         """
         return None, None
 
+    def wait_words(self) -> tuple[str, ...]:
+        """Strings with which the policy makes the model think on."""
+        return ()
+
     def temperature(self, configured: float) -> float:
         """The temperature to sample with, given the one of the settings."""
         return configured

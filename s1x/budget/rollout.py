@@ -7,13 +7,25 @@ stream begins at the last forced token, so that one policy's continuation is ano
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, takewhile
 from typing import Protocol
 
 from s1x.budget.policy import Policy
-from s1x.budget.thinking import ANSWER, CUE, PARTS, THINKING, Force, Outcome, Probe, Restart, Step
+from s1x.budget.thinking import (
+    ANSWER,
+    CUE,
+    DELIMITER,
+    PARTS,
+    THINKING,
+    Force,
+    Outcome,
+    Probe,
+    Restart,
+    Step,
+)
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import NATURAL, TRUNCATED
@@ -35,6 +47,8 @@ class Trace:
         outcome: what the policy said at its end.
         cached_prompt_tokens: those that needed no computing, where there is a listener and the
             engine knows.
+        first_token_seconds, thinking_seconds: from the prompt to the first token and to the end of
+            thinking; None where the reader does not say, or tokens had been written before.
     """
 
     prompt_ids: TokenIds
@@ -45,6 +59,8 @@ class Trace:
     answer_cut: bool = False
     outcome: Outcome = field(default_factory=lambda: Outcome(NATURAL))
     cached_prompt_tokens: int | None = None
+    first_token_seconds: float | None = field(default=None, compare=False)
+    thinking_seconds: float | None = field(default=None, compare=False)
 
     @property
     def thinking_ids(self) -> list[int]:
@@ -112,6 +128,9 @@ async def rollout(
         # the end of the context made the cut, whatever the policy calls it
         outcome = replace(outcome, end_reason=TRUNCATED)
     driver.trace.outcome = outcome
+    if not driver.replayed:
+        driver.trace.first_token_seconds = driver.first_token_seconds
+        driver.trace.thinking_seconds = driver.thinking_seconds
     return driver.trace
 
 
@@ -133,6 +152,10 @@ class _Driver:
         self.stop_ids: TokenIds = ()
         self.ban_first: TokenIds = ()
         self.overran = False
+        self.begun = time.perf_counter()
+        self.first_token_seconds: float | None = None
+        self.thinking_seconds: float | None = None
+        self.replayed = False
 
     async def take(self, step: Step) -> Continuation:
         if isinstance(step, Request):
@@ -168,6 +191,8 @@ class _Driver:
         pairs = zip(step.token_ids, self.stop_ids, strict=False)
         own = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
         count = len(step.token_ids)
+        if step.part == DELIMITER:
+            self.thinking_seconds = time.perf_counter() - self.begun
         forced = [i >= own for i in range(count)]
         if self._ear(step.part):
             self._tell(step.part, step.token_ids, forced)
@@ -225,4 +250,10 @@ class _Driver:
         if most <= 0:
             return Continuation()
         wish = replace(wish, max_tokens=most, prefix_ids=root, start=start, sample=self.sample)
-        return await (self.reader.read(wish, ear) if ear else self.reader.read(wish))
+        asked = time.perf_counter() - self.begun
+        piece = await (self.reader.read(wish, ear) if ear else self.reader.read(wish))
+        if piece.first_seconds is None:
+            self.replayed = True
+        elif self.first_token_seconds is None:
+            self.first_token_seconds = asked + piece.first_seconds
+        return piece

@@ -58,3 +58,6 @@ class WaitWindow(Policy):
 
     def label(self) -> str:
         return f"target {self.target_thinking_tokens}"
+
+    def wait_words(self) -> tuple[str, ...]:
+        return (self.wait_string,) if self.wait_string else ()

@@ -6,10 +6,11 @@ for found in curve.curves(curve.read([folder])):
 """
 
 from s1x.curve.allocation import Allocation, PointAllocation, allocate
+from s1x.curve.behaviour import Latency, Spill, latency, spill
 from s1x.curve.cells import Cell, cells, read
 from s1x.curve.compare import Difference, Flips, difference, flips, flips_between, told_apart
 from s1x.curve.curves import Curve, DomainAccuracy, Point, by_domain, curve, curves
-from s1x.curve.interval import Estimate
+from s1x.curve.interval import Estimate, Result
 from s1x.curve.samples import SampleCount, pass_at_k, sample_counts
 from s1x.curve.scaling import control, performance, slope_per_doubling, slope_per_thousand
 
@@ -21,9 +22,12 @@ __all__ = [
     "DomainAccuracy",
     "Estimate",
     "Flips",
+    "Latency",
     "Point",
     "PointAllocation",
+    "Result",
     "SampleCount",
+    "Spill",
     "allocate",
     "by_domain",
     "cells",
@@ -33,11 +37,13 @@ __all__ = [
     "difference",
     "flips",
     "flips_between",
+    "latency",
     "pass_at_k",
     "performance",
     "read",
     "sample_counts",
     "slope_per_doubling",
     "slope_per_thousand",
+    "spill",
     "told_apart",
 ]

@@ -29,6 +29,15 @@ COLUMNS = (
     *(*CURVE_KEY, "problem_id", "domain", "point", "setting", "sample"),
     *("end_reason", "extracted_answer", "verdict", "interim_answers", "interim_verdicts"),
 )
+#: columns that rows of older versions lack
+NEWER = {
+    "answer_cut": pl.Boolean,
+    "looped": pl.Boolean,
+    "spill": pl.List(pl.String),
+    "first_token_seconds": pl.Float64,
+    "thinking_seconds": pl.Float64,
+    "wall_seconds": pl.Float64,
+}
 LIMITS = ("limit_min_tokens", "limit_max_tokens")
 #: least and most thinking tokens asked for at a point (None: no such limit)
 Limits = tuple[int | None, int | None]
@@ -143,14 +152,13 @@ def _read_one(source: Path, index: int) -> pl.DataFrame:
 
 
 def _needed(rows: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
-    """The columns that cells need, from rows as `s1x.rows` has them; old ones lack `answer_cut`."""
-    cut = pl.col("answer_cut") if "answer_cut" in names else pl.lit(None, pl.Boolean)
+    """The columns that cells need, from rows as `s1x.rows` has them."""
     return rows.select(
         *COLUMNS,
         *(name for name in LIMITS if name in names),
         pl.col(COUNTS).fill_null(0).cast(pl.Int64),
         pl.col("num_tries").fill_null(1).cast(pl.Int64),
-        cut.alias("answer_cut"),
+        *(pl.col(n) if n in names else pl.lit(None, kind).alias(n) for n, kind in NEWER.items()),
         pl.struct(CONTENT).hash().cast(pl.String).alias("content"),
     )
 

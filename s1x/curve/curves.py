@@ -45,6 +45,7 @@ class Point(Result):
     unanswered_percent: float
     ungraded_percent: float
     answers_cut_percent: float | None = None  # by the limit of answer tokens, where recorded
+    num_looped: int | None = None  # samples whose thinking repeats itself, where recorded
     limit_min_tokens: int | None = None  # the budget asked for
     limit_max_tokens: int | None = None
     within_limits_percent: float | None = None  # of single traces
@@ -159,6 +160,7 @@ def _point(cell: Cell) -> Point:
         unanswered_percent=_percent("verdict", UNANSWERED).fill_null(0.0),
         ungraded_percent=_percent("verdict", UNGRADED).fill_null(0.0),
         answers_cut_percent=_percent("answer_cut", True),
+        num_looped=pl.when(pl.col("looped").is_not_null().any()).then(pl.col("looped").sum()),
         within_limits_percent=None if low is None and high is None else 100 * inside.mean(),
         num_correct=(pl.col("verdict") == CORRECT).sum(),
     )

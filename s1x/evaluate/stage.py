@@ -51,7 +51,7 @@ class EvaluateStage(ArtifactStage):
     benchmark: str
 
     name = "evaluate"
-    version = 2  # rows say whether an answer was cut
+    version = 3  # rows say whether thinking looped, or went on in the answer
 
     @classmethod
     def check(cls, run: Run) -> None:
@@ -184,8 +184,7 @@ class Evaluation:
         title = f"{self.benchmark_name}, {self.model_role.replace('_', '-')} model"
         try:
             answered, notes = self._answered(prompts, title)
-            labels = [point.label() for point in self.points]
-            rows = make_rows(answered, self.shared, labels, prompts.format, grader)
+            rows = make_rows(answered, self.shared, self.points, prompts.format, grader)
             self.wall_seconds = time.perf_counter() - begun
         finally:
             if self.grader is None:

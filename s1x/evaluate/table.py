@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from s1x.benchmark.grader import Grade, Grader
-from s1x.budget.policy import ANSWER
+from s1x.budget.policy import ANSWER, Policy
 from s1x.evaluate.schedule import Answered
+from s1x.evaluate.spill import spill
 from s1x.model.chat_format import ChatFormat
+from s1x.selection.loops import MAX_LOOP_SHARE, loop_shares
 
 Row = dict[str, Any]
 """The columns of `s1x.rows`."""
@@ -18,7 +22,7 @@ Row = dict[str, Any]
 def make_rows(
     answered: Sequence[Answered],
     shared: Mapping[str, str],
-    labels: Sequence[str],
+    points: Sequence[Policy],
     form: ChatFormat,
     grader: Grader,
 ) -> list[Row]:
@@ -27,7 +31,7 @@ def make_rows(
     Args:
         answered: the traces.
         shared: the columns that are the same in all rows.
-        labels: of the points.
+        points: policies of the curve.
         form: decodes.
         grader: judges.
     """
@@ -38,11 +42,14 @@ def make_rows(
         for text in answers
     }
     grades = dict(zip(different, grader.grade_all(list(different.values())), strict=True))
+    loops = loop_shares(pl.Series([thinking for thinking, *_ in texts], dtype=pl.String))
     rows = []
-    for item, (thinking_text, *answers) in zip(answered, texts, strict=True):
+    for item, (thinking_text, *answers), loop in zip(answered, texts, loops, strict=True):
         graded = [grades[item.problem.problem_id, text] for text in answers]
-        own = _row(item, thinking_text, answers[-1], graded)
-        rows.append({**shared, "setting": labels[item.point], **own})
+        own, point = _row(item, thinking_text, answers[-1], graded), points[item.point]
+        own["spill"] = spill(item.trace, form, point.wait_words())
+        own["looped"] = loop > MAX_LOOP_SHARE
+        rows.append({**shared, "setting": point.label(), **own})
     return rows
 
 
@@ -86,6 +93,8 @@ def _row(item: Answered, thinking_text: str, answer_text: str, graded: list[Grad
         "extraction_rule": final.rule,
         "verdict": final.verdict,
         "ungraded_reason": final.reason,
+        "first_token_seconds": trace.first_token_seconds,
+        "thinking_seconds": trace.thinking_seconds,
         "wall_seconds": item.wall_seconds,
     }
 

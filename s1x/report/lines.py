@@ -20,7 +20,7 @@ LETTER, LINE_HEIGHT = 6.1, 13
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a line: x in tokens, y in percent; an unknown y leaves a hole."""
+    """A point of a line: x in the axis's unit, y in percent; an unknown y leaves a hole."""
 
     x: float
     y: Estimate
@@ -104,7 +104,8 @@ class Area:
         low, high = math.log2(self.left), math.log2(self.right)
         step = 0.5 if high - low < 2.5 else max(1, math.ceil((high - low) * 52 / self.width))
         first = math.ceil(low / step) * step
-        return [round(2 ** (first + i * step)) for i in range(int((high - first) / step) + 1)]
+        values = (2 ** (first + i * step) for i in range(int((high - first) / step) + 1))
+        return [round(v) if v >= 4 else float(f"{v:.2g}") for v in values]
 
 
 def _draw(x_title: str, y_title: str, shown: Sequence[Line], width: int) -> Picture:
@@ -113,7 +114,7 @@ def _draw(x_title: str, y_title: str, shown: Sequence[Line], width: int) -> Pict
         "x:Q",
         title=x_title,
         scale=alt.Scale(type="log", domain=[area.left, area.right], nice=False),
-        axis=alt.Axis(values=area.ticks(), format=",.0f", grid=False, labelFlush=False),
+        axis=alt.Axis(values=area.ticks(), format=",.2~f", grid=False, labelFlush=False),
     )
     scale = alt.Scale(domain=[0, area.top], nice=False)
     y = alt.Y("y:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5))

@@ -114,7 +114,8 @@ def shown(value: Cell, column: str = "") -> str:
         return "—"
     if isinstance(value, str):
         return value
-    digits = DIGITS.get(column, 1) if isinstance(value, float) else 0
+    usual = 2 if column.endswith(" seconds") else 1
+    digits = DIGITS.get(column, usual) if isinstance(value, float) else 0
     return f"{value:{'+' if column in SIGNED else ''},.{digits}f}"
 
 

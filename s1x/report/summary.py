@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from s1x.curve import Result, latency, spill
 from s1x.report.inputs import Inputs, Json, Run, Series
 from s1x.report.sections.compare import crossings
 from s1x.report.sections.costs import ledger, sft_share_percent, total
@@ -65,17 +66,28 @@ def _funnel(run: Run) -> list[Json] | None:
 
 
 def _curve(inputs: Inputs, series: Series) -> Json:
-    curve, spent = series.curve.to_dict(), series.allocation
+    curve = series.curve.to_dict()
     return {
         "name": inputs.name(series),
         "run": series.run,
         "runs": inputs.runs_of(series),
         "benchmark": series.benchmark,
         "in_domain": series.about.get("in_domain"),
-        "points": [_point(point) for point in curve["points"]],
+        "points": [
+            {
+                **_point(point),
+                "spill": _or_null(spill(cell, series.natural)),
+                "latency": _or_null(latency(cell)),
+            }
+            for point, cell in zip(curve["points"], series.cells, strict=True)
+        ],
         **{name: curve[name] for name in OF_CURVE},
-        "allocation": spent.to_dict() if spent else None,
+        "allocation": _or_null(series.allocation),
     }
+
+
+def _or_null(found: Result | None) -> Json | None:
+    return found.to_dict() if found else None
 
 
 def _point(point: Json) -> Json:

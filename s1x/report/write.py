@@ -24,6 +24,7 @@ BUILDERS: dict[str, Callable[[Inputs], Iterator[Item]]] = {
     **{"curves": curves.curves, "seeds": curves.seeds, "ablation": compare.ablation},
     **{"metrics": curves.metrics, "base": curves.base, "flips": traces.flips},
     **{"budget": traces.budget, "allocation": spending.allocation},
+    **{"spill": spending.spilled, "latency": spending.seconds},
     **{"parallel": traces.parallel, "domains": curves.domains},
     **{"funnel": selection.funnel, "costs": costs.costs},
 }

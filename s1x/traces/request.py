@@ -87,12 +87,14 @@ class Continuation:
         stop_ids: the stop sequence that the model wrote, empty on "length".
         cached_tokens: prefix tokens that needed no computing, for a reader that listens; None:
             nobody knows.
+        first_seconds: from the wish to its first token; None where that was there already.
     """
 
     token_ids: TokenIds = ()
     finish_reason: str = LENGTH
     stop_ids: TokenIds = ()
     cached_tokens: int | None = None
+    first_seconds: float | None = field(default=None, compare=False)
 
     @property
     def stopped(self) -> bool:

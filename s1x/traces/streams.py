@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -61,6 +62,8 @@ class _Reader:
     may_go_on: bool
     on_tokens: OnTokens | None = None
     told: int = 0
+    begun: float = 0.0
+    first_seconds: float | None = None
 
 
 @dataclass(eq=False)
@@ -71,6 +74,8 @@ class _Stream:
     num_stored: int
     num_saved: int
     readers: list[_Reader] = field(default_factory=list)
+    unheard: list[_Reader] = field(default_factory=list)
+    """Readers none of whose tokens is there yet."""
     task: asyncio.Task[None] | None = None
     used_stored: int = 0
     next_end: int = 0
@@ -121,8 +126,9 @@ class Streams:
         start, end = request.start, request.start + request.max_tokens
         found = asyncio.get_running_loop().create_future()
         stop, may_go_on = request.stop, request.may_go_on
-        reader = _Reader(start, end, stop, found, start, may_go_on, on_tokens, start)
         whole = len(request.prefix_ids) if stream.tokens else 0
+        now = time.perf_counter()
+        reader = _Reader(start, end, stop, found, start, may_go_on, on_tokens, start, now)
         piece = _look(stream.tokens, reader)
         if piece is None:
             self._join(stream, reader)
@@ -131,6 +137,7 @@ class Streams:
             except asyncio.CancelledError:
                 _leave(stream, reader)
                 raise
+            piece = replace(piece, first_seconds=reader.first_seconds)
         read = len(piece.token_ids) + len(piece.stop_ids)
         self._count(stream, start + read, read)
         if on_tokens is None:
@@ -168,6 +175,8 @@ class Streams:
 
     def _join(self, stream: _Stream, reader: _Reader) -> None:
         stream.readers.append(reader)
+        if len(stream.tokens) <= reader.start:
+            stream.unheard.append(reader)
         _index(stream)
         if stream.task is None:
             stream.task = asyncio.get_running_loop().create_task(self._write(stream))
@@ -218,6 +227,8 @@ class Streams:
                 stream.tokens.append(token)
                 if len(stream.tokens) >= stream.next_end or token in stream.last_ids:
                     _wake(stream)
+            if stream.unheard:
+                _note_first(stream)
             if len(stream.tokens) - stream.num_saved >= self.store.save_every_tokens:
                 self._save(stream)
             return bool(stream.readers)
@@ -336,10 +347,20 @@ def _found(tokens: list[int], reader: _Reader) -> Continuation | None:
 def _leave(stream: _Stream, reader: _Reader) -> None:
     """A reader that was cancelled: what nobody waits for is not written on."""
     stream.readers = [other for other in stream.readers if other is not reader]
+    stream.unheard = [other for other in stream.unheard if other is not reader]
     _index(stream)
     if not stream.readers and stream.task is not None:
         stream.task.cancel()
         stream.task = None
+
+
+def _note_first(stream: _Stream) -> None:
+    """Readers whose first token has just come note when; their futures wake them later."""
+    now = time.perf_counter()
+    for reader in stream.unheard:
+        if len(stream.tokens) > reader.start:
+            reader.first_seconds = now - reader.begun
+    stream.unheard = [reader for reader in stream.unheard if reader.first_seconds is None]
 
 
 def _wake(stream: _Stream) -> None:

@@ -204,6 +204,10 @@ def _row(
         "thinking_text": " ".join(thinking) + (HOSTILE if benchmark.hostile else ""),
         "answer_text": ("Final Answer: " if cut else "") + answer,
         "end_reason": "cut" if cut else "natural",
+        "spill": ["wait"] if cut and index % 4 == 0 else [],
+        "looped": index == 1,
+        "first_token_seconds": 0.25,
+        "thinking_seconds": len(thinking) / 100,
         "num_waits": waits,
         "num_tries": 1,
         "interim_token_counts": [],
@@ -213,7 +217,7 @@ def _row(
         "extraction_rule": "Final Answer:" if cut else "last number",
         "verdict": "correct" if right else "wrong",
         "ungraded_reason": None,
-        "wall_seconds": 0.01,
+        "wall_seconds": len(thinking) / 100 + 0.5,
     }
 
 

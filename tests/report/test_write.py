@@ -194,3 +194,25 @@ def test_allocation_stands_in_page_table_and_summary(written: Written) -> None:
     )
     direct = next(c for c in summary["curves"] if c["prompt_format"] == "direct")
     assert direct["allocation"] is None
+
+
+def test_spill_seconds_and_loops_stand_in_page_table_and_summary(written: Written) -> None:
+    folder, summary = written
+    text = (folder / "report.html").read_text()
+    curve = summary["curves"][summary["main_curve"]]
+    points = {p["setting"]: p for p in curve["points"]}
+    assert points["natural"]["spill"] is None, "nothing was closed by force"
+    assert points["max 8"]["spill"]["any_percent"]["value"] == 25
+    assert points["max 8"]["num_looped"] == 1
+    for key, column, wanted in (
+        ("spill", "spill %", 25.0),
+        ("seconds", "first token median seconds", 0.25),
+        ("seconds", "total median seconds", 0.58),
+    ):
+        assert f'<section id="{"latency" if key == "seconds" else key}">' in text
+        with (folder / "tables" / f"{key}.csv").open() as lines:
+            row = next(r for r in csv.DictReader(lines) if r["model"] == "fine-tuned")
+        assert (row["setting"], float(row[column])) == ("max 8", pytest.approx(wanted))
+    assert points["max 8"]["latency"]["total_p95_seconds"] == pytest.approx(0.58)
+    for chart in ("spill_puzzles_hard", "seconds_puzzles_hard"):
+        assert (folder / "figures" / f"{chart}.svg").is_file()

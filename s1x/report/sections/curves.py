@@ -27,6 +27,7 @@ POINT_COLUMNS = {
     "cut %": "cut_percent",
     "truncated %": "truncated_percent",
     "answers cut %": "answers_cut_percent",
+    "loops": "num_looped",
     "unanswered %": "unanswered_percent",
     "ungraded %": "ungraded_percent",
     "n": "num_problems",
@@ -46,7 +47,8 @@ def curves(inputs: Inputs) -> Iterator[Item]:
     yield from _warnings(inputs)
     note = (
         "“cut”: the budget ended thinking; “truncated”: the context was full; “answers cut”: the "
-        "answer came to budget.max_answer_tokens. Ungraded answers count as not right."
+        "answer came to budget.max_answer_tokens; “loops”: samples whose thinking repeats itself "
+        "word for word. Ungraded answers count as not right."
     )
     for benchmark in inputs.benchmarks:
         rows: list[Row] = [

@@ -1,13 +1,14 @@
-"""Section of how a budget was spent: on questions that needed it, or not."""
+"""Sections of how a budget was spent: on questions that needed it, in the answer, in seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from s1x.curve import latency, spill
 from s1x.report.charts import Part, bars
 from s1x.report.inputs import Inputs
 from s1x.report.lines import Line, Mark, lines
-from s1x.report.parts import Item, Row, Table
+from s1x.report.parts import Item, Row, Table, accuracy
 
 #: field of `PointAllocation` → words and hue; never right is what is left of 100%
 SHARES = {
@@ -69,3 +70,70 @@ def allocation(inputs: Inputs) -> Iterator[Item]:
         )
     if rows:
         yield Table("allocation", "Allocation at every point", rows)
+
+
+def spilled(inputs: Inputs) -> Iterator[Item]:
+    """Spill beside accuracy, over what a budget left of the natural trace."""
+    rows: list[Row] = []
+    for series in inputs.thinking:
+        spills: list[Mark] = []
+        right: list[Mark] = []
+        for cell, point in zip(series.cells, series.curve.points, strict=True):
+            found = spill(cell, series.natural)
+            if found is None:
+                continue
+            rows.append(
+                {
+                    **{"benchmark": series.benchmark, "model": inputs.name(series)},
+                    **{"setting": cell.setting, "accuracy %": accuracy(point)},
+                    **{"spill %": found.any_percent, "delimiter %": found.delimiter_percent},
+                    **{"wait word %": found.wait_percent, "answer cut %": found.answer_cut_percent},
+                    "signs after a natural end %": found.natural_percent,
+                    "length, % of natural": found.length_percent,
+                    "closed by force": found.num_closed,
+                }
+            )
+            if found.length_percent:
+                spills.append(Mark(found.length_percent, found.any_percent, cell.setting))
+                right.append(Mark(found.length_percent, accuracy(point), cell.setting))
+        if series in inputs.first(inputs.tuned) and len(spills) > 1:
+            yield lines(
+                inputs.key("spill", series),
+                f"{series.benchmark}, {inputs.name(series)}",
+                "thinking tokens in % of the natural trace (log scale)",
+                "% of traces",
+                [
+                    Line("spill of those closed", "purple", spills, labelled=True),
+                    Line("accuracy of all traces", "orange", right),
+                ],
+            )
+    if rows:
+        yield Table("spill", "Spill at every point", rows)
+
+
+def seconds(inputs: Inputs) -> Iterator[Item]:
+    """Accuracy over median seconds, one chart a benchmark; the three latencies in the table."""
+    rows: list[Row] = []
+    for benchmark in inputs.benchmarks:
+        shown: list[Line] = []
+        for series in (s for s in inputs.on(benchmark) if not s.direct):
+            marks: list[Mark] = []
+            for cell, point in zip(series.cells, series.curve.points, strict=True):
+                found = latency(cell)
+                if found is None:
+                    continue
+                rows.append(
+                    {
+                        **{"benchmark": benchmark, "model": inputs.name(series)},
+                        **{"setting": cell.setting, "accuracy %": accuracy(point)},
+                        **{name.replace("_", " "): value for name, value in vars(found).items()},
+                    }
+                )
+                marks.append(Mark(found.total_median_seconds, accuracy(point), cell.setting))
+            labelled, hue = series is inputs.main, inputs.hue(series)
+            shown += [Line(inputs.name(series), hue, marks, labelled=labelled)] * (len(marks) > 1)
+        if shown:
+            x_title = "median seconds per trace (log scale)"
+            yield lines(f"seconds_{benchmark}", benchmark, x_title, "accuracy (%)", shown)
+    if rows:
+        yield Table("seconds", "Seconds at every point", rows)
