@@ -126,7 +126,10 @@ def seconds(inputs: Inputs) -> Iterator[Item]:
                     {
                         **{"benchmark": benchmark, "model": inputs.name(series)},
                         **{"setting": cell.setting, "accuracy %": accuracy(point)},
-                        **{name.replace("_", " "): value for name, value in vars(found).items()},
+                        **{
+                            n.replace("num_timed", "timed_traces").replace("_", " "): v
+                            for n, v in vars(found).items()
+                        },
                     }
                 )
                 marks.append(Mark(found.total_median_seconds, accuracy(point), cell.setting))
