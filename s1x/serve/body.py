@@ -15,7 +15,7 @@ from typing import TypeVar
 from s1x.serve.dialects import DIALECTS, Budget, Wishes, read_dialects
 from s1x.serve.policies import Policies
 from s1x.serve.refusal import Json, RefusedError, shown, unknown, wrong
-from s1x.serve.serve import BOTH, MERGED, REASONING_FORMATS
+from s1x.serve.serve import BOTH, MERGED, REASONING_FORMATS, Serve
 
 T = TypeVar("T")
 HIDDEN = "hidden"
@@ -160,8 +160,7 @@ def understand(
     path_policy: str | None,
     policies: Policies,
     model_name: str,
-    max_samples: int,
-    reasoning_format: str,
+    settings: Serve,
 ) -> Ask:
     """A request from its body.
 
@@ -169,10 +168,7 @@ def understand(
         body: the JSON object.
         chat: whether it has messages; else it has a prompt.
         path_policy: the policy that the path names.
-        policies: of the server, with its effort words.
-        model_name: of the model that is served.
-        max_samples: answers at most.
-        reasoning_format: the server's own.
+        policies, model_name, settings: of the server.
 
     Raises:
         RefusedError: the first field that is wrong.
@@ -189,21 +185,22 @@ def understand(
     read_dialects(body, policies.efforts, wishes)
     limit, limit_field = _limit(read)
     options = read.get("stream_options", dict, "an object with include_usage", _only_usage) or {}
-    must = f"a whole number from 1 to {max_samples} (serve.max_samples)"
+    most = settings.max_samples
+    must = f"a whole number from 1 to {most} (serve.max_samples)"
     return Ask(
         model=model or model_name,
         prompts=(_conversation(body),) if chat else _texts(body),
         budget=wishes.result(),
         stream=bool(read.flag("stream")),
         include_usage=options.get("include_usage") is True,
-        num_samples=read.whole("n", 1, max_samples, must) or 1,
+        num_samples=read.whole("n", 1, most, must) or 1,
         temperature=read.number("temperature", 0, 100),
         top_p=read.get("top_p", float, "a number above 0, at most 1", lambda v: 0 < v <= 1),
         seed=read.whole("seed", -(1 << 63), (1 << 64) - 1, "a whole number of 64 bits"),
         stop=_stops(body.get("stop")),
         max_tokens=limit,
         limit_field=limit_field,
-        reasoning_format=_reasoning_format(read, reasoning_format),
+        reasoning_format=_reasoning_format(read, settings.reasoning_format),
         tools=_tools(body) if chat else (),
     )
 

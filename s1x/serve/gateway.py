@@ -176,11 +176,11 @@ class Gateway:
         self.open: set[Work] = set()
         self._mean_seconds = 1.0
 
-    def start(self, ask: Ask, begun: float) -> Work:
-        """Puts a request to work, or into the queue.
+    def prepare(self, ask: Ask, begun: float) -> Work:
+        """The policy, prompts and answers-to-be of a request that came in then.
 
         Raises:
-            RefusedError: it cannot be served, or the queue is full.
+            RefusedError: it cannot be served.
         """
         name, policy = self.policies.make(ask.budget)
         sampling = self._sampling(ask, policy)
@@ -191,6 +191,19 @@ class Gateway:
                 chat, policy, ask.max_tokens, ask.limit_field
             )
             chats.append(limited)
+        work = Work(ask, name, policy_then, chats, sampling)
+        for index in range(len(chats) * ask.num_samples):
+            decode = self.prompts.format.decode
+            put, holds = work.pieces.put_nowait, tools.BEGIN if ask.tools else ""
+            work.recorders.append(Recorder(index, decode, ask.stop, put, begun, holds))
+        return work
+
+    def start(self, work: Work) -> None:
+        """Puts a request to work, or into the queue.
+
+        Raises:
+            RefusedError: the queue is full.
+        """
         most = self.settings.max_requests + self.settings.max_queued
         if len(self.open) >= most:
             raise RefusedError(
@@ -200,15 +213,9 @@ class Gateway:
                 code="rate_limit_exceeded",
                 headers={"Retry-After": str(self._patience())},
             )
-        work = Work(ask, name, policy_then, chats, sampling)
-        for index in range(len(chats) * ask.num_samples):
-            decode = self.prompts.format.decode
-            put, holds = work.pieces.put_nowait, tools.BEGIN if ask.tools else ""
-            work.recorders.append(Recorder(index, decode, ask.stop, put, begun, holds))
         self.open.add(work)
         self.metrics.queued.inc()
         work.task = asyncio.get_running_loop().create_task(self._run(work))
-        return work
 
     def _patience(self) -> int:
         """Seconds after which there should be a place."""

@@ -31,6 +31,8 @@ from s1x.serve.refusal import Json, RefusedError, error_body
 from s1x.serve.replies import DONE, SILENCE, Reply, event
 from s1x.serve.serve import Serve
 
+#: bodies of which the prompt takes more than a moment to read
+_LONG_BYTES = 1 << 15
 #: this machine's own names
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -123,19 +125,18 @@ class App:
     async def _complete(self, request: Request, chat: bool) -> Response:
         begun = now()
         self._authorize(request)
-        body = parse(await self._read(request))
-        ask = understand(
-            body,
-            chat,
-            request.path_params.get("policy"),
-            self.gateway.policies,
-            self.model,
-            self.settings.max_samples,
-            self.settings.reasoning_format,
-        )
-        work = self.gateway.start(ask, begun)
+        raw, policy = await self._read(request), request.path_params.get("policy")
+        gateway, settings = self.gateway, self.settings
+
+        def prepare() -> Work:
+            ask = understand(parse(raw), chat, policy, gateway.policies, self.model, settings)
+            return gateway.prepare(ask, begun)
+
+        # a long prompt is read beside the loop, in which others' tokens go out
+        work = await asyncio.to_thread(prepare) if len(raw) > _LONG_BYTES else prepare()
+        gateway.start(work)
         reply = Reply(work, chat)
-        if ask.stream:
+        if work.ask.stream:
             headers = {**reply.headers(whole=False), "cache-control": "no-store"}
             events = self._events(work, reply)
             return StreamingResponse(events, headers=headers, media_type="text/event-stream")

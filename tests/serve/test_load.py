@@ -253,3 +253,23 @@ def test_models_health_and_metrics() -> None:
             await ask(client)
 
     asyncio.run(main())
+
+
+def test_a_long_prompt_is_read_beside_the_others() -> None:
+    async def ask() -> None:
+        engine = Gated()
+        engine.gate.set()
+        async with served(engine) as client:
+            text = "Find x. " * 60_000
+            long = asyncio.ensure_future(
+                client.post(
+                    "/v1/chat/completions", {"messages": [{"role": "user", "content": text}]}
+                )
+            )
+            short = await client.chat()
+            assert short["usage"]
+            refused = await long
+            assert refused.status_code == 400
+            assert "the model's context of 512" in refused.json()["error"]["message"]
+
+    asyncio.run(ask())
