@@ -63,6 +63,7 @@ class Plan:
         deployment: devices that generate; None: not known.
         evaluations: each with its predicted seconds.
         problems: sentences with the remedy.
+        trains: whether anything is trained; else the table tells of the evaluation alone.
     """
 
     train: TrainSettings
@@ -75,6 +76,7 @@ class Plan:
     deployment: Deployment | None
     evaluations: tuple[tuple[Evaluation, float | None], ...] = ()
     problems: list[str] = field(default_factory=list)
+    trains: bool = True
 
     @property
     def parameters(self) -> int:
@@ -153,9 +155,16 @@ class Plan:
 
     def table(self) -> list[str]:
         """Lines for the console."""
+        return [
+            f"parameters            {self.parameters:,} ({self.parameters / 1e9:.2f}B)",
+            *(self._training_lines() if self.trains else ()),
+            *self._evaluation_lines(),
+            *(f"problem: {text}" for text in self.problems),
+        ]
+
+    def _training_lines(self) -> list[str]:
         memory, has = self.memory, self.device.memory_bytes / GIB
         lines = [
-            f"parameters            {self.parameters:,} ({self.parameters / 1e9:.2f}B)",
             f"ranks                 {self.num_ranks} x {self.device.name}",
             f"memory per rank       {memory.total / GIB:.1f} GiB of {has:.1f}",
             *(f"  {text:<25} {vars(memory)[part] / GIB:8.2f} GiB" for part, text in PARTS.items()),
@@ -175,8 +184,6 @@ class Plan:
             f" (a checkpoint has {_size(self.checkpoint_bytes)})",
             f"checkpoints           {self.num_checkpoints}, "
             f"{_hours(self.checkpoint_bytes / DISK_BANDWIDTH)} each at 2 GB/s, not counted above",
-            *self._evaluation_lines(),
-            *(f"problem: {text}" for text in self.problems),
         ]
 
     def _evaluation_lines(self) -> list[str]:

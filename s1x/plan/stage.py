@@ -63,7 +63,7 @@ def plan_run(config: Config, stages: Collection[str], machine: Machine | None = 
         stages: stages that will run; with only "plan", all problems are told.
         machine: None: this one.
     """
-    running = set(stages) - {"plan"} or {"select", "train", "evaluate"}
+    running = set(stages) - {"plan"} or _usual(config)
     away = dict(_on_hub(config, running))
     if machine is None:
         machine = Machine.here(Path(config.root.output).expanduser(), ask_hub=bool(away))
@@ -76,7 +76,14 @@ def plan_run(config: Config, stages: Collection[str], machine: Machine | None = 
         problems += _engine_problems(config, machine) + _grader_problems(config)
     if not machine.hub_reachable:
         problems += away.values()
-    return dataclasses.replace(plan, problems=list(dict.fromkeys(problems)))
+    problems = list(dict.fromkeys(problems))
+    return dataclasses.replace(plan, problems=problems, trains="train" in running)
+
+
+def _usual(config: Config) -> set[str]:
+    """The stages that a plan alone is about: training too, where a fine-tuned model answers."""
+    training = {"select", "train"} if "fine_tuned" in config.evaluate.models else set()
+    return {"evaluate", *training}
 
 
 def check_samples(config: Config, lengths: Sequence[int]) -> None:

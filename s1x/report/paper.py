@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -12,6 +13,8 @@ Numbers = Mapping[str, Sequence[float]]
 Points = Sequence[tuple[float, float]]
 _DATA = yaml.safe_load(Path(__file__).with_name("assets").joinpath("paper.yaml").read_text("utf-8"))
 
+#: benchmarks in the order of the tables' columns
+_ORDER = ("aime24", "math500", "gpqa_diamond")
 #: benchmark → (mean thinking tokens, accuracy %)
 CURVES: Mapping[str, Points] = {
     name: [(x, y) for x, y in points] for name, points in _DATA["curves"].items()
@@ -19,6 +22,28 @@ CURVES: Mapping[str, Points] = {
 MAJORITY_GPQA: Points = [(x, y) for x, y in _DATA["majority_gpqa"]]
 #: name → accuracy % on the three benchmarks
 MODELS: Numbers = _DATA["models"]
+
+
+class Figure(NamedTuple):
+    """Accuracies of published weights at one setting, to be measured again.
+
+    Attributes:
+        name: as the paper's tables call it.
+        model: `name` of the option in conf/model.
+        setting: label of our point; None: the answer without thinking.
+        percent: benchmark → accuracy in percent.
+    """
+
+    name: str
+    model: str
+    setting: str | None
+    percent: Mapping[str, float]
+
+
+FIGURES = [
+    Figure(name, model, setting, dict(zip(_ORDER, MODELS[name], strict=True)))
+    for name, (model, setting) in _DATA["published_weights"].items()
+]
 TABLE_2: Numbers = _DATA["table_2"]
 TABLE_4: Numbers = _DATA["table_4"]
 #: method → the numbers of METRICS

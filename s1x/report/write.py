@@ -14,13 +14,14 @@ from s1x.report.charts import Chart, save
 from s1x.report.inputs import Inputs
 from s1x.report.page import ASSETS, page
 from s1x.report.parts import Item, Section, Table, file_name
-from s1x.report.sections import compare, costs, curves, selection, spending, traces
+from s1x.report.sections import compare, costs, curves, reproduction, selection, spending, traces
 from s1x.report.sections.overview import head
 from s1x.report.summary import summary
 from s1x.report.traces import blocks, entries
 
 #: section → its charts, tables and sentences in order; `assets/words.yaml` has its words and place
 BUILDERS: dict[str, Callable[[Inputs], Iterator[Item]]] = {
+    "reproduction": reproduction.reproduction,
     **{"curves": curves.curves, "seeds": curves.seeds, "ablation": compare.ablation},
     **{"metrics": curves.metrics, "base": curves.base, "flips": traces.flips},
     **{"budget": traces.budget, "allocation": spending.allocation},
