@@ -29,15 +29,14 @@ def page(gateway: Gateway, needs_key: bool) -> tuple[str, dict[str, str]]:
         needs_key: whether it asks for the key that clients must send.
     """
     model, policies = gateway.prompts.model, gateway.policies
-    offered = {policies.own_name: policies.own, **policies.presets}
-    offered[policies.own_name] = policies.own
+    own = {policies.own_name: policies.own}
+    offered = own | policies.presets | own
     facts = {
         "context_tokens": model.context_tokens,
         "sampled": not gateway.sampling.greedy,
         "policies": [{"name": n, "controls": list(controls(p))} for n, p in offered.items()],
     }
-    shared, own = ("math.js", "trace.js"), ("page.js",)
-    parts = [*(SHARED / name for name in shared), *(ASSETS / name for name in own)]
+    parts = [SHARED / "math.js", SHARED / "trace.js", ASSETS / "page.js"]
     text, policy = render(
         ASSETS,
         [SHARED / "report.css", ASSETS / "page.css"],
@@ -45,6 +44,7 @@ def page(gateway: Gateway, needs_key: bool) -> tuple[str, dict[str, str]]:
         connect="self",
         title=f"{model.name} · s1x",
         model=model,
+        fine_tuned=gateway.settings.model_role == "fine_tuned",
         needs_key=needs_key,
         facts=island(facts),
     )

@@ -277,7 +277,8 @@ async def serve(gateway: Gateway, settings: Serve) -> None:
     sock = _listening(settings)
     server = Server(gateway, settings)
     host, port = sock.getsockname()[:2]
-    say(f"s1x serves {gateway.prompts.model.name} at http://{host}:{port}/v1 (Ctrl-C ends it)")
+    name = gateway.prompts.model.name
+    say(f"s1x serves {name} at http://{host}:{port}/ (API: /v1; Ctrl-C ends it)")
     committing = asyncio.ensure_future(gateway.keep_committing())
     try:
         await server.serve(sockets=[sock])

@@ -143,7 +143,7 @@ def test_one_question_under_two_budgets(puzzle: LiveEngine, tmp_path: Path) -> N
         assert page.run("document.querySelectorAll('.track i.forced').length") == 2
         first, second = text_of(page, "[role=status]")
         assert first == "Thinking was cut at its budget of 16 tokens."
-        assert "its end was put off 2 times" in second
+        assert "its end was put off twice" in second
         body = {
             "messages": [{"role": "user", "content": SHORT_QUESTION}],
             "budget": {"num_waits": 2},

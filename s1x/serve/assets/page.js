@@ -176,8 +176,8 @@ class Answer {
     this.title.textContent = `${budget.label}`;
     const words = [reason === "cut" && budget.limited_by !== "budget" ? REASONS.truncated : REASONS[reason] ?? reason];
     if (reason === "cut" && budget.limited_by === "budget") words[0] += ` of ${amount(budget.thinking_limit_tokens, "token")}`;
-    if (waits) words.push(`its end was put off ${amount(waits, "time")}`);
-    if (tries > 1) words.push(`${amount(tries, "try").replace("trys", "tries")}`);
+    if (waits) words.push(`its end was put off ${["", "once", "twice"][waits] ?? `${waits} times`}`);
+    if (tries > 1) words.push(`it took ${tries} tries`);
     if (finish === "length") words.push("the answer was cut");
     this.end.textContent = `${words.join("; ")}.`;
     this.set(0);
