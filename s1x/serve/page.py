@@ -69,6 +69,7 @@ def controls(policy: Policy) -> Iterator[Json]:
             "value": values[name],
             "tokens": name.endswith("_tokens"),
             "optional": type(None) in get_args(types[name]),
+            "whole": float not in (types[name], *get_args(types[name])),
             "least": said["at_least"] or 0,
             "choices": list(said["choices"] or ()),
         }

@@ -42,7 +42,7 @@ function slider(control, value) {
 }
 
 function counter(control, value) {
-  const input = html("input", {type: "number", name: control.name, min: control.least, step: 1, inputmode: "numeric"});
+  const input = html("input", {type: "number", name: control.name, min: control.least, step: control.whole ? 1 : "any", inputmode: "decimal"});
   if (control.optional) input.placeholder = "open"; else input.required = true;
   input.value = value ?? "";
   const step = (text, words, by) => {
@@ -201,15 +201,19 @@ class Answer {
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  for (;;) {
-    const {value, done} = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) {
-      if (line === "data: [DONE]") return;
-      if (line.startsWith("data: ")) yield JSON.parse(line.slice(6));
+  try {
+    for (;;) {
+      const {value, done} = await reader.read();
+      if (done) return;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const line of lines) {
+        if (line === "data: [DONE]") return;
+        if (line.startsWith("data: ")) yield JSON.parse(line.slice(6));
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {});
   }
 }
 
