@@ -277,8 +277,8 @@ async def serve(gateway: Gateway, settings: Serve) -> None:
     sock = _listening(settings)
     server = Server(gateway, settings)
     host, port = sock.getsockname()[:2]
-    name = gateway.prompts.model.name
-    say(f"s1x serves {name} at http://{host}:{port}/ (API: /v1; Ctrl-C ends it)")
+    name, url = gateway.prompts.model.name, f"http://{host}:{port}"
+    say(f"s1x serves {name}: a page at {url}/ and the API at {url}/v1 (Ctrl-C ends it)")
     committing = asyncio.ensure_future(gateway.keep_committing())
     try:
         await server.serve(sockets=[sock])
