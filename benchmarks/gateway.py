@@ -3,8 +3,8 @@
     python benchmarks/gateway.py [--clients 32] [--requests 128] [--tokens 96] [--rounds 3]
 
 Both serve the embedded model with vLLM (CPU build), each as a process of its own. The peer is
-`vllm serve`; clients ask its completions endpoint for N tokens, ids in, text out. The gateway gets
-the same prompts with a budget of exactly N thinking tokens and an answer of one.
+`vllm serve`; clients ask its completions endpoint for N tokens at most, ids in, text out. The gateway gets
+the same prompts under `budget=unlimited`. Both sample natural traces, at most N tokens long.
 Printed: tokens per second and time to the first token of each, their ratio and difference, the
 gateway's memory before and after 2,000 requests.
 """
@@ -131,26 +131,28 @@ def memory_mib(process: subprocess.Popen[bytes]) -> float:
 
 
 def gateway_body(prompt: list[int], tokens: int) -> dict[str, object]:
-    """A request of the gateway that thinks for exactly N tokens and answers with one."""
-    budget = {
-        "policy": "budget_forcing",
-        "max_thinking_tokens": tokens,
-        "min_thinking_tokens": tokens,
-    }
+    """A request of the gateway: a natural trace and its answer, sampled with a seed of its own."""
     return {
-        "model": MODEL.name,
-        "prompt": prompt,
-        "budget": {**budget, "wait_string": "", "max_answer_tokens": 1},
-        "stream": True,
-        "temperature": 1.0,
-        "stream_options": {"include_usage": True},
+        **shared_body(prompt, tokens),
+        "budget": {"policy": "unlimited", "max_answer_tokens": None, "answer_reserve_tokens": 0},
     }
 
 
 def peer_body(prompt: list[int], tokens: int) -> dict[str, object]:
     """The same for vLLM's own server."""
-    more = {"ignore_eos": True, "temperature": 1.0, "stream_options": {"include_usage": True}}
-    return {"model": MODEL.name, "prompt": prompt, "max_tokens": tokens, "stream": True, **more}
+    return {**shared_body(prompt, tokens), "add_special_tokens": False}
+
+
+def shared_body(prompt: list[int], tokens: int) -> dict[str, object]:
+    """What both are asked: N tokens at most, as a stream that ends with its counts."""
+    return {
+        "model": MODEL.name,
+        "prompt": prompt,
+        "max_tokens": tokens,
+        "temperature": 1.0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
 
 
 def prompts(count: int) -> list[list[int]]:
