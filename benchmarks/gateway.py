@@ -3,8 +3,8 @@
     python benchmarks/gateway.py [--clients 32] [--requests 128] [--tokens 96] [--rounds 3]
 
 Both serve the embedded model with vLLM (CPU build), each as a process of its own. The peer is
-`vllm serve`; clients ask its completions endpoint for N tokens at most, ids in, text out. The gateway gets
-the same prompts under `budget=unlimited`. Both sample natural traces, at most N tokens long.
+`vllm serve`; clients ask its completions endpoint for N tokens at most, ids in and text
+out. The gateway gets the same prompts under `budget=unlimited`. Both sample natural traces.
 Printed: tokens per second and time to the first token of each, their ratio and difference, the
 gateway's memory before and after 2,000 requests.
 """
