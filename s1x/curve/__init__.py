@@ -11,6 +11,7 @@ from s1x.curve.cells import Cell, cells, read
 from s1x.curve.compare import Difference, Flips, difference, flips, flips_between, told_apart
 from s1x.curve.curves import Curve, DomainAccuracy, Point, by_domain, curve, curves
 from s1x.curve.interval import Estimate, Result
+from s1x.curve.replays import Replay, replays
 from s1x.curve.samples import SampleCount, pass_at_k, sample_counts
 from s1x.curve.scaling import control, performance, slope_per_doubling, slope_per_thousand
 
@@ -25,6 +26,7 @@ __all__ = [
     "Latency",
     "Point",
     "PointAllocation",
+    "Replay",
     "Result",
     "SampleCount",
     "Spill",
@@ -41,6 +43,7 @@ __all__ = [
     "pass_at_k",
     "performance",
     "read",
+    "replays",
     "sample_counts",
     "slope_per_doubling",
     "slope_per_thousand",

@@ -24,6 +24,7 @@ from s1x.curve.interval import Estimate, Floats, Result
 from s1x.rows import CORRECT
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 MOST_SUBSETS = 500
 
@@ -48,13 +49,13 @@ def sample_counts(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) ->
 
     Problems with fewer samples than the most are left out.
     """
-    table = _by_problem(cell)
+    table = by_problem(cell)
     n = table.right.shape[1]
     if not len(table.right) or not cell.num_graded:
         return []
     made = []
-    for k in ks or sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n}):
-        subsets = _subsets(n, k, seed)
+    for k in ks or powers_to(n):
+        subsets = subsets_of(n, k, seed)
         values = (
             pass_at_k(n, table.right.sum(axis=1), k),
             table.right.mean(axis=1),
@@ -69,6 +70,11 @@ def sample_counts(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) ->
     return made
 
 
+def powers_to(n: int) -> list[int]:
+    """1, 2, 4, ... below n, and n."""
+    return sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n})
+
+
 def pass_at_k(num_samples: int, num_correct: Ints | Floats | int, k: int) -> Floats:
     """Unbiased pass@k: 1 - C(n - c, k) / C(n, k), a fraction (Chen et al. 2021, equation 1)."""
     assert 1 <= k <= num_samples
@@ -79,7 +85,7 @@ def pass_at_k(num_samples: int, num_correct: Ints | Floats | int, k: int) -> Flo
 
 
 @dataclass(frozen=True)
-class _Samples:
+class Samples:
     """Arrays (problems, samples): right or not, total tokens, thinking tokens, answer's group.
 
     Groups number the distinct answers of a problem in order of appearance; -1: no answer.
@@ -91,7 +97,8 @@ class _Samples:
     groups: Ints
 
 
-def _by_problem(cell: Cell) -> _Samples:
+def by_problem(cell: Cell) -> Samples:
+    """The samples of the problems that have as many as any."""
     n = cell.samples_per_problem
     rows = cell.rows.filter(pl.len().over("key") == n)
     seen: dict[str, dict[str, int]] = {}
@@ -103,10 +110,10 @@ def _by_problem(cell: Cell) -> _Samples:
     columns = (rows["thinking_tokens"] + rows["answer_tokens"], rows["thinking_tokens"])
     total, thinking = (column.to_numpy().reshape(-1, n) for column in columns)
     shaped = np.array(groups, np.int64).reshape(-1, n)
-    return _Samples(right.to_numpy().reshape(-1, n), total, thinking, shaped)
+    return Samples(right.to_numpy().reshape(-1, n), total, thinking, shaped)
 
 
-def _subsets(n: int, k: int, seed: int) -> Ints:
+def subsets_of(n: int, k: int, seed: int) -> Ints:
     """(subsets, k) indexes of samples, each row ascending."""
     assert 1 <= k <= n, f"k must be between 1 and the {n} samples, got {k}"
     if math.comb(n, k) <= MOST_SUBSETS:
@@ -116,22 +123,35 @@ def _subsets(n: int, k: int, seed: int) -> Ints:
     return np.asarray(np.sort(order, axis=1))
 
 
-def _vote(table: _Samples, subsets: Ints, weighted: bool) -> Floats:
+def _vote(table: Samples, subsets: Ints, weighted: bool) -> Floats:
     """Share of subsets, by problem, whose winning answer is correct."""
-    share = np.zeros(len(table.right))
-    for p in range(len(share)):
-        groups = table.groups[p][subsets]
-        one_hot = groups[:, :, None] == np.arange(groups.max(initial=0) + 1)
-        votes = one_hot.sum(axis=1).astype(np.float64)
-        if weighted:
-            total = (one_hot * table.thinking[p][subsets][:, :, None]).sum(axis=1)
-            mean = np.divide(total, votes, out=np.zeros_like(total, np.float64), where=votes > 0)
-            votes = votes / np.log(np.maximum(mean, math.e))
-        # the earliest voter of each group breaks ties; groups without a vote never win
-        first = np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), subsets.shape[1])
-        best = np.isclose(votes, votes.max(axis=1, keepdims=True)) & (votes > 0)
-        voter = np.where(best, first, subsets.shape[1]).min(axis=1)
-        answered = voter < subsets.shape[1]
-        row = subsets[np.arange(len(subsets)), np.minimum(voter, subsets.shape[1] - 1)]
-        share[p] = (table.right[p][row] * answered).mean()
-    return share
+    return np.array([vote(table, p, subsets, weighted).mean() for p in range(len(table.right))])
+
+
+def vote(
+    table: Samples, p: int, subsets: Ints, weighted: bool = False, counted: Bools | None = None
+) -> Floats:
+    """Whether the answer that most of a subset give is correct, 0 or 1; ties to the first column.
+
+    Args:
+        table, p: the samples, and the problem.
+        subsets: (subsets, k) indexes of samples, in the order in which they break ties.
+        weighted: by 1 / log(mean thinking tokens) of those who give an answer.
+        counted: (subsets, k), whose votes count; None: all.
+    """
+    groups = table.groups[p][subsets]
+    one_hot = groups[:, :, None] == np.arange(groups.max(initial=0) + 1)
+    if counted is not None:
+        one_hot &= counted[:, :, None]
+    votes = one_hot.sum(axis=1).astype(np.float64)
+    if weighted:
+        total = (one_hot * table.thinking[p][subsets][:, :, None]).sum(axis=1)
+        mean = np.divide(total, votes, out=np.zeros_like(total, np.float64), where=votes > 0)
+        votes = votes / np.log(np.maximum(mean, math.e))
+    # the earliest voter of each group breaks ties; groups without a vote never win
+    first = np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), subsets.shape[1])
+    best = np.isclose(votes, votes.max(axis=1, keepdims=True)) & (votes > 0)
+    voter = np.where(best, first, subsets.shape[1]).min(axis=1)
+    answered = voter < subsets.shape[1]
+    row = subsets[np.arange(len(subsets)), np.minimum(voter, subsets.shape[1] - 1)]
+    return np.asarray(table.right[p][row] * answered)

@@ -20,7 +20,13 @@ SHORT = 26
 DIGITS = {"control %": 0, "scaling per 1,000 tokens": 0, "GPU-hours": 2, "US dollars": 2}
 DIGITS |= {"kWh": 3, "final loss": 3}
 #: columns of differences, whose values bear a plus
-SIGNED = ("gain", "net points", "difference to reference", "perfect minus uniform")
+SIGNED = (
+    "gain",
+    "net points",
+    "difference to reference",
+    "perfect minus uniform",
+    "minus majority",
+)
 Cell = str | float | Estimate | None
 Row = Mapping[str, Cell]
 NUMBERS = (int, float, Estimate, type(None))

@@ -137,6 +137,14 @@ def test_several_samples_put_parallel_beside_sequential(tmp_path: Path) -> None:
     assert [row["k"] for row in rows] == ["1", "2", "4"]
     assert float(rows[2]["pass@k %"]) >= float(rows[0]["pass@k %"])
     assert float(rows[2]["total tokens"]) == pytest.approx(4 * float(rows[0]["total tokens"]))
+    with (tmp_path / "out" / "tables" / "replays_puzzles_hard.csv").open() as lines:
+        replayed = {(row["rule"], row["k"]): row for row in csv.DictReader(lines)}
+    assert len(replayed) == 3 * 2
+    for (_, k), row in replayed.items():
+        saved, whole = float(row["tokens saved %"]), 4 * float(rows[0]["total tokens"])
+        assert 0 <= saved < 100
+        if k == "4":
+            assert float(row["total tokens"]) == pytest.approx(whole * (1 - saved / 100))
 
 
 def test_money_at_stated_prices_and_only_there(made: world.Made, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from s1x.curve import Flips, flips_between, sample_counts
+from s1x.curve import Flips, Replay, SampleCount, flips_between, replays, sample_counts
 from s1x.curve import flips as flips_within
 from s1x.report import paper
 from s1x.report.charts import Part, bars, histograms
@@ -33,6 +33,8 @@ VOTES = {
     "shortest_majority_percent": ("shortest-majority of k", "cyan"),
     "pass_percent": ("pass@k (any of k is right)", "green"),
 }
+#: rule of `s1x.curve.replays` → its hue
+REPLAYS = {"adaptive consistency": "orange", "short-1@k": "cyan", "short-3@k": "green"}
 NUM_TRACES = 10
 
 
@@ -144,8 +146,38 @@ def parallel(inputs: Inputs) -> Iterator[Item]:
             "accuracy (%)",
             shown,
         )
+        yield from _stopped_early(inputs, series, counts)
     if rows:
         yield Table("samples", "At every k", rows)
+
+
+def _saving(replay: Replay) -> Mark:
+    saved = f"{replay.saved_percent:.0f}% of the tokens saved"
+    return Mark(replay.mean_total_tokens, replay.accuracy_percent, f"k = {replay.k}", [saved])
+
+
+def _stopped_early(inputs: Inputs, series: Series, counts: Sequence[SampleCount]) -> Iterator[Item]:
+    """Rules that stop sampling early, beside the majority of the same samples."""
+    found = replays(series.natural)
+    title = f"{series.benchmark}, {inputs.name(series)}: sampling that stops early"
+    votes = [Mark(c.mean_total_tokens, c.majority_percent, f"k = {c.k}") for c in counts]
+    shown = [Line("majority of all k", "purple", votes, labelled=True)]
+    for name, hue in REPLAYS.items():
+        marks = [_saving(replay) for replay in found if replay.rule == name]
+        shown.append(Line(name, hue, marks))
+    x_title = "total tokens per question (log scale)"
+    yield lines(inputs.key("replays", series), title, x_title, "accuracy (%)", shown)
+    rows: list[Row] = [
+        {
+            **{"benchmark": series.benchmark, "model": inputs.name(series), "rule": r.rule},
+            **{"k": r.k, "accuracy %": r.accuracy_percent, "minus majority": r.gain_points},
+            **{"total tokens": r.mean_total_tokens, "tokens saved %": r.saved_percent},
+            "n": r.num_problems,
+        }
+        for r in found
+    ]
+    key, title = inputs.key("replays", series), "Rules that stop sampling early, replayed"
+    yield Table(key, title, rows)
 
 
 def _most_samples(found: Sequence[Series]) -> list[Series]:
