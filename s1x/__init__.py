@@ -14,6 +14,7 @@ They are imported when they are used, so that `import s1x` costs nothing.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from s1x.library import LoadedModel, ReadTrace, load, plot
 
 __version__ = "0.1.0"
+
+# torch.cuda.is_available() must not start CUDA in a process that vLLM may fork: NVML answers too
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 __all__ = [
     "Curve",

@@ -145,6 +145,18 @@ def test_more_tokens_more_activations_and_the_longest_that_fits() -> None:
     assert plan_32b().memory.logits < 1 * GIB
 
 
+def test_what_recomputing_spares_is_counted() -> None:
+    """32B, a token: 64 layers keep 10,240 bytes; attention's result as much and 40 sums more."""
+    shape = Architecture.of(model("qwen2_5_32b_instruct").architecture)
+    found = {}
+    for spares in ("nothing", "attention", "products"):
+        settings = DeepspeedZero3(**SIXTEEN, recompute_spares=spares)  # type: ignore[arg-type]
+        found[spares] = training_memory(settings, shape, 16, 5_000, on_cpu=False).activations
+    assert found["attention"] - found["nothing"] == 64 * 5_000 * (10_240 + 160)
+    products = 2 * (5_120 + 2 * 1_024 + 2 * 27_648 + 2 * 5_120)
+    assert found["products"] - found["attention"] == 64 * 5_000 * products
+
+
 def test_adapters_need_no_optimizer_to_speak_of() -> None:
     whole = make_plan(SingleDevice(max_sequence_tokens=4096), model("qwen2_5_7b_instruct"))
     part = make_plan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -76,3 +77,19 @@ def test_a_sweeps_jobs_ask_slurm_for_a_whole_node() -> None:
     assert (launcher.gpus_per_node, launcher.cpus_per_task) == (8, 64)
     assert launcher.timeout_min >= 240
     assert launcher.additional_parameters == {"mem": 0, "exclusive": True}
+
+
+def test_nothing_starts_cuda_in_a_process_that_vllm_forks() -> None:
+    """`is_available` asks NVML; the ranks of sharded training are counted without starting CUDA."""
+    code = """
+import os, s1x
+assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
+import torch
+def refuse(*_): raise AssertionError("CUDA would be started")
+torch._C._cuda_init = torch.cuda._lazy_init = refuse
+from s1x.train.fsdp import Fsdp
+assert Fsdp(device="cpu").ranks_per_node() == Fsdp().ranks_per_node() == 1
+assert not torch.cuda.is_initialized()
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTORCH", "SLURM"))}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)

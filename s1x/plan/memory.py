@@ -113,7 +113,13 @@ def activation_bytes(settings: TrainSettings, shape: Architecture, tokens: int) 
     layer = tokens * (norms + rest)
     if not settings.activation_checkpointing:
         return shape.num_hidden_layers * layer
-    return shape.num_hidden_layers * tokens * shape.hidden_size * low + 1.5 * layer
+    kept = low * shape.hidden_size
+    if settings.recompute_spares != "nothing":  # results of attention, and their logarithms' sums
+        kept += low * width + 4.0 * shape.num_attention_heads
+    if settings.recompute_spares == "products":  # of q, k, v, o, gate, up and down
+        kv = shape.num_key_value_heads * shape.head_width
+        kept += low * (width + 2 * kv + 2 * shape.intermediate_size + 2 * shape.hidden_size)
+    return shape.num_hidden_layers * tokens * kept + 1.5 * layer
 
 
 def logits_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:

@@ -89,6 +89,12 @@ class TrainSettings(Option):
         None, "trained tokens in a chunk of logits; None: 128 MiB of them", at_least=1
     )
     activation_checkpointing: bool = setting(True, "recompute activations in the backward pass")
+    recompute_spares: str = setting(
+        "nothing",
+        "whose results activation checkpointing keeps: attention's, or all matrix products' too",
+        choices=["nothing", "attention", "products"],
+        affects_result=False,
+    )
     checkpoint_every_steps: int | None = setting(
         50, "None: by the clock (checkpoint_minutes); 0: none", at_least=0, affects_result=False
     )

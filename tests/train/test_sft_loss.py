@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
 from tiny_llama import rows, tiny_config, tiny_tokenizer
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from s1x.model.model import Model
 from s1x.train.batches import Step
@@ -16,6 +18,7 @@ from s1x.train.rank import attention as attention_module
 from s1x.train.rank.attention import NAME, packed_attention, packing_arguments, register
 from s1x.train.rank.loss import LossModel, put_loss_in_head
 from s1x.train.rank.passes import IGNORED, Pass, Passes
+from s1x.train.rank.recompute import checkpointing
 from s1x.train.samples import SampleSet, build_samples
 
 CPU = torch.device("cpu")
@@ -171,3 +174,40 @@ def test_an_empty_pass_reaches_every_weight_with_nothing(samples: SampleSet) -> 
     assert loss.item() == 0.0
     assert len(found) == len(list(net.parameters()))
     assert not any(g.any() for g in found)
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[func.name()] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_is_spared_is_not_computed_again(samples: SampleSet) -> None:
+    grads, counts = {}, {}
+    for spares in ("none of it", "nothing", "attention", "products"):
+        net = make_net()
+        net.train()
+        if spares != "none of it":
+            net.causal_lm.gradient_checkpointing_enable(checkpointing(spares))
+        with Counted() as counted:
+            loss_of(net, one_pass(samples, [0, 1])).backward()
+        grads[spares], counts[spares] = gradients(net), counted.counts
+    attention = "aten::_scaled_dot_product_flash_attention_for_cpu"
+    layers, lengths = 2, 2
+    assert [counts[spares][attention] for spares in counts] == [
+        layers * lengths,
+        2 * layers * lengths,
+        layers * lengths,
+        layers * lengths,
+    ]
+    assert counts["products"]["aten::mm"] == counts["none of it"]["aten::mm"]
+    assert counts["attention"]["aten::mm"] > counts["products"]["aten::mm"]
+    for spares in ("nothing", "attention", "products"):
+        for one, other in zip(grads["none of it"], grads[spares], strict=True):
+            assert torch.equal(one, other), "kept or computed again, it is the same"

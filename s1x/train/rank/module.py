@@ -24,6 +24,7 @@ from s1x.train.rank.loss import LossModel, put_loss_in_head
 from s1x.train.rank.memory import peak_memory_bytes
 from s1x.train.rank.passes import Pass, Passes
 from s1x.train.rank.placement import Placement
+from s1x.train.rank.recompute import checkpointing
 from s1x.train.rank.rotary import restore_rotary
 from s1x.train.settings import Lora
 
@@ -65,7 +66,7 @@ class SftModule(pl.LightningModule):
         causal_lm.config.use_cache = False
         put_loss_in_head(causal_lm, settings.logits, settings.logits_chunk_tokens)
         if settings.activation_checkpointing:
-            causal_lm.gradient_checkpointing_enable({"use_reentrant": False})
+            causal_lm.gradient_checkpointing_enable(checkpointing(settings.recompute_spares))
         if settings.lora.rank:
             add_adapters(causal_lm, settings.lora)
             if settings.activation_checkpointing:
