@@ -1,4 +1,4 @@
-"""Benchmarks of the hub: AIME 2024 and 2025, MATH500, GPQA Diamond, or any other data set.
+"""Benchmarks of the hub: AIME, MATH500, GPQA Diamond, MMLU-Pro, or any other data set.
 
 One class reads them all; `conf/benchmark/*.yaml` says which repository, split and columns, with
 the source of each choice. A row with wrong choices is multiple choice: its choices are shuffled
@@ -38,6 +38,9 @@ class Hub(Benchmark):
     wrong_choice_columns: list[str] = setting(
         factory=list, doc="columns of the wrong choices; none: not multiple choice"
     )
+    choices_column: str | None = setting(
+        None, "column of a list of choices, lettered in its order; null: not multiple choice"
+    )
     shuffle_seed: int = setting(0, "of the order of each question's choices", at_least=0)
     domain_name: str = setting("unknown", "field of the rows that name none")
 
@@ -75,13 +78,13 @@ class Hub(Benchmark):
             "id": self.id_column,
             "domain": self.domain_column,
             "level": self.level_column,
-            "choices": None,
+            "choices": self.choices_column,
         }
         place = f"{self.repository} row {number}"
         row = Row(place, number, values, columns, "set the benchmark's columns")
         metadata: dict[str, object] = {"place": place}
         problem = row.problem(self.domain_name, metadata, self.wrong_choice_columns)
-        if problem.choices is None:
+        if problem.choices is None or not self.wrong_choice_columns:
             return problem
         order = list(range(len(problem.choices)))
         random.Random(f"{self.shuffle_seed}:{problem.question}").shuffle(order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
@@ -154,3 +155,49 @@ def test_puzzles_have_what_every_benchmark_has() -> None:
         for problem in problems[:20]:
             assert grader.grade(problem, f"Final Answer: {problem.answer}").verdict == "correct"
             assert grader.grade(problem, "Final Answer: no idea").verdict == "wrong"
+
+
+#: a row of each data set's shape → the question as asked begins so, the reference answer, the id
+PUBLISHED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "aime26": ({"problem_idx": 3, "problem": "Q?", "answer": 277}, "277", "3"),
+    "amc23": ({"id": 0, "question": "Q?", "answer": 27.0, "url": "u"}, "27", "0"),
+    "olympiadbench": (
+        {"id": 1606, "question": "Q?", "final_answer": ["$\\frac{1}{2}$"], "subfield": "Algebra"},
+        "$\\frac{1}{2}$",
+        "1606",
+    ),
+    "gsm8k": ({"question": "Q?", "answer": "40+32=<<40+32=72>>72\n#### 72"}, "72", "1"),
+    "livemathbench": ({"question": "Q?", "answer": "$\\sqrt{3}$", "question_type": "x"}, "", "1"),
+    "hmmt_feb_2025": ({"problem_idx": 1, "problem": "Q?", "answer": "103"}, "103", "1"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_benchmarks_read_rows_of_their_shape(name: str) -> None:
+    row, answer, problem_id = PUBLISHED[name]
+    made = shipped(name)
+    (problem,) = made.from_rows([row])
+    grader = made.make_grader()
+    try:
+        reference = grader.reference(problem)
+        assert not answer or reference == answer
+        assert (problem.problem_id, problem.question) == (problem_id, "Q?")
+        ((grade),) = grader.grade_all([(problem, f"So \\boxed{{{reference.strip('$')}}}.")])
+        assert grade.verdict == "correct"
+    finally:
+        grader.close()
+
+
+def test_ten_choices_keep_their_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [f"choice {i}" for i in range(10)]
+    row = {"question_id": 70, "question": "Q?", "options": options, "category": "law"}
+    rows = [{**row, "answer": "J", "answer_index": 9, "cot_content": "", "src": "s"}]
+    served(monkeypatch, rows)
+    made = dataclasses.replace(shipped("mmlu_pro"), num_problems=None)
+    (problem,) = made.load()
+    assert problem.question.startswith("Q?\n\nA) choice 0\n")
+    assert problem.question.endswith("\nJ) choice 9")
+    assert (problem.answer, problem.domain, problem.problem_id) == ("J", "law", "70")
+    grader = made.make_grader()
+    assert grader.grade(problem, "The answer is (J).").verdict == "correct"
+    assert grader.grade(problem, "The answer is (I).").verdict == "wrong"

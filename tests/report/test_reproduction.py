@@ -25,7 +25,7 @@ def of_model(folder: Path, name: str, **more: Any) -> Path:
     world.evaluation(folder, world.Benchmark(name="aime24", num_problems=30), "base", **more)
     rows = pl.read_parquet(folder / "rows.parquet", glob=False)
     right = [i % 30 < 15 for i in range(len(rows))]  # about half of each point
-    verdicts = pl.Series("verdict", ["correct" if r else "incorrect" for r in right])
+    verdicts = pl.Series("verdict", ["correct" if r else "wrong" for r in right])
     rows.with_columns(pl.lit(name).alias("model"), verdicts).write_parquet(folder / "rows.parquet")
     info = json.loads((folder / "evaluation.json").read_text())
     (folder / "evaluation.json").write_text(json.dumps({**info, "model": name}))
