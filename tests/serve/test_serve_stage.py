@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from gateways import QUESTION
 
+from s1x.errors import SettingError
+from s1x.serve.serve import Serve
 from s1x.traces.upkeep import describe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,10 +47,7 @@ def post(url: str, **body: Any) -> Any:
     return urllib.request.urlopen(request, timeout=120)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_and_finishes_what_is_streaming_when_it_is_stopped(
-    kind: signal.Signals, tmp_path: Path
-) -> None:
+def test_it_serves_and_finishes_what_is_streaming_when_it_is_stopped(tmp_path: Path) -> None:
     process = start(tmp_path, "budget.max_answer_tokens=20")
     try:
         url = address(process)
@@ -58,7 +57,7 @@ def test_it_serves_and_finishes_what_is_streaming_when_it_is_stopped(
         assert (applied["check_every_tokens"], applied["max_answer_tokens"]) == (8, 20)
         with post(f"{url}/chat/completions", stream=True, budget={"num_waits": 1}) as stream:
             first = stream.readline()
-            process.send_signal(kind)
+            process.send_signal(signal.SIGTERM)
             rest = stream.read().decode()
         assert first.startswith(b"data: ")
         assert rest.endswith("data: [DONE]\n\n")
@@ -78,7 +77,7 @@ def test_what_takes_too_long_ends_with_a_sentence(tmp_path: Path) -> None:
         url = address(process)
         with post(f"{url}/chat/completions", stream=True, n=16, temperature=9) as stream:
             stream.readline()
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
             rest = stream.read().decode()
         assert "the gateway is stopping" in rest
         assert rest.endswith("data: [DONE]\n\n")
@@ -91,9 +90,7 @@ def test_what_takes_too_long_ends_with_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("serve.api_key_env=S1X_NO_SUCH_KEY", "serve.api_key_env must be a variable that holds"),
         ("serve.host=203.0.113.9", "serve.host=203.0.113.9 serve.port=0: "),
-        ("serve.efforts.low=-1", "serve.efforts.low must be 0 or more, or null, got -1"),
         ("serve.model_role=fine_tuned", "needs what select makes, which does not exist"),
     ],
 )
@@ -105,3 +102,10 @@ def test_what_cannot_be_served_is_told_before_anything(
     assert process.returncode == 2
     assert sentence in said
     assert "Traceback" not in said
+
+
+def test_settings_that_cannot_be_are_named() -> None:
+    with pytest.raises(SettingError, match=r"^efforts\.low must be 0 or more, or null, got -1"):
+        Serve(efforts={"low": -1})
+    with pytest.raises(SettingError, match=r"serve\.api_key_env must be a variable that holds"):
+        Serve(api_key_env="S1X_NO_SUCH_KEY").api_key()
