@@ -32,15 +32,19 @@ POINTS = [
 ]
 
 
-def in_one_pass(live: LiveEngine, model: Model, chats: Sequence[Chat]) -> workload.Run:
+def in_one_pass(
+    live: LiveEngine, model: Model, chats: Sequence[Chat], points: Sequence[BudgetForcing] = POINTS
+) -> workload.Run:
     """All budgets together."""
-    return workload.evaluate(live, model, workload.problems(len(chats)), POINTS, chats=chats)
+    return workload.evaluate(live, model, workload.problems(len(chats)), points, chats=chats)
 
 
-def in_eight_runs(live: LiveEngine, model: Model, chats: Sequence[Chat]) -> workload.Run:
+def in_eight_runs(
+    live: LiveEngine, model: Model, chats: Sequence[Chat], points: Sequence[BudgetForcing] = POINTS
+) -> workload.Run:
     """One budget after the other, each over an empty store."""
     questions = workload.problems(len(chats))
-    runs = [workload.evaluate(live, model, questions, [point], chats=chats) for point in POINTS]
+    runs = [workload.evaluate(live, model, questions, [point], chats=chats) for point in points]
     by_question = zip(*(run.traces for run in runs), strict=True)
     return workload.Run(
         sum(run.wall_seconds for run in runs),
