@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from s1x.console import say_once
 from s1x.errors import UserError
+from s1x.hub import cached_folder, hub_answers
 from s1x.model.architecture import architecture_numbers
 from s1x.model.load import load_config, load_tokenizer
 from s1x.model.model import Model
@@ -81,8 +82,10 @@ class Auto(Model):
     def __post_init__(self) -> None:
         says_length = self.context_tokens > 0
         super().__post_init__()
-        if not self.is_local() and not (says_length and self.architecture):
-            self._read_config(says_length)
+        if not self.is_local():
+            self._ask_hub()
+            if not (says_length and self.architecture):
+                self._read_config(says_length)
         wanted = [name for name in _DELIMITERS if not self.delimiters()[name]]
         if not wanted and self.end_of_turn:
             return
@@ -104,6 +107,14 @@ class Auto(Model):
             object.__setattr__(self, name, text)
         shown = ", ".join(f"{name} {text!r}" for name, text in found.items())
         say_once(f"model {self.name}: {shown}; found in its tokenizer and chat template")
+
+    def _ask_hub(self) -> None:
+        """Whether the hub is there, asked once: its client would try for long."""
+        if cached_folder(self.path, self.revision) is None and not hub_answers():
+            raise UserError(
+                f"model.path {self.path} is no folder here and not in the hub's cache, and the hub "
+                "cannot be reached; set model.path to a local folder, or connect this machine"
+            )
 
     def _read_config(self, says_length: bool) -> None:
         """Context and numbers of a model of the hub, as its config.json has them."""

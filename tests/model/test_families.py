@@ -209,3 +209,9 @@ def test_auto_leaves_what_is_set(tmp_path: Path) -> None:
     found = Auto(path=path, answer_start="</think>\n\n**", end_of_turn="<|endoftext|>")
     assert (found.answer_start, found.end_of_turn) == ("</think>\n\n**", "<|endoftext|>")
     assert found.thinking_end == "</think>"
+
+
+def test_auto_tells_at_once_that_the_hub_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s1x.model.auto.hub_answers", lambda: False)
+    with pytest.raises(UserError, match=r"some/model is no folder here .* cannot be reached"):
+        Auto(path="some/model")
