@@ -80,11 +80,14 @@ def packed_attention(
     assert sample_lengths is not None, "packed attention needs the samples' lengths"
     assert attention_mask is None, "packed attention takes no mask"
     if sample_ends is not None and not dropout and takes_varlen(query):
-        whole = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
-        longest, causal = max(sample_lengths), (-1, 0)
+        q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
+        ends, longest, causal = sample_ends, max(sample_lengths), (-1, 0)
         at_once = varlen_attn(
-            *whole,
-            *(sample_ends, sample_ends, longest, longest),
+            *(q, k, v),
+            cu_seq_q=ends,
+            cu_seq_k=ends,
+            max_q=longest,
+            max_k=longest,
             scale=scaling,
             window_size=causal,
             enable_gqa=True,
