@@ -141,7 +141,7 @@ def _opening(tokenizer: PreTrainedTokenizerBase) -> str:
 def _rendered(
     tokenizer: PreTrainedTokenizerBase, messages: Any, tools: Any = None, thinking: bool = True
 ) -> str:
-    switch = {_SWITCH: thinking} if _SWITCH in str(tokenizer.chat_template) else {}
+    switch: dict[str, Any] = {_SWITCH: thinking} if _SWITCH in str(tokenizer.chat_template) else {}
     try:
         text = tokenizer.apply_chat_template(
             messages, tools=tools or None, tokenize=False, add_generation_prompt=True, **switch
