@@ -30,13 +30,13 @@ COLUMNS = (
     *("end_reason", "extracted_answer", "verdict", "interim_answers", "interim_verdicts"),
 )
 #: columns that rows of older versions lack
-NEWER = {
-    "answer_cut": pl.Boolean,
-    "looped": pl.Boolean,
+NEWER: dict[str, pl.DataType] = {
+    "answer_cut": pl.Boolean(),
+    "looped": pl.Boolean(),
     "spill": pl.List(pl.String),
-    "first_token_seconds": pl.Float64,
-    "thinking_seconds": pl.Float64,
-    "wall_seconds": pl.Float64,
+    "first_token_seconds": pl.Float64(),
+    "thinking_seconds": pl.Float64(),
+    "wall_seconds": pl.Float64(),
 }
 LIMITS = ("limit_min_tokens", "limit_max_tokens")
 #: least and most thinking tokens asked for at a point (None: no such limit)

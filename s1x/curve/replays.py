@@ -64,7 +64,7 @@ def lead_certainty(first: int, second: int) -> float:
     I is the regularised incomplete beta function, for whole numbers a sum of binomials.
     """
     n = first + second + 1
-    return 1 - sum(math.comb(n, j) for j in range(first + 1, n + 1)) / 2**n
+    return 1 - math.ldexp(sum(math.comb(n, j) for j in range(first + 1, n + 1)), -n)
 
 
 def short_m_at_k(table: Samples, p: int, subsets: Ints, m: int = 3) -> tuple[Floats, Floats]:
