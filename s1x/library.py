@@ -27,7 +27,7 @@ from s1x.curve import Curve
 from s1x.engine.engine import Engine
 from s1x.errors import UserError
 from s1x.evaluate.settings import Sampling
-from s1x.evaluate.stage import Evaluation
+from s1x.evaluate.stage import Evaluation, format_of
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.option import option_class
@@ -213,7 +213,7 @@ def _rows(
     work = Evaluation(
         loaded.model,
         model_role="base",
-        prompt_format="thinking",
+        prompt_format=format_of(policy),
         policy=policy,
         curve=curve,
         benchmark_name="questions",

@@ -152,7 +152,7 @@ def load_verdicts() -> dict[str, tuple[bool, bool]]:
     """
     if not VERDICTS_FILE.exists():
         return {}
-    rows = pl.read_parquet(VERDICTS_FILE).select("question_hash", "small", "large")
+    rows = pl.read_parquet(VERDICTS_FILE, glob=False).select("question_hash", "small", "large")
     return {key: (small, large) for key, small, large in rows.iter_rows()}
 
 

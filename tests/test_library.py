@@ -14,6 +14,8 @@ import pytest
 
 import s1x
 from s1x.compose import ROOT
+from s1x.model.chat import direct_prompt_ids
+from s1x.model.load import load_tokenizer
 
 SHOWN = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text("utf-8"), re.S)
 README = [
@@ -92,3 +94,12 @@ def test_mistakes_name_what_is_wrong(model: s1x.LoadedModel) -> None:
         model.evaluate([("?", "1")], samples_per_problem=4)
     with pytest.raises(s1x.UserError, match="not a model folder"):
         s1x.load("./nowhere")
+
+
+def test_an_answer_at_once_is_asked_without_a_place_to_think(model: s1x.LoadedModel) -> None:
+    question = "Which x makes 3x+31 equal 0 mod 4?"
+    rows = model.evaluate([(question, "3")], "direct_answer", max_answer_tokens=4)
+    direct = direct_prompt_ids(load_tokenizer(model.model), model.model, question)
+    assert rows["prompt_format"].to_list() == ["direct"]
+    assert rows["prompt_tokens"].to_list() == [len(direct)]
+    assert rows["thinking_tokens"].to_list() == [0]

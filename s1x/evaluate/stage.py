@@ -115,12 +115,18 @@ class EvaluateStage(ArtifactStage):
 
 def _models(run: Run) -> Iterator[tuple[Model, str, str]]:
     settings, model = run.config.evaluate, run.config.model
+    prompt_format = format_of(run.config.budget)
     if "fine_tuned" in settings.models:
-        yield run.trained_model(), "fine_tuned", THINKING_FORMAT
+        yield run.trained_model(), "fine_tuned", prompt_format
     if "base" in settings.models:
-        yield model, "base", THINKING_FORMAT
-        if settings.base_direct:
+        yield model, "base", prompt_format
+        if settings.base_direct and prompt_format != DIRECT_FORMAT:
             yield model, "base", DIRECT_FORMAT
+
+
+def format_of(policy: Policy) -> str:
+    """The prompts that a policy asks with: none that opens thinking for an answer at once."""
+    return DIRECT_FORMAT if isinstance(policy, DirectAnswer) else THINKING_FORMAT
 
 
 @dataclass

@@ -200,12 +200,16 @@ def _most_samples(found: Sequence[Series]) -> list[Series]:
 def reading(inputs: Inputs, found: pl.DataFrame) -> Iterator[Trace]:
     """The first trace that fits each rule, no problem twice; then filled up to ten."""
     picked: list[tuple[str, pl.DataFrame]] = []
-    thinking = pl.col("prompt_format") != "direct"
-    for name, fits in [*_rules(inputs), *[("further reading", thinking)] * NUM_TRACES]:
+    others = pl.col("prompt_format") != "direct"
+    if not found.select(others.any()).item():  # answers at once are all there is
+        others = pl.lit(True)
+    for name, fits in [*_rules(inputs), *[("further reading", others)] * NUM_TRACES]:
         first = found.filter(fits).head(1)
         if len(first) and len(picked) < NUM_TRACES:
             picked.append((name, first))
             found = found.join(first, on=PROBLEM, how="anti", maintain_order="left")
+    if not picked:
+        return
     chosen = pl.concat([first for _, first in picked])
     read = {(row["source"], row["row"]): (row, cut) for row, cut in texts(inputs, chosen)}
     for name, first in picked:
