@@ -108,7 +108,7 @@ async def stream(http: httpx.AsyncClient, url: str, body: dict[str, object]) -> 
 
 
 async def load(url: str, bodies: list[dict[str, object]], num_clients: int) -> Measured:
-    """All requests, by so many clients at a time."""
+    """All requests, by N clients at a time."""
     waiting = list(reversed(bodies))
     found: list[tuple[int, float]] = []
 

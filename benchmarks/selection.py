@@ -155,7 +155,7 @@ assert summary["rows_chosen"] == 1000
 
 
 def measure_selection(folder: Path, num_rows: int) -> dict[str, Any]:
-    """The pool stage and the select stage on a pool of so many rows."""
+    """The pool stage and the select stage on a pool of N rows."""
     here = Path(__file__).resolve()
     recipe = here.parents[1] / "conf" / "selection" / "s1k.yaml"
     raw = folder / f"raw-{num_rows}.parquet"

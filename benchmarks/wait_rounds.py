@@ -31,7 +31,7 @@ NUM_WAITS, ANSWER_TOKENS = 4, 16
 WAIT = "Wait"
 
 
-#: continues each prefix by at most so many tokens, or to a stop token; answers when all are done
+#: continues each prefix by at most N tokens, or to a stop token; answers when all are done
 Batch = Callable[[Sequence[TokenIds], Sequence[int], Sequence[int]], list[list[int]]]
 
 

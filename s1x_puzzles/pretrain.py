@@ -40,7 +40,7 @@ SMALL_SOLVER = "solver_small"
 BATCHES_PER_BUNDLE = 32
 """Batches drawn together."""
 NUM_DOCUMENTS_TO_FIND_UNSEEN = 10_000
-"""A token that is in none of so many documents counts as not in the corpus."""
+"""A token that is in none of N documents counts as not in the corpus."""
 TOKENS_PER_ROW = 256
 """Documents are joined into rows of at most this length."""
 

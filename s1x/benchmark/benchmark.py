@@ -46,7 +46,7 @@ class Benchmark(Option):
     notes: list[str] = setting(
         factory=list, doc="sentences that a report on it must say, the most important first"
     )
-    limit: int | None = setting(None, "ask only the first so many questions; null: all", at_least=1)
+    limit: int | None = setting(None, "ask only the first N questions; null: all", at_least=1)
 
     @property
     def num_problems(self) -> int | None:

@@ -32,9 +32,9 @@ from s1x.benchmark.latex import words
 BOXED, ANSWER_IS, WHOLE_TEXT, LAST_NUMBER = "boxed", "answer_is", "whole_text", "last_number"
 #: a longer line is prose
 LONGEST_WHOLE_TEXT = 40
-#: a solution's answer is looked for in its last so many characters
+#: a solution's answer is looked for in its last N characters
 LONGEST_SEARCHED = 4000
-#: so many words are a sentence, after which a solution may go on
+#: N words are a sentence, after which a solution may go on
 WORDS_OF_PROSE = 3
 FINAL, ANSWER = "Final Answer:", "Answer:"
 #: those that are no marker texts

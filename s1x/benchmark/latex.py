@@ -220,7 +220,7 @@ def without_unit(text: str) -> str:
 
 
 def same_number(one: Fraction, other: Fraction, places: int) -> bool:
-    """Equal to so many decimal places; of tiny numbers, to so many digits after the zeros."""
+    """Equal to N decimal places; of tiny numbers, to N digits after the zeros."""
     if one == other:
         return True
     largest, scale = max(abs(one), abs(other)), Fraction(1)

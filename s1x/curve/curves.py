@@ -12,7 +12,7 @@ from s1x.curve.interval import Z95, Estimate, Result, share_interval
 from s1x.curve.scaling import Measured, control_estimate, performance_estimate, slope_estimate
 from s1x.rows import CORRECT, CUT, NATURAL, TRUNCATED, UNANSWERED, UNGRADED
 
-#: below so many problems a single answer moves accuracy by more than a point
+#: with fewer problems a single answer moves accuracy by more than a point
 FEW_PROBLEMS = 100
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-#: sequences grow into room for so many more tokens at a time
+#: tokens by which a sequence's room grows at a time
 _GROWTH = 1.5
 _MIN_TOKENS = 64
 

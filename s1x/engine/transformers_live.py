@@ -27,8 +27,8 @@ from s1x.model.load import load_causal_lm, load_tokenizer
 from s1x.model.model import Model
 
 _ATTENTION = "s1x_rows"
-#: a prefix with at most so many new tokens is fed along with the others, token by token, unless
-#: there are so many such tokens that a pass of their own costs less
+#: a prefix with at most N new tokens is fed along with the others, token by token, unless a pass of
+#: their own costs less
 _FEED_TOKENS, _PASS_TOKENS = 6, 48
 #: rows of one call of attention, and the steps after which rows may be sorted by length again:
 #: a call reads as many tokens of each row as its longest row has

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TokenIds: TypeAlias = tuple[int, ...]
 
-#: so many last tokens decide whether a trace ends in a newline
+#: the last tokens that decide whether a trace ends in a newline
 _TAIL_TOKENS = 8
 _DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
 

@@ -156,7 +156,7 @@ class Deployment:
 
 
 def _divides(size: int, shape: Architecture) -> bool:
-    """Whether heads can be dealt to so many devices; keys and values may be copied instead."""
+    """Whether heads can be dealt to N devices; keys and values may be copied instead."""
     small, large = sorted((size, shape.num_key_value_heads))
     return shape.num_attention_heads % size == 0 and large % small == 0
 

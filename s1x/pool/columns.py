@@ -77,7 +77,7 @@ def check_columns(names: Sequence[str], where: str) -> None:
     """Refuses column names that cannot be a pool's.
 
     Raises:
-        UserError: two of one name, or so many that they must be data (ids as keys of the rows).
+        UserError: two of one name, or more than can be columns (ids as keys of the rows).
     """
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:

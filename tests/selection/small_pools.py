@@ -21,7 +21,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf" / "selection"
 def write_pool(
     folder: Path, columns: Mapping[str, Any], rows_per_group: int = 1000, parts: int = 1
 ) -> Path:
-    """A pool folder with these columns, in so many parts and row groups."""
+    """A pool folder with these columns, in N parts and row groups."""
     folder.mkdir(parents=True, exist_ok=True)
     table = pa.table(dict(columns))
     size = -(-table.num_rows // parts)

@@ -14,7 +14,7 @@ from gateways import MODEL, QUESTION, Client, joined, listening, served
 from s1x.engine.openai import OpenAI
 
 END = 30
-"""The upstream model ends its thinking after so many tokens, and its answer after four."""
+"""The upstream model ends its thinking after N tokens, and its answer after four."""
 
 
 class Upstream:
