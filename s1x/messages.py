@@ -55,8 +55,8 @@ def options_of(group: str) -> list[str]:
 
 
 def groups() -> list[str]:
-    """The folders of `conf/`."""
-    return sorted(path.name for path in CONF.iterdir() if path.is_dir())
+    """The folders of `conf/` but Hydra's own."""
+    return sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
 
 
 def help_text() -> str:

@@ -37,6 +37,7 @@ class Spending:
     tokens: int = 0
     usd: float = 0.0
     usd_unknown: bool = False
+    _refused: str = ""
     _aside: list[tuple[int, float]] = field(default_factory=list)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -49,8 +50,9 @@ class Spending:
         """
         held = (tokens, usd)
         async with self._changed:
-            while reached := self._reached(tokens, usd):
+            while reached := self._refused or self._reached(tokens, usd):
                 if not self._aside:
+                    self._refused = reached  # nor a smaller call: the run ends, and would drop it
                     raise CapReachedError(self._words(reached))
                 await self._changed.wait()
             self._aside.append(held)
