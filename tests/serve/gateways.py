@@ -80,7 +80,9 @@ async def listening(app: Any) -> AsyncIterator[str]:
     """The address of an application that runs in this loop."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off")
+    )
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
     task = asyncio.ensure_future(server.serve(sockets=[sock]))
     while not server.started:
