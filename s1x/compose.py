@@ -216,6 +216,20 @@ def plain(node: object, key: str) -> dict[str, Any]:
     return {str(k): v for k, v in values.items()}
 
 
+def typed(cls: type[Option], name: str, value: object, key: str) -> object:
+    """A value given in Python as the setting's type has it; nothing in it is interpolated.
+
+    Raises:
+        UserError: it is of another type, naming `key`.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(cls), {name: value})
+        return OmegaConf.to_container(merged, resolve=False)[name]  # type: ignore[index,call-overload,no-any-return]
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{key} has {value!r}: {reason}") from None
+
+
 def option_named(
     group: str, name: str, key: str, base: type[T], settings: Mapping[str, object] | None = None
 ) -> T:

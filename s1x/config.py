@@ -10,13 +10,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from s1x.annotate.annotate import Annotate
 from s1x.benchmark.benchmark import Benchmark
 from s1x.budget.policy import Policy
 from s1x.classes import nearest
-from s1x.compose import build, plain
+from s1x.compose import build, plain, typed
 from s1x.engine.engine import Engine
 from s1x.errors import SettingError, UserError
 from s1x.evaluate.settings import EvaluateSettings, Sampling, StoreSettings, check_samples
@@ -210,19 +209,10 @@ def _curve(root: Root, budget: Policy, given: set[str]) -> Mapping[str, list[obj
     if fixed or not root.one_pass:
         return None
     return {
-        name: [_typed(budget, name, value) for value in values]
+        name: [typed(type(budget), name, value, f"curve.{name}") for value in values]
         for name, values in root.curve.items()
         if name in budget.swept_settings
     }
-
-
-def _typed(budget: Policy, name: str, value: object) -> object:
-    try:
-        node = OmegaConf.structured(type(budget))
-        return OmegaConf.to_container(OmegaConf.merge(node, {name: value}))[name]  # type: ignore
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"curve.{name} has {value!r}: {reason}") from None
 
 
 def _refuse_idle(config: Config, given: set[str]) -> None:

@@ -11,7 +11,7 @@ import html
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -22,7 +22,8 @@ from s1x.benchmark.benchmark import checked
 from s1x.benchmark.grader import Grade, Grader, make_grader, ungraded
 from s1x.benchmark.problem import Problem
 from s1x.budget import Policy
-from s1x.compose import conf_folders
+from s1x.classes import nearest
+from s1x.compose import conf_folders, typed
 from s1x.curve import Curve
 from s1x.engine.engine import Engine
 from s1x.errors import UserError
@@ -138,7 +139,9 @@ class LoadedModel:
             settings: of the policy (`max_thinking_tokens=64`, `num_waits=1`).
         """
         policy = _option(Policy, "budget", budget, settings)
-        problem = Problem("0", question, reference or "", "unknown")
+        if not isinstance(question, str) or not question.strip():
+            raise UserError(f"question must be a text, got {question!r:.100}")
+        problem = Problem("0", question, "" if reference is None else str(reference), "unknown")
         grader = make_grader("exact") if reference is not None else _NoReference()
         drawn = Sampling(temperature)
         row = _rows(self, policy, None, [problem], drawn, seed, grader).row(0, named=True)
@@ -184,13 +187,14 @@ class LoadedModel:
             UserError: a setting, a question or a reference answer that cannot be.
         """
         policy = _option(Policy, "budget", budget, settings)
+        swept = _swept(policy, curve)
         sampling = Sampling(temperature, samples_per_problem=samples_per_problem)
         judge = make_grader(grader) if isinstance(grader, str) else grader
         if not questions:
             raise UserError("questions is empty; give (question, reference answer) pairs")
         try:
             problems = checked([_problem(i, q) for i, q in enumerate(questions, 1)], judge)
-            return _rows(self, policy, curve, problems, sampling, seed, judge, traces, folder)
+            return _rows(self, policy, swept, problems, sampling, seed, judge, traces, folder)
         finally:
             judge.close()
 
@@ -277,19 +281,59 @@ def _option(
             raise UserError(f"{group} is an object already; put {', '.join(settings)} into it")
         return given
     cls: Any = option_class(group, given, group)
-    try:
-        made: T = cls(**settings)
-    except TypeError as error:
-        raise UserError(f"{group} {given}: {error}") from None
+    known = {field.name for field in fields(cls)}
+    values = {}
+    for name, value in settings.items():
+        if name not in known:
+            hint = nearest(name, known, f"it has {', '.join(sorted(known))}")
+            raise UserError(f"{group} {given} has no setting {name}; {hint}")
+        values[name] = typed(cls, name, value, name)
+    made: T = cls(**values)
     return made
+
+
+def _swept(
+    policy: Policy, curve: Mapping[str, Sequence[object]] | None
+) -> dict[str, list[object]] | None:
+    """The curve's values, as the policy's settings are typed.
+
+    Raises:
+        UserError: a setting that the policy does not sweep or that was given by hand, or no list.
+    """
+    if curve is None:
+        return None
+    swept, cls = policy.swept_settings, type(policy)
+    by_hand = [
+        f.name for f in fields(policy) if f.name in swept and getattr(policy, f.name) != f.default
+    ]
+    for name, values in curve.items():
+        if name not in swept:
+            hint = nearest(name, swept, f"it sweeps {', '.join(swept) or 'nothing'}")
+            raise UserError(f"curve has {name}, which {cls.__name__} does not sweep; {hint}")
+        if by_hand:
+            raise UserError(
+                f"curve would do nothing beside {by_hand[0]}, which means one point; give one"
+            )
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise UserError(f"curve: {name} must be a list of values, got {values!r}")
+    return {
+        name: [typed(cls, name, value, f"curve: {name}") for value in values]
+        for name, values in curve.items()
+    }
 
 
 def _problem(index: int, question: Question) -> Problem:
     if isinstance(question, Problem):
         return question
+    form = "(question, reference answer), or a mapping with the keys question and answer"
+    must = f"question {index} must be {form}"
     if isinstance(question, Mapping):
-        question = (question["question"], question["answer"])
+        question = (question.get("question"), question.get("answer"))  # type: ignore[assignment]
+    if isinstance(question, str) or not isinstance(question, Sequence) or len(question) != 2:
+        raise UserError(f"{must}; got {question!r:.100}")
     text, answer = question
+    if not isinstance(text, str) or not text.strip() or answer is None:
+        raise UserError(f"{must}; got {question!r:.100}")
     return Problem(
         str(index), text, str(answer), "unknown", metadata={"place": f"question {index}"}
     )

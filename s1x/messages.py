@@ -106,7 +106,7 @@ def _unknown_option(path: str, options: list[str]) -> str:
     if group in PATHS and ("/" in name or "." in name):
         way = PATHS[group].format(name)
         return f"{group}={name} is not an option; a path is given as {way}"
-    return f"{group}={name} is not an option; {_hint(name, options)}"
+    return f"{group}={name} is not an option; {_hint(name, options or options_of(group))}"
 
 
 def _unreadable(override: str) -> str:

@@ -103,3 +103,32 @@ def test_an_answer_at_once_is_asked_without_a_place_to_think(model: s1x.LoadedMo
     assert rows["prompt_format"].to_list() == ["direct"]
     assert rows["prompt_tokens"].to_list() == [len(direct)]
     assert rows["thinking_tokens"].to_list() == [0]
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        ({"curve": {"max_thinking_token": [8]}}, "did you mean max_thinking_tokens"),
+        ({"curve": {"num_waits": [True]}}, "curve: num_waits has True"),
+        ({"curve": {"num_waits": [1.5]}}, "curve: num_waits has 1.5"),
+        ({"curve": {"num_waits": 2}}, "must be a list of values, got 2"),
+        ({"curve": {"num_waits": [1]}, "max_thinking_tokens": 16}, "beside max_thinking_tokens"),
+        ({"budget": "early_exit", "curve": {"num_waits": [1]}}, "EarlyExit does not sweep"),
+        ({"num_waits": True}, "num_waits has True"),
+        ({"num_wait": 1}, "did you mean num_waits"),
+        ({"wait_string": [5]}, "wait_string has"),
+        ({"questions": [("q", "1"), ("q", None)]}, "question 2 must be"),
+        ({"questions": [{"question": "q", "anser": "1"}]}, "question 1 must be"),
+        ({"questions": ["ab"]}, "question 1 must be"),
+    ],
+)
+def test_what_would_do_nothing_or_cannot_be_is_refused(
+    model: s1x.LoadedModel, ask: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(s1x.UserError, match=words):
+        model.evaluate(**{"questions": [("q", "1")], **ask})
+
+
+def test_a_question_is_a_text(model: s1x.LoadedModel) -> None:
+    with pytest.raises(s1x.UserError, match="question must be a text, got 5"):
+        model.ask(5)  # type: ignore[arg-type]

@@ -114,18 +114,19 @@ class Cell:
         return self.rows["end_reason"].to_list()
 
 
-def read(sources: Iterable[Path]) -> pl.DataFrame:
+def read(sources: Path | str | Iterable[Path]) -> pl.DataFrame:
     """Rows of many evaluations as one frame with the columns that curves need.
 
     Args:
         sources: evaluation folders (`rows.parquet` and, for the limits that were asked for,
-            `evaluation.json`), or Parquet files themselves. Rows of different ones are never
-            put on one curve (column `source`).
+            `evaluation.json`), or Parquet files themselves; or one. Rows of different ones are
+            never put on one curve (column `source`).
 
     Raises:
         UserError: a folder without rows, a file that is none or lacks a column.
     """
-    frames = [_read_one(Path(source), index) for index, source in enumerate(sources)]
+    given = [Path(sources)] if isinstance(sources, (str, Path)) else sources
+    frames = [_read_one(Path(source), index) for index, source in enumerate(given)]
     if not frames:
         raise UserError("no evaluation rows were given; run stages=[evaluate] first")
     return pl.concat(frames, how="vertical_relaxed")

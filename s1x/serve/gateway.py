@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
+from s1x.budget.direct_answer import DirectAnswer
 from s1x.budget.policy import Policy
 from s1x.budget.rollout import rollout
 from s1x.engine.engine import LiveEngine, Sampling
@@ -136,6 +137,8 @@ class Work:
             most = room
         else:
             by = "budget"
+        if isinstance(self.policy, DirectAnswer):
+            most, by = 0, "budget"
         return {
             "policy": self.policy_name,
             "label": self.policy.label(),

@@ -63,7 +63,9 @@ class Prompts:
             )
         worded = [_worded(message) for message in messages]
         asked = max((i for i, m in enumerate(worded) if m["role"] == "user"), default=None)
-        if asked is not None:
+        if asked is None:
+            self._refuse_told(policy, "messages")
+        else:
             worded[asked]["content"] = policy.user_turn(str(worded[asked]["content"]))
         direct = isinstance(policy, DirectAnswer)
         if direct and len(worded) == 1 and self.model.direct_prompt is not None and not offered:
@@ -83,7 +85,12 @@ class Prompts:
         return Chat(form, (*ids, *(() if direct else self.start)))
 
     def text(self, prompt: object, policy: Policy) -> Chat:
-        """The prompt of a text in the model's own format, or of its ids."""
+        """The prompt of a text in the model's own format, or of its ids.
+
+        Raises:
+            RefusedError: the policy is told in a user's turn, or an id is none of the model's.
+        """
+        self._refuse_told(policy, "prompt")
         if isinstance(prompt, str):
             ids = tuple(encode(self.tokenizer, prompt))
         else:
@@ -95,6 +102,14 @@ class Prompts:
         if isinstance(policy, DirectAnswer) or ids[-len(self.start) :] == self.start:
             return Chat(self.format, ids)
         return Chat(self.format, (*ids, *self.start))
+
+    def _refuse_told(self, policy: Policy, field: str) -> None:
+        if policy.user_turn("?") != "?":
+            raise RefusedError(
+                f"{field} has no user's turn, in which budget policy {type(policy).__name__} tells "
+                "its budget; ask /v1/chat/completions as a user, or choose another policy",
+                field,
+            )
 
     def limited(
         self, chat: Chat, policy: Policy, max_tokens: int | None, field: str

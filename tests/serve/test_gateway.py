@@ -119,14 +119,16 @@ def test_a_larger_budget_goes_on_with_the_stored_trace(puzzle: LiveEngine, tmp_p
 def test_sampled_requests_are_their_own_unless_they_name_a_seed(puzzle: LiveEngine) -> None:
     async def ask() -> list[list[str]]:
         async with served(puzzle) as client:
-            wish: dict[str, Any] = {"temperature": 8.0, "budget": {"max_thinking_tokens": 24}}
+            limits = {"max_thinking_tokens": 24, "min_thinking_tokens": 24, "wait_string": ""}
+            wish: dict[str, Any] = {"temperature": 8.0, "budget": limits}
             replies = [
                 await client.chat(**wish, **seed)
                 for seed in ({}, {}, {"seed": 7}, {"seed": 7}, {"n": 3})
             ]
             again = await client.chat(**wish, seed=replies[0]["s1x"]["sampling"]["seed"])
             texts = [
-                [c["message"]["reasoning_content"] for c in r["choices"]] for r in (*replies, again)
+                [c["message"].get("reasoning_content", "") for c in r["choices"]]
+                for r in (*replies, again)
             ]
             assert await client.refused(n=2) == (
                 "n (2) answers at temperature 0 would all be the same; give a temperature above 0"
@@ -234,3 +236,24 @@ def test_cached_prompt_tokens_are_counted(puzzle: LiveEngine, tmp_path: Path) ->
             assert await counts(QUESTION) == (prompt, prompt)  # it came out of the store
 
     asyncio.run(ask())
+
+
+def test_a_budget_that_is_told_needs_a_users_turn(puzzle: LiveEngine) -> None:
+    async def ask() -> tuple[int, str]:
+        async with served(puzzle) as client:
+            wish = {"policy": "token_conditional", "max_thinking_tokens": 20}
+            reply = await client.post("/v1/completions", {"prompt": "a", "budget": wish})
+            return reply.status_code, reply.json()["error"]["message"]
+
+    status, said = asyncio.run(ask())
+    assert status == 400
+    assert "prompt has no user's turn" in said
+
+
+def test_an_answer_at_once_has_no_room_for_thinking(puzzle: LiveEngine) -> None:
+    async def ask() -> Any:
+        async with served(puzzle) as client:
+            return budget(await client.chat(model=f"{MODEL.name}@direct_answer"))
+
+    said = asyncio.run(ask())
+    assert (said["thinking_limit_tokens"], said["limited_by"]) == (0, "budget")
