@@ -170,6 +170,8 @@ def option_class(group: str, name: str, key: str) -> type[Option]:
         found = load_class(name, key)
         if not issubclass(found, Option):
             raise UserError(f"{key} {name} must be an Option (s1x.option)")
+        if missing := sorted(getattr(found, "__abstractmethods__", ())):
+            raise UserError(f"{key} {name} lacks {', '.join(missing)}; write it in the class")
         return found
     if name not in known and group in PACKAGES:
         package = importlib.import_module(PACKAGES[group])

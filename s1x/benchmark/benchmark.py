@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +21,7 @@ S = TypeVar("S", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
-class Benchmark(Option):
+class Benchmark(Option, ABC):
     """Base of every benchmark. A subclass says where its questions come from: `_problems()`.
 
     The instruction is put after each question, so a problem's text is what the user turn says.
@@ -90,12 +91,12 @@ class Benchmark(Option):
         }
         return about | ({"domain_names": list(self.domain_names)} if self.domain_names else {})
 
+    @abstractmethod
     def source(self) -> str:
         """Where the questions come from, in words."""
-        raise NotImplementedError
 
-    def _problems(self) -> list[Problem]:
-        raise NotImplementedError
+    @abstractmethod
+    def _problems(self) -> list[Problem]: ...
 
 
 def load_problems(name: str, benchmark: Benchmark, most: int | None = None) -> list[Problem]:

@@ -6,6 +6,7 @@ user's own class is named by its path (`grader: my_package.MyGrader`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
@@ -62,7 +63,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Grader(Option):
+class Grader(Option, ABC):
     """Base of every grader: the extraction rules, and grading one by one."""
 
     #: names of rules that are no marker texts
@@ -101,9 +102,9 @@ class Grader(Option):
         """
         return None
 
+    @abstractmethod
     def grade(self, problem: Problem, answer_text: str) -> Grade:
         """The verdict on one answer."""
-        raise NotImplementedError
 
     def grade_all(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Verdicts in the order of the pairs, whatever finishes first."""

@@ -54,9 +54,9 @@ class ChatModel(ABC):
     num_slots: int
 
     @property
+    @abstractmethod
     def device(self) -> tuple[str | None, int | None]:
         """What it runs on, and on how many, for the cost ledger."""
-        raise NotImplementedError
 
     @abstractmethod
     async def ask(

@@ -131,7 +131,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Engine(Option):
+class Engine(Option, ABC):
     """Base of every engine option: settings that can start a `LiveEngine`.
 
     `is_remote` says that it takes no memory of this machine, so that it can stay beside others;
@@ -156,10 +156,10 @@ class Engine(Option):
         """These settings for the model of one role."""
         return self
 
+    @abstractmethod
     def start(self, model: Model) -> LiveEngine:
         """Loads the model.
 
         Raises:
             UserError: the model or what the engine needs is missing.
         """
-        raise NotImplementedError

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from s1x.engine.engine import Engine, LiveEngine
@@ -58,6 +58,18 @@ def run_in_loop(work: Coroutine[Any, Any, T]) -> T:
         for pending in tasks:
             pending.cancel()
         _loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        raise
+
+
+async def together(work: Iterable[Awaitable[T]]) -> list[T]:
+    """All results; the first failure cancels the rest."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         raise
 
 

@@ -11,15 +11,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from s1x.benchmark.problem import Problem
 from s1x.budget.policy import Policy
 from s1x.budget.rollout import Trace, rollout
+from s1x.engine.live import together
 from s1x.model.chat_format import Chat
 from s1x.traces.streams import Streams
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,24 +64,11 @@ async def answer_all(
     async def all_of(problem: Problem) -> list[Answered]:
         async with appetite:
             largest_first = reversed(range(len(points)))
-            return await _together(
-                [
-                    asyncio.ensure_future(one(problem, point, sample))
-                    for point in largest_first
-                    for sample in range(samples_per_problem)
-                ]
+            return await together(
+                one(problem, point, sample)
+                for point in largest_first
+                for sample in range(samples_per_problem)
             )
 
-    found = await _together([asyncio.ensure_future(all_of(problem)) for problem in problems])
+    found = await together([all_of(problem) for problem in problems])
     return [row for rows in found for row in sorted(rows, key=lambda r: (r.point, r.sample))]
-
-
-async def _together(tasks: list[asyncio.Future[T]]) -> list[T]:
-    """All results; the first failure cancels the rest."""
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Pool(Protocol):
 
 
 @dataclass(frozen=True)
-class MappedPool(Option):
+class MappedPool(Option, ABC):
     """Base of `jsonl`, `parquet` and `hub`: a pool in our columns, whatever theirs are called.
 
     A name that is not mapped is looked for under our own name, then under those of well-known data
@@ -56,13 +57,13 @@ class MappedPool(Option):
         super().__post_init__()
         check_mapping(self.columns)
 
+    @abstractmethod
     def version(self) -> dict[str, object]:
         """What tells one state of the data from another."""
-        raise NotImplementedError
 
+    @abstractmethod
     def source(self, nested: set[str]) -> tuple[str, Found, Iterator[Row]]:
         """The data's name, their columns (and what the objects `nested` hold), and all rows."""
-        raise NotImplementedError
 
     def licence(self) -> str | None:
         """The licence to write down."""

@@ -16,6 +16,7 @@ and in a recipe: `steps: [{step: my_package.Shouting, mark: "!!"}]`. All randomn
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -121,14 +122,14 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Step(Option):
+class Step(Option, ABC):
     """Base of every step: a callable option; one that `chooses` leaves the size wanted."""
 
     chooses: ClassVar[bool] = False
 
+    @abstractmethod
     def __call__(self, rows: Rows) -> Drops:
         """Which rows to drop, and why."""
-        raise NotImplementedError
 
 
 def wanted_size(own: int | None, rows: Rows, left: int | None = None) -> int:

@@ -44,7 +44,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "parallel_tool_calls": (True, False),
-    "skip_special_tokens": (True,),
+    "skip_special_tokens": (False,),
 }
 
 

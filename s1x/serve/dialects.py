@@ -102,7 +102,6 @@ class Wishes:
     def set(self, name: str, value: object, source: str, said: object = None) -> None:
         """A setting of the policy; `said` is how the request put it."""
         said = value if said is None else said
-        self.asked[source] = said
         if name in self.settings and self.settings[name][0] != value:
             other, place = self.settings[name]
             raise RefusedError(
@@ -112,6 +111,7 @@ class Wishes:
             )
         if self.on is not None and name == LIMIT and value == 0:
             raise RefusedError(f"{self.on} and {source} ({shown(said)}) disagree", source)
+        self.asked[source] = said
         self.settings.setdefault(name, (value, source))
 
     def switch(self, on: bool, source: str, said: object) -> None:

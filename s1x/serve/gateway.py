@@ -7,15 +7,15 @@ import hashlib
 import secrets
 import time
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeVar
 
 from s1x.budget.direct_answer import DirectAnswer
 from s1x.budget.policy import Policy
 from s1x.budget.rollout import rollout
 from s1x.engine.engine import LiveEngine, Sampling
+from s1x.engine.live import together
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat
 from s1x.serve import tools
@@ -29,7 +29,6 @@ from s1x.serve.serve import Serve
 from s1x.traces.store import TraceStore
 from s1x.traces.streams import ProblemStreams, Streams
 
-T = TypeVar("T")
 #: streams kept in memory: sampled ones are never asked for again
 _IDLE_STREAMS = 256
 #: first prompt tokens that name a conversation, so that its turns meet the same caches
@@ -297,18 +296,6 @@ class Gateway:
         while True:
             await asyncio.sleep(1.0)
             self.store.commit()
-
-
-async def together(work: Sequence[Awaitable[T]]) -> list[T]:
-    """All results; the first failure cancels the rest."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
 
 
 def reported(error: Exception) -> UserError:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from s1x.budget.policy import Policy
 from s1x.classes import nearest
 from s1x.errors import SettingError, UserError
-from s1x.serve.dialects import LIMIT, Budget, Wishes
+from s1x.serve.dialects import DIALECTS, LIMIT, Budget, Wishes
 from s1x.serve.refusal import RefusedError, shown, unknown, wrong
 
 #: short names of settings
@@ -35,6 +35,7 @@ SHORT = {
     "checks": "num_unchanged_checks",
     "answer": "max_answer_tokens",
 }
+_FIELDS = {dialect.field for dialect in DIALECTS}
 _NAMED = re.compile(r"([A-Za-z_][\w.]*)(?:\((.*)\))?", re.DOTALL)
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^,]*?)\s*(?:,|$)")
 
@@ -123,6 +124,8 @@ class Policies:
                 has = f"it has {', '.join(sorted(fields))}"
                 raise RefusedError(text + (hint or has), source, code="unknown_parameter")
             values[key] = _typed(base, key, value, source)
+        if "force" in fields and budget.sources.get(LIMIT) in _FIELDS:
+            values.setdefault("force", True)  # a limit of the protocol is one that is kept
         try:
             return name, dataclasses.replace(base, **values)  # type: ignore[arg-type]
         except SettingError as error:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_pools import shipped, write_pool
 
-from s1x.errors import SettingError
+from s1x.errors import SettingError, UserError
 from s1x.selection.recipe import Recipe
 from s1x.selection.stage import run
 
@@ -217,7 +217,8 @@ def test_the_code_of_an_own_step_is_part_of_the_fingerprint(
         "from s1x.selection.step import Step\n"
         "@dataclass(frozen=True)\n"
         "class Mine(Step):\n"
-        "    pass\n"
+        "    def __call__(self, rows):\n"
+        "        return rows.none()\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "edited_step.py").write_text(source)
@@ -230,3 +231,13 @@ def test_the_code_of_an_own_step_is_part_of_the_fingerprint(
     assert changed.fingerprint() != shipped("s1k").fingerprint()
     uploaded = shipped("s1k", push_to_hub="me/mine", private=False)
     assert uploaded.fingerprint() == shipped("s1k").fingerprint()
+
+
+def test_an_own_step_that_does_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from s1x.selection.step import Step\nclass Idle(Step):\n    pass\n"
+    (tmp_path / "idle_step.py").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"idle_step\.Idle lacks __call__"):
+        Recipe(steps=[{"step": "idle_step.Idle"}])

@@ -174,12 +174,12 @@ def test_the_page_has_every_field() -> None:
 def test_a_budget_that_is_only_told_is_not_called_a_limit() -> None:
     async def ask() -> None:
         async with served(script()) as client:
-            wish: dict[str, Any] = {"path": "/v1/token_conditional", "thinking_budget": 10}
-            told = await client.chat(**wish)
+            path = "/v1/token_conditional"
+            told = await client.chat(path=path, budget={"max_thinking_tokens": 10})
             assert budget(told)["label"] == "told 10"
             assert budget(told)["thinking_limit_tokens"] > 300
             assert told["usage"]["completion_tokens_details"]["reasoning_tokens"] > 10
-            forced = await client.chat(**wish, budget={"force": True})
+            forced = await client.chat(path=path, thinking_budget=10)
             assert budget(forced)["thinking_limit_tokens"] == 10
             assert forced["usage"]["completion_tokens_details"]["reasoning_tokens"] == 10
 
@@ -204,3 +204,30 @@ def test_all_sources_are_named(puzzle: LiveEngine) -> None:
         "max_thinking_tokens": "reasoning_effort",
     }
     assert (said["thinking_limit_tokens"], said["limited_by"]) == (16, "budget")
+
+
+def test_a_limit_of_the_protocol_is_kept_by_a_policy_that_tells_it(puzzle: LiveEngine) -> None:
+    async def ask() -> list[Any]:
+        async with served(puzzle) as client:
+            model = f"{MODEL.name}@token_conditional"
+            return [
+                await client.chat(model=model, thinking_token_budget=8),
+                await client.chat(model=model, enable_thinking=False),
+                await client.chat(model=model, budget={"max_thinking_tokens": 8}),
+            ]
+
+    kept, off, told = asyncio.run(ask())
+    assert kept["s1x"]["thinking_tokens"] <= 8
+    assert budget(kept)["label"] == "told 8, forced"
+    assert off["s1x"]["thinking_tokens"] == 0
+    assert budget(told)["label"] == "told 8", "the policy's own fields say what they say"
+
+
+def test_two_values_that_disagree_are_both_named(puzzle: LiveEngine) -> None:
+    async def ask() -> str:
+        async with served(puzzle) as client:
+            return await client.refused(model=f"{MODEL.name}@waits=2,waits=3")
+
+    said = asyncio.run(ask())
+    assert "2" in said.split(" and ")[0]
+    assert "3" in said.split(" and ")[1]
