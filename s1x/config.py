@@ -19,6 +19,7 @@ from s1x.compose import build, plain, typed
 from s1x.engine.engine import Engine
 from s1x.errors import SettingError, UserError
 from s1x.evaluate.settings import EvaluateSettings, Sampling, StoreSettings, check_samples
+from s1x.gpus import gpu
 from s1x.model.model import Model, describe_own_model
 from s1x.option import Option, option, setting
 from s1x.pool.pool import Pool
@@ -167,6 +168,7 @@ def load(cfg: DictConfig) -> Config:
     parts: dict[str, Any] = {
         n: build(cfg.get(n), n, kind) for n, kind in kinds.items() if n != "benchmark"
     }
+    parts["engine"] = parts["engine"].fitted(parts["model"], gpu(root.gpu))
     config = Config(
         root=root,
         curve=_curve(root, parts["budget"], given),

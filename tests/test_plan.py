@@ -13,11 +13,12 @@ from omegaconf import DictConfig
 
 from s1x.compose import CONF, conf_folders, register
 from s1x.config import load
+from s1x.engine.vllm import Vllm
 from s1x.errors import UserError
+from s1x.gpus import GIB, GPUS
 from s1x.model.architecture import Architecture
 from s1x.model.model import Model
 from s1x.plan import Deployment, Evaluation, Machine, Plan, Work, make_plan, plan_run
-from s1x.plan.machine import GIB, GPUS
 from s1x.plan.memory import training_memory
 from s1x.train.deepspeed_zero3 import DeepspeedZero3
 from s1x.train.deepspeed_zero3_offload import DeepspeedZero3Offload
@@ -316,6 +317,35 @@ def test_an_engine_that_cannot_be_is_refused_with_what_can() -> None:
     assert "set engine.tensor_parallel_size to 2 or 4 or 8" in memory
 
 
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("qwen2_5_32b_instruct", (4, 2)),  # 65 GB are read in 9.8 ms by four
+        ("qwen3_14b", (2, 4)),
+        ("qwen2_5_7b_instruct", (1, 8)),  # 28 heads
+        ("qwen2_5_0_5b_instruct", (1, 8)),  # 14 heads
+    ],
+)
+def test_a_node_is_shared_out_as_the_model_asks(name: str, sizes: tuple[int, int]) -> None:
+    config = load(composed("+experiment=s1k", "scale=h100x8", f"model={name}"))
+    assert isinstance(config.engine, Vllm)
+    assert (config.engine.tensor_parallel_size, config.engine.data_parallel_size) == sizes
+    assert config.engine.num_gpus == 8
+    deployment = Deployment.of(config.engine)
+    assert deployment is not None
+    shape = Architecture.of(config.model.architecture)
+    assert deployment.problems(shape, GPUS["H100"], config.model.context_tokens) == []
+
+
+def test_a_node_that_cannot_hold_the_model_is_refused() -> None:
+    with pytest.raises(UserError, match=r"does not fit into engine\.node_gpus=1 x H100; set"):
+        load(composed("scale=h100x8", "engine.node_gpus=1"))
+    with pytest.raises(UserError, match=r"lacks hidden_size.*or set engine\.tensor_parallel_size"):
+        Vllm(tensor_parallel_size=None).fitted(Model(name="mine", path="me/mine"), GPUS["H100"])
+    fixed = load(composed("scale=h100x8", "engine.tensor_parallel_size=8")).engine
+    assert (fixed.num_gpus, fixed.num_copies) == (8, 1)  # type: ignore[attr-defined]
+
+
 def problems_of(machine: Machine, *overrides: str, stages: tuple[str, ...] = ("plan",)) -> str:
     config = load(composed("+experiment=s1k", *overrides))
     return "\n".join(plan_run(config, stages, machine).problems)
@@ -381,7 +411,7 @@ def test_gpus_are_looked_for_by_whoever_needs_them() -> None:
         )
     more = problems_of(
         Machine(**NODE),  # type: ignore[arg-type]
-        *("scale=h100x8", "engine.data_parallel_size=2"),
+        *("scale=h100x8", "engine.tensor_parallel_size=8", "engine.data_parallel_size=2"),
         stages=("evaluate",),
     )
     assert "the engine needs 16 H100 GPUs and this machine has 8" in more

@@ -11,6 +11,7 @@ from s1x.option import Option
 from s1x.traces.request import OnTokens, Request, Sampling, ends_with_stop
 
 if TYPE_CHECKING:
+    from s1x.gpus import Gpu
     from s1x.model.model import Model
 
 __all__ = ["Engine", "Identity", "LiveEngine", "OnTokens", "Request", "Sampling", "Usage"]
@@ -154,6 +155,14 @@ class Engine(Option, ABC):
 
     def for_role(self, role: str) -> Engine:
         """These settings for the model of one role."""
+        return self
+
+    def fitted(self, model: Model, device: Gpu) -> Engine:
+        """These settings with what they leave open chosen for the model and the kind of device.
+
+        Raises:
+            UserError: the model does not fit, or its numbers are not known.
+        """
         return self
 
     @abstractmethod

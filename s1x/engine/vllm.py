@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from s1x.engine.engine import Engine, LiveEngine
 from s1x.errors import UserError
+from s1x.gpus import GIB, Gpu
+from s1x.model.architecture import Architecture
 from s1x.model.load import refuse_other_weights
 from s1x.option import option, setting
 
 if TYPE_CHECKING:
     from s1x.model.model import Model
+
+#: libraries, context and buffers of a device that generates
+BASE_BYTES = 3.0 * GIB
+#: share of the maker's bandwidth and arithmetic that decoding reaches
+REACHED = 0.5
+#: for a token of a trace that is alone: the longest one then takes minutes, not a quarter hour
+TOKEN_SECONDS = 0.01
 
 
 @option("engine", "vllm")
@@ -29,8 +38,18 @@ class Vllm(Engine):
     max_num_seqs: int = setting(
         256, "sequences in flight at most, per copy of the model", at_least=1, affects_result=False
     )
-    tensor_parallel_size: int = setting(1, "GPUs that share each layer", at_least=1)
-    data_parallel_size: int = setting(1, "copies of the model", at_least=1)
+    tensor_parallel_size: int | None = setting(
+        1,
+        "GPUs that share each layer; null: the fewest that divide the heads, hold the weights and "
+        "two contexts, and write a lone trace at 100 tokens/s or as fast as the node can",
+        at_least=1,
+    )
+    data_parallel_size: int | None = setting(
+        1, "copies of the model; null: as many as node_gpus hold", at_least=1
+    )
+    node_gpus: int = setting(
+        1, "of the node, where sizes are null", at_least=1, affects_result=False
+    )
     gpu_memory_utilization: float = setting(
         0.9, "share of GPU memory used", above=0, at_most=1, affects_result=False
     )
@@ -62,8 +81,44 @@ class Vllm(Engine):
     )
 
     @property
+    def num_shards(self) -> int:
+        """GPUs that share each layer."""
+        return self.tensor_parallel_size or 1
+
+    @property
+    def num_copies(self) -> int:
+        """Copies of the model."""
+        return self.data_parallel_size or 1
+
+    @property
     def num_gpus(self) -> int:
-        return self.tensor_parallel_size * self.data_parallel_size
+        return self.num_shards * self.num_copies
+
+    def fitted(self, model: Model, device: Gpu) -> Vllm:
+        tensor = self.tensor_parallel_size
+        if tensor is None:
+            tensor = 1 if device.name == "cpu" else self._fewest(model, device)
+        copies = self.data_parallel_size or max(1, self.node_gpus // tensor)
+        return replace(self, tensor_parallel_size=tensor, data_parallel_size=copies)
+
+    def _fewest(self, model: Model, device: Gpu) -> int:
+        try:
+            shape = Architecture.of(model.architecture, model.name)
+        except UserError as error:
+            raise UserError(f"{error}, or set engine.tensor_parallel_size") from error
+        two_contexts = 2.0 * model.context_tokens * shape.kv_bytes_per_token()
+        good = [n for n in range(1, self.node_gpus + 1) if divides_heads(n, shape)]
+        share = self.gpu_memory_utilization
+        fitting = [n for n in good if room_bytes(shape, device, n, share) >= two_contexts]
+        read_seconds = 2.0 * shape.parameters / (REACHED * device.bandwidth_bytes_per_second)
+        for size in fitting:
+            if read_seconds / size <= TOKEN_SECONDS or size == fitting[-1]:
+                return size
+        raise UserError(
+            f"model {model.name} with two contexts of {model.context_tokens:,} tokens does not fit "
+            f"into engine.node_gpus={self.node_gpus} x {device.name}; set model.context_tokens "
+            "lower, or engine.node_gpus to what the node has"
+        )
 
     def start(self, model: Model) -> LiveEngine:
         """Loads vLLM and the model (37-75 s on a CPU).
@@ -71,6 +126,11 @@ class Vllm(Engine):
         Raises:
             UserError: vLLM is not installed, or refuses the model or an argument.
         """
+        if None in (self.tensor_parallel_size, self.data_parallel_size):
+            raise UserError(
+                "engine.tensor_parallel_size and engine.data_parallel_size of null are chosen by "
+                "run.py; give numbers here"
+            )
         refuse_other_weights(model)
         self._set_environment()
         try:
@@ -89,3 +149,14 @@ class Vllm(Engine):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         if self.batch_invariant:
             os.environ["VLLM_BATCH_INVARIANT"] = "1"
+
+
+def divides_heads(size: int, shape: Architecture) -> bool:
+    """Whether heads can be dealt to N devices; keys and values may be copied instead."""
+    small, large = sorted((size, shape.num_key_value_heads))
+    return shape.num_attention_heads % size == 0 and large % small == 0
+
+
+def room_bytes(shape: Architecture, device: Gpu, size: int, memory_share: float) -> float:
+    """What N devices leave for keys and values beside 16-bit weights; may be negative."""
+    return (memory_share * device.memory_bytes - BASE_BYTES) * size - 2.0 * shape.parameters

@@ -66,13 +66,13 @@ def start(settings: Vllm, model: Model) -> LiveEngine:
             f"vLLM cannot start {model.path} ({_reason(error)}); "
             f"see its messages {_where(log)}, or use engine=transformers"
         ) from error
-    devices = settings.tensor_parallel_size * settings.data_parallel_size
+    devices = settings.num_gpus
     identity: Identity = {
         "engine": "vllm",
         "device": "cpu" if on_cpu else "cuda",
         "dtype": settings.dtype or model.dtype,
         "num_devices": devices,
-        "tensor_parallel_size": settings.tensor_parallel_size,
+        "tensor_parallel_size": settings.num_shards,
     }
     return VllmEngine(engine, _useless_ids(model), settings, identity, log)
 
@@ -99,8 +99,8 @@ def _arguments(settings: Vllm, model: Model, on_cpu: bool) -> dict[str, Any]:
         "dtype": settings.dtype or model.dtype,
         "max_model_len": model.context_tokens,
         "max_num_seqs": settings.max_num_seqs,
-        "tensor_parallel_size": settings.tensor_parallel_size,
-        "data_parallel_size": settings.data_parallel_size,
+        "tensor_parallel_size": settings.num_shards,
+        "data_parallel_size": settings.num_copies,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
         "enable_prefix_caching": True,
         "skip_tokenizer_init": True,
@@ -136,11 +136,11 @@ class VllmEngine(LiveEngine):
     ) -> None:
         super().__init__()
         self.engine, self.settings, self.identity, self.log = engine, settings, identity, log
-        self.max_sequences = settings.max_num_seqs * settings.data_parallel_size
+        self.max_sequences = settings.max_num_seqs * settings.num_copies
         self._useless = frozenset(useless_ids)
         self._max_biased = _MAX_BIASED if identity.get("device") == "cuda" else None
         cache = engine.vllm_config.cache_config
-        blocks = (cache.num_gpu_blocks or 0) // settings.data_parallel_size - 1
+        blocks = (cache.num_gpu_blocks or 0) // settings.num_copies - 1
         self.sessions = Sessions(self._start_session, blocks, cache.block_size)
         self._sessions_on = settings.sessions
         self._plain_names: set[str] = set()
@@ -291,10 +291,10 @@ class VllmEngine(LiveEngine):
 
     def _rank(self, request: Request) -> int:
         """The copy of the model that takes the request's group, and so has its prefixes."""
-        return zlib.crc32(request.group.encode()) % self.settings.data_parallel_size
+        return zlib.crc32(request.group.encode()) % self.settings.num_copies
 
     def _placed(self, rank: int) -> int | None:
-        return rank if self.settings.data_parallel_size > 1 else None
+        return rank if self.settings.num_copies > 1 else None
 
     def _bias(self, banned: Sequence[int]) -> dict[int, float] | None:
         ids = self._useless.union(banned)

@@ -11,14 +11,10 @@ from dataclasses import dataclass
 
 from s1x.engine.engine import Engine
 from s1x.engine.transformers import Transformers
-from s1x.engine.vllm import Vllm
+from s1x.engine.vllm import BASE_BYTES, REACHED, Vllm, divides_heads, room_bytes
+from s1x.gpus import GIB, Gpu
 from s1x.model.architecture import Architecture
-from s1x.plan.machine import GIB, Gpu
 
-#: share of the maker's bandwidth and arithmetic that decoding reaches
-REACHED = 0.5
-#: libraries, context and buffers of a device that generates
-BASE_BYTES = 3.0 * GIB
 #: what a forced Wait adds to a trace (s1's Figure 4: six of them add about half)
 WAIT_SHARE = 0.1
 #: an engine starts once per model
@@ -82,8 +78,8 @@ class Deployment:
         """How an engine is deployed; None: on devices of others, on processors, without a model."""
         if isinstance(engine, Vllm):
             return cls(
-                engine.tensor_parallel_size,
-                engine.data_parallel_size,
+                engine.num_shards,
+                engine.num_copies,
                 engine.max_num_seqs,
                 engine.gpu_memory_utilization,
             )
@@ -98,8 +94,7 @@ class Deployment:
 
     def room(self, shape: Architecture, device: Gpu) -> float:
         """Bytes for keys and values of one copy; negative where the weights do not fit."""
-        each = self.memory_share * device.memory_bytes - BASE_BYTES
-        left = each * self.tensor_parallel - 2.0 * shape.parameters
+        left = room_bytes(shape, device, self.tensor_parallel, self.memory_share)
         return left if self.cache_bytes is None else min(left, self.cache_bytes)
 
     def step_seconds(
@@ -131,9 +126,9 @@ class Deployment:
         """What vLLM or the memory would refuse after training, with the remedy."""
         heads, size = shape.num_attention_heads, self.tensor_parallel
         context = float(context_tokens * shape.kv_bytes_per_token())
-        good = [n for n in (1, 2, 4, 8) if n <= heads and _divides(n, shape)]
+        good = [n for n in (1, 2, 4, 8) if n <= heads and divides_heads(n, shape)]
         fitting = [n for n in good if self._with(n).room(shape, device) >= context]
-        if not _divides(size, shape):
+        if not divides_heads(size, shape):
             return [
                 f"engine.tensor_parallel_size={size} does not divide the model's {heads} attention "
                 f"heads ({shape.num_key_value_heads} for keys and values); set it to "
@@ -153,12 +148,6 @@ class Deployment:
 
     def _with(self, tensor_parallel: int) -> Deployment:
         return Deployment(tensor_parallel, self.replicas, self.in_flight, self.memory_share)
-
-
-def _divides(size: int, shape: Architecture) -> bool:
-    """Whether heads can be dealt to N devices; keys and values may be copied instead."""
-    small, large = sorted((size, shape.num_key_value_heads))
-    return shape.num_attention_heads % size == 0 and large % small == 0
 
 
 def _or(numbers: list[int]) -> str:

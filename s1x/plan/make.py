@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from s1x.errors import UserError
+from s1x.gpus import GIB, Gpu, gpu
 from s1x.model.architecture import Architecture
 from s1x.model.model import Model
 from s1x.plan.generation import START_SECONDS, Deployment, Evaluation
-from s1x.plan.machine import GIB, Gpu, Machine, gpu
+from s1x.plan.machine import Machine
 from s1x.plan.memory import Memory, checkpoint_bytes, training_memory
 from s1x.train.settings import TrainSettings
 

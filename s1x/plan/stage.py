@@ -13,11 +13,12 @@ from s1x.budget import points
 from s1x.engine.servers import Servers
 from s1x.engine.vllm import Vllm
 from s1x.errors import UserError
+from s1x.gpus import gpu
 from s1x.hub import cached_commit, cached_folder
 from s1x.model.architecture import Architecture, architecture_numbers
 from s1x.model.model import Model, local_config, weight_files
 from s1x.plan.generation import WAIT_SHARE, Deployment, Evaluation
-from s1x.plan.machine import Machine, gpu
+from s1x.plan.machine import Machine
 from s1x.plan.make import Plan, Work, make_plan, missing
 from s1x.pool.hub import Hub as HubPool
 from s1x.pool.s1_59k import S159K
