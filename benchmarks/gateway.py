@@ -1,12 +1,12 @@
 """The gateway against vLLM's own server: 32 clients that stream, the same requests, in turns.
 
-    python benchmarks/gateway.py [--clients 32] [--requests 128] [--tokens 96] [--rounds 3]
+    python benchmarks/gateway.py [--clients 32] [--requests 128] [--tokens 96] [--rounds 12]
 
 Both serve the embedded model with vLLM (CPU build), each as a process of its own. The peer is
 `vllm serve`; clients ask its completions endpoint for N tokens at most, ids in and text
 out. The gateway gets the same prompts under `budget=unlimited`. Both sample natural traces.
-Printed: tokens per second and time to the first token of each, their ratio and difference, the
-gateway's memory before and after 2,000 requests.
+Printed: tokens per second and time to the first token of each; their ratio and difference round by
+round, as median and quartiles; the gateway's memory before and after 2,000 requests.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--requests", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=96)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--many", type=int, default=2000, help="requests of the memory test")
     args = parser.parse_args()
     asked = prompts(args.requests)
@@ -218,18 +218,27 @@ def main() -> None:
 
 
 def _tell(found: dict[str, list[Measured]]) -> None:
-    speeds = {n: statistics.median(m.tokens_per_second for m in ms) for n, ms in found.items()}
-    firsts = {
-        n: statistics.median(s for m in ms for s in m.first_token_seconds)
-        for n, ms in found.items()
-    }
     for name, ms in found.items():
+        speed = statistics.median(m.tokens_per_second for m in ms)
+        first = statistics.median(map(first_ms, ms))
         tokens = statistics.mean(m.tokens for m in ms)
-        first = f"first token after {1000 * firsts[name]:.1f} ms"
-        say(f"{name}: {speeds[name]:.0f} tokens/s, {first} ({tokens:.0f} tokens a round)")
-    say(f"ratio of tokens/s: {speeds['gateway'] / speeds['vllm serve']:.2f} (bar 0.9)")
-    later = 1000 * (firsts["gateway"] - firsts["vllm serve"])
-    say(f"first token later by {later:.1f} ms at the median (bar 15)")
+        say(f"{name}: {speed:.0f} tokens/s, first token after {first:.1f} ms ({tokens:.0f} tokens)")
+    pairs = list(zip(found["gateway"], found["vllm serve"], strict=True))
+    ratios = [ours.tokens_per_second / peer.tokens_per_second for ours, peer in pairs]
+    say(f"ratio of tokens/s: {spread(ratios, '.2f')} (bar 0.9)")
+    later = [first_ms(ours) - first_ms(peer) for ours, peer in pairs]
+    say(f"first token later by {spread(later, '.1f')} ms (bar 15)")
+
+
+def first_ms(measured: Measured) -> float:
+    """Milliseconds to the first token: the median over the requests of a round."""
+    return 1000 * statistics.median(measured.first_token_seconds)
+
+
+def spread(values: list[float], form: str) -> str:
+    """The median over the rounds, and the quartiles."""
+    low, middle, high = (format(q, form) for q in statistics.quantiles(values, n=4))
+    return f"{middle}, quartiles {low} and {high} of {len(values)} rounds"
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ _FEED_TOKENS, _PASS_TOKENS = 6, 48
 _CHUNK_ROWS, _SORT_STEPS = 32, 24
 #: passes of the event loop between two steps, so that policies can answer to what was written
 _YIELDS = 6
+#: new tokens that are computed in a thread, while the loop does other things (keeps streams alive)
+_LONG_TOKENS = 1024
 
 
 def start(settings: Transformers, model: Model) -> LiveEngine:
@@ -64,7 +66,7 @@ class _Sequence(Writing):
 
 
 class TransformersEngine(LiveEngine):
-    """See the module. Works in the event loop's own thread: a step blocks it, nothing else does.
+    """See the module. Works in the event loop's own thread, but for the computing of long prefixes.
 
     Args:
         network: a causal LM whose attention is `s1x_rows`.
@@ -122,7 +124,7 @@ class TransformersEngine(LiveEngine):
     async def _drive(self) -> None:
         try:
             while self.queue or self.active:
-                self.step()
+                await self.step()
                 for _ in range(_YIELDS):
                     if not (self.queue or self.active):
                         return  # now, since nobody may run the loop again
@@ -137,18 +139,27 @@ class TransformersEngine(LiveEngine):
             if not isinstance(error, Exception):
                 raise
 
-    def step(self) -> None:
+    async def step(self) -> None:
         """Admits what fits, computes new prefixes, and feeds one token of every sequence."""
-        with torch.inference_mode():
-            admitted = self._admit()
-            if admitted:
-                self._prefill(len(self.active) - admitted)
-            self._decode()
+        first = self._admit()
+        if sum(len(sequence.pending) for sequence in self.active[first:]) > _LONG_TOKENS:
+            await asyncio.to_thread(self._prefill, first)
+        else:
+            self._prefill(first)
+        self._decode()
 
     # -- admission --------------------------------------------------------------------------------
 
+    @torch.inference_mode()
     def _admit(self) -> int:
-        """Moves requests from the queue into rows, those with most to compute first."""
+        """Moves requests from the queue into rows, those with most to compute first.
+
+        Returns:
+            The first of their rows. Before them, those that nobody waits for have left theirs.
+        """
+        for row in reversed(range(len(self.active))):
+            if self.active[row].done.done():
+                self._leave(row)
         begun = len(self.active)
         while self.queue and len(self.active) < min(self.settings.batch_size, self.rows.num_rows):
             if self.queue[0].done.done():  # cancelled
@@ -160,7 +171,7 @@ class TransformersEngine(LiveEngine):
             if len(self.active) < self.rows.num_rows:  # rows that grow become fewer
                 self._place(self.queue.popleft())
         self._longest_first(begun)
-        return len(self.active) - begun
+        return begun
 
     def _place(self, sequence: _Sequence) -> None:
         """Gives a sequence the row after the last active one, with what the cache has of it."""
@@ -202,6 +213,7 @@ class TransformersEngine(LiveEngine):
 
     # -- computing --------------------------------------------------------------------------------
 
+    @torch.inference_mode()
     def _prefill(self, first: int) -> None:
         """Computes all pending tokens but the last, where a pass of their own pays."""
         rows = range(first, len(self.active))
@@ -212,13 +224,14 @@ class TransformersEngine(LiveEngine):
 
         few = [new(row) for row in rows if 0 < new(row) <= _FEED_TOKENS]
         spared = _FEED_TOKENS if sum(few) < _PASS_TOKENS else 0
-        while many := [row for row in rows if new(row) > spared]:
+        while many := [r for r in rows if new(r) > spared and not self.active[r].done.done()]:
             longest = max(map(new, many))
             width = min(longest, most)
             alike = [row for row in many if longest <= _FEED_TOKENS or 2 * new(row) >= width]
             group = alike[: max(1, most // width)]
             self._forward(group[0], group[-1] + 1, width)
 
+    @torch.inference_mode()
     def _decode(self) -> None:
         if not self.active:
             return
@@ -229,15 +242,19 @@ class TransformersEngine(LiveEngine):
         for row in reversed(range(len(self.active))):
             sequence = self.active[row]
             if not sequence.pending and self._write(sequence, chosen[row]):
-                last = len(self.active) - 1
-                if sequence.request.may_go_on:
-                    self.rows.swap(row, last)
-                else:
-                    self.rows.drop(row, last)
-                self.active[row] = self.active[last]
-                self.active.pop()
-                if not sequence.done.done():
-                    sequence.done.set_result(None)
+                self._leave(row)
+
+    def _leave(self, row: int) -> None:
+        """A sequence has ended, or nobody waits for it: its row is parked."""
+        sequence, last = self.active[row], len(self.active) - 1
+        if sequence.request.may_go_on:
+            self.rows.swap(row, last)
+        else:
+            self.rows.drop(row, last)
+        self.active[row] = self.active[last]
+        self.active.pop()
+        if not sequence.done.done():
+            sequence.done.set_result(None)
 
     def _sort(self) -> None:
         """Brings rows of like length together where much would be read in vain."""
@@ -255,7 +272,7 @@ class TransformersEngine(LiveEngine):
         sequence.pending.append(token)
         self.usage.generated_tokens += 1
         sequence.take((token,))
-        return sequence.is_done or sequence.done.done()
+        return sequence.is_done
 
     def _forward(self, first: int, last: int, width: int) -> torch.Tensor | None:
         """Feeds up to `width` pending tokens of the rows; (rows, vocabulary) logits for width 1."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from s1x.serve.gateway import Gateway
 from s1x.serve.policies import Policies
 from s1x.serve.prompts import Prompts
 from s1x.serve.serve import Serve
-from s1x.serve.server import App
+from s1x.serve.server import App, listening_socket
 from s1x.traces.store import TraceStore
 
 MODEL = Model(
@@ -78,8 +77,7 @@ async def served(
 @contextlib.asynccontextmanager
 async def listening(app: Any) -> AsyncIterator[str]:
     """The address of an application that runs in this loop."""
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
+    sock = listening_socket(Serve(port=0))
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off")
     )

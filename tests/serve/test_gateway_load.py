@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import socket
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from gateways import EFFORTS, MODEL, QUESTION, Client, served
 
-from s1x.engine.engine import OnTokens, Request
+from s1x.engine import transformers_live
+from s1x.engine.engine import LiveEngine, OnTokens, Request
 from s1x.engine.scripted import ScriptedEngine
 from s1x.serve.serve import Serve
+from s1x.serve.server import listening_socket
 
 BODY = {"messages": [{"role": "user", "content": QUESTION}]}
 
@@ -77,6 +81,28 @@ def test_whoever_hangs_up_costs_nothing_more() -> None:
     asyncio.run(hang_up())
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_hung_up_sequence_leaves_the_engine_within_a_step(
+    puzzle: LiveEngine, stream: bool
+) -> None:
+    async def hang_up() -> None:
+        written = puzzle.usage.generated_tokens
+        async with served(puzzle) as client:
+            body = {**BODY, "stream": stream, "budget": {"num_waits": 50}}
+            asking = asyncio.ensure_future(client.post("/v1/chat/completions", body))
+            while puzzle.usage.generated_tokens < written + 20:
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            gone = puzzle.usage.generated_tokens
+            while client.gate.open:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.05)
+            assert puzzle.usage.generated_tokens <= gone + 1
+
+    asyncio.run(hang_up())
+
+
 def test_a_full_queue_sends_clients_away_with_a_time_to_come_again() -> None:
     async def crowd() -> None:
         engine = Gated()
@@ -135,6 +161,50 @@ def test_a_silent_stream_says_that_it_is_at_work() -> None:
             assert last == ""
 
     asyncio.run(asyncio.wait_for(wait(), 60))
+
+
+def test_a_stream_is_kept_alive_while_a_long_prompt_is_computed(
+    puzzle: LiveEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(puzzle, transformers_live.TransformersEngine)
+    forward = puzzle._forward
+
+    def slow(first: int, last: int, width: int) -> Any:
+        if width > 1:
+            time.sleep(0.3)
+        return forward(first, last, width)
+
+    monkeypatch.setattr(puzzle, "_forward", slow)
+    monkeypatch.setattr(transformers_live, "_LONG_TOKENS", 16)
+
+    async def ask() -> list[str]:
+        async with served(puzzle, Serve(keep_alive_seconds=0.05)) as client:
+            message = {"role": "user", "content": "Which x has 9x+4 = 20 (mod 29)? " * 3}
+            body = {"messages": [message], "stream": True}
+            async with client.http.stream("POST", "/v1/chat/completions", json=body) as reply:
+                return [line async for line in reply.aiter_lines() if line]
+
+    lines = asyncio.run(ask())
+    first = next(i for i, line in enumerate(lines) if "reasoning" in line)
+    assert sum(line.startswith(":") for line in lines[:first]) >= 3
+
+
+def test_pieces_go_out_at_once() -> None:
+    async def connect() -> int:
+        nodelay: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            sock = writer.get_extra_info("socket")
+            nodelay.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        server = await asyncio.start_server(accepted, sock=listening_socket(Serve(port=0)))
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.close()
+        server.close()
+        return await nodelay
+
+    assert asyncio.run(connect()) == 1  # else small pieces wait for the client's next packet
 
 
 def test_a_failing_engine_is_an_error_object_not_a_cut_connection() -> None:
