@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -53,8 +54,23 @@ CLASSES = {
     "report": "s1x.report.stage.ReportStage",
     "serve": "s1x.serve.stage.ServeStage",
 }
+#: packages of the extra that is called as the stage
+_NEEDS = {"serve": ("fastapi", "uvicorn", "prometheus_client")}
 #: what `stages` can name: a pool is made by whatever reads it
 STAGES = tuple(name for name in CLASSES if name != "pool")
+
+
+class MissingError(UserError):
+    """A run reads what stages have not made; `names` are these, the first to run first."""
+
+    def __init__(self, stages: Sequence[str], names: Sequence[str]) -> None:
+        self.names = names
+        wanted = ",".join(name for name in names if name not in stages)
+        super().__init__(
+            f"stages=[{','.join(stages)}] needs what {' and '.join(names)} "
+            f"make{'s' * (len(names) == 1)}, which does not exist for these settings; "
+            f"put {wanted} into stages"
+        )
 
 
 class Stage(ABC):
@@ -122,7 +138,17 @@ class ArtifactStage(Stage):
 
 
 def stage_class(name: str) -> type[Stage]:
-    """The class of a stage."""
+    """The class of a stage.
+
+    Raises:
+        UserError: it needs packages of an extra that is not installed.
+    """
+    lacks = [package for package in _NEEDS.get(name, ()) if find_spec(package) is None]
+    if lacks:
+        raise UserError(
+            f"stages=[{name}] needs {', '.join(lacks)}, not installed here; "
+            f"pip install 's1x[{name}]'"
+        )
     cls = load_class(CLASSES[name], "stages")
     assert issubclass(cls, Stage)
     return cls
@@ -249,13 +275,13 @@ class Run:
             UserError: one does not exist.
         """
         if name not in self.made:
-            for stage in list(artifacts_of(name, self)):
-                found = self.existing(stage)
+            try:
+                there = [(stage, self.existing(stage)) for stage in artifacts_of(name, self)]
+            except MissingError as error:  # what it reads itself
+                raise MissingError(self.stages, [*error.names, name]) from None
+            for stage, found in there:
                 if found is None:
-                    raise UserError(
-                        f"stages=[{','.join(self.stages)}] needs what {name} makes, which does "
-                        f"not exist for these settings; put {name} into stages"
-                    )
+                    raise MissingError(self.stages, [name])
                 self._tell(stage, found, name, 0.0)
         return self.made[name]
 

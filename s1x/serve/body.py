@@ -210,9 +210,9 @@ def _refuse_others(body: Json, chat: bool) -> None:
     for field, value in body.items():
         if field not in known:
             raise unknown(field[:60], value, sorted(known))
-        neutral = value is None or value in _NEUTRAL.get(field, (value,))
-        if not neutral:
-            raise RefusedError(f"{field} ({shown(value)}) is not served here", field)
+        neutral = _NEUTRAL.get(field, (value,))
+        if value is not None and value not in neutral:
+            raise wrong(field, f"{' or '.join(map(json.dumps, neutral))} here", value)
 
 
 def _read_model(model: str, own: str, policies: Policies, wishes: Wishes) -> None:

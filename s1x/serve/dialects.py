@@ -70,12 +70,14 @@ class Budget:
         settings: of the policy.
         sources: setting → where it was asked for.
         asked: each of those places → the value that stood there.
+        on: the place, with its value, that asks for thinking; None where none does.
     """
 
     policy: str | None
     settings: Mapping[str, object]
     sources: Mapping[str, str]
     asked: Mapping[str, object]
+    on: str | None = None
 
 
 class Wishes:
@@ -132,6 +134,7 @@ class Wishes:
             {name: value for name, (value, _) in self.settings.items()},
             {name: source for name, (_, source) in self.settings.items()},
             dict(self.asked),
+            self.on,
         )
 
 

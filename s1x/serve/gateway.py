@@ -126,27 +126,31 @@ class Work:
             self.task.cancel()
 
     def budget(self) -> Json:
-        """What was asked, what is applied, and where from."""
-        chat, applied = self.chats[0], vars(self.policy)
-        room = chat.thinking_room(self.policy.answer_reserve_tokens)
-        _, most = self.policy.limits()
-        if most is None or most > room or applied.get("force") is False:  # told, but not enforced
-            whole = chat.format.context_tokens - len(chat.prompt_ids)
-            by = self.ask.limit_field if whole == self.ask.max_tokens else "context"
-            most = room
-        else:
-            by = "budget"
-        if isinstance(self.policy, DirectAnswer):
-            most, by = 0, "budget"
+        """What was asked, what is applied, and where from; the limit too, if all share one."""
+        limits = [self.limit(chat) for chat in self.chats]
         return {
             "policy": self.policy_name,
             "label": self.policy.label(),
             "asked": self.ask.budget.asked,
             "sources": self.ask.budget.sources,
-            "applied": applied,
-            "thinking_limit_tokens": most,
-            "limited_by": by,
+            "applied": vars(self.policy),
+            **(limits[0] if limits.count(limits[0]) == len(limits) else {}),
         }
+
+    def limit(self, chat: Chat) -> Json:
+        """How long one may think after a prompt, and what says so."""
+        room = chat.thinking_room(self.policy.answer_reserve_tokens)
+        most = 0 if isinstance(self.policy, DirectAnswer) else self.policy.limits()[1]
+        is_only_told = vars(self.policy).get("force") is False
+        if most is not None and most <= room and not is_only_told:
+            return {"thinking_limit_tokens": most, "limited_by": "budget"}
+        whole = chat.format.context_tokens - len(chat.prompt_ids)
+        by = self.ask.limit_field if whole == self.ask.max_tokens else "context"
+        return {"thinking_limit_tokens": room, "limited_by": by}
+
+    def chat_of(self, recorder: Recorder) -> Chat:
+        """The prompt of an answer."""
+        return self.chats[recorder.index // self.ask.num_samples]
 
 
 class Gateway:
@@ -268,8 +272,7 @@ class Gateway:
             self.metrics.requests.labels(work.policy_name, ended).inc()
 
     async def _answer(self, work: Work, recorder: Recorder) -> None:
-        ask = work.ask
-        chat = work.chats[recorder.index // ask.num_samples]
+        ask, chat = work.ask, work.chat_of(recorder)
         reader = self._reader(work.sampling, chat)
         sample, stride = recorder.index % ask.num_samples, ask.num_samples
         trace = await rollout(work.policy, chat, reader, sample, stride, recorder)

@@ -44,7 +44,6 @@ def page(gateway: Gateway, needs_key: bool) -> tuple[str, dict[str, str]]:
         connect="self",
         title=f"{model.name} · s1x",
         model=model,
-        fine_tuned=gateway.settings.model_role == "fine_tuned",
         needs_key=needs_key,
         facts=island(facts),
     )

@@ -17,6 +17,7 @@ from functools import lru_cache
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from s1x.budget.direct_answer import DirectAnswer
 from s1x.budget.policy import Policy
 from s1x.classes import nearest
 from s1x.errors import SettingError, UserError
@@ -112,11 +113,12 @@ class Policies:
         name = budget.policy or self.own_name
         base = self.own if name == self.own_name else self.presets[name]
         fields = {field.name for field in dataclasses.fields(base)}
+        at_once = isinstance(base, DirectAnswer)
         values: dict[str, object] = {}
         for key, value in budget.settings.items():
             source = budget.sources[key]
-            if key not in fields and key == LIMIT and value is None:
-                continue  # no limit, from a policy that knows none
+            if key not in fields and key == LIMIT and value == (0 if at_once else None):
+                continue  # no thinking or no limit, from a policy that knows no other
             if key not in fields:
                 said = shown(budget.asked[source])
                 text = f"{source} ({said}): budget policy {name} has no {key}; "
@@ -127,13 +129,20 @@ class Policies:
         if "force" in fields and budget.sources.get(LIMIT) in _FIELDS:
             values.setdefault("force", True)  # a limit of the protocol is one that is kept
         try:
-            return name, dataclasses.replace(base, **values)  # type: ignore[arg-type]
+            policy = dataclasses.replace(base, **values)  # type: ignore[arg-type]
         except SettingError as error:
             source = budget.sources.get(error.field, f"budget.{error.field}")
             must = SettingError(source, error.must, error.value, error.remedy)
             raise RefusedError(str(must), source) from None
         except UserError as error:
             raise RefusedError(f"budget: {error}", "budget") from None
+        if budget.on and (at_once or policy.limits()[1] == 0):
+            raise RefusedError(
+                f"{budget.on} and budget policy {name} ({policy.label()}) disagree: it does not "
+                "think; choose another policy or limit",
+                "budget",
+            )
+        return name, policy
 
 
 def _read(text: str) -> object:

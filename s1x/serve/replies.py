@@ -175,21 +175,26 @@ class Reply:
         """What became of the budget; with several answers, of each."""
         drawn = self.work.sampling
         how = {"temperature": drawn.temperature, "top_p": drawn.top_p}
+        budget = self.work.budget()
         found: Json = {
-            "budget": self.work.budget(),
+            "budget": budget,
             "sampling": how if drawn.greedy else {**how, "seed": drawn.seed},
         }
         if len(recorders) == 1:
+            budget |= self.work.limit(self.work.chat_of(recorders[0]))
             return {**found, **recorders[0].facts()}
-        return {**found, "choices": [{"index": r.index, **r.facts()} for r in recorders]}
+        facts: list[Json] = [{"index": r.index, **r.facts()} for r in recorders]
+        if "limited_by" not in budget:
+            for fact, recorder in zip(facts, recorders, strict=True):
+                fact |= self.work.limit(self.work.chat_of(recorder))
+        return {**found, "choices": facts}
 
     def headers(self, whole: bool) -> dict[str, str]:
         """What a client sees without reading the body."""
         budget = self.work.budget()
-        found = {
-            "x-s1x-policy": str(budget["policy"]),
-            "x-s1x-thinking-limit": str(budget["thinking_limit_tokens"]),
-        }
+        found = {"x-s1x-policy": str(budget["policy"])}
+        if "thinking_limit_tokens" in budget:
+            found["x-s1x-thinking-limit"] = str(budget["thinking_limit_tokens"])
         traces = [r.trace for r in self.work.recorders if r.trace is not None]
         if whole and traces:
             thinking = sum(trace.part_tokens[THINKING] for trace in traces)

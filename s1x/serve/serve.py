@@ -72,6 +72,10 @@ class Serve(Option):
             if tokens is not None and tokens < 0:
                 raise SettingError(f"efforts.{word}", "0 or more, or null", tokens)
 
+    def name_of(self, model_name: str) -> str:
+        """What clients call the model: a fine-tuned one is not its base."""
+        return model_name if self.model_role == "base" else f"{model_name}-fine-tuned"
+
     def api_key(self) -> str | None:
         """The key that clients must send.
 

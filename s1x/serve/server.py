@@ -277,7 +277,7 @@ async def serve(gateway: Gateway, settings: Serve) -> None:
     sock = listening_socket(settings)
     server = Server(gateway, settings)
     host, port = sock.getsockname()[:2]
-    name, url = gateway.prompts.model.name, f"http://{host}:{port}"
+    name, url = gateway.prompts.model.name, f"http://{f'[{host}]' if ':' in host else host}:{port}"
     say(f"s1x serves {name}: a page at {url}/ and the API at {url}/v1 (Ctrl-C ends it)")
     committing = asyncio.ensure_future(gateway.keep_committing())
     try:

@@ -19,7 +19,7 @@ from s1x.model.model import Model
 from s1x.serve.gateway import Gateway
 from s1x.serve.policies import Policies
 from s1x.serve.prompts import Prompts
-from s1x.serve.server import serve
+from s1x.serve.server import listening_socket, serve
 from s1x.stages import Run, Stage
 from s1x.traces.store import TraceStore
 
@@ -31,8 +31,9 @@ class ServeStage(Stage):
 
     @classmethod
     def check(cls, run: Run) -> None:
-        """The model is there, and so is the key."""
+        """The model, the key and the address are there."""
         run.config.serve.api_key()
+        listening_socket(run.config.serve).close()
         if "train" not in run.stages:
             _model(run).source()
 
@@ -43,7 +44,7 @@ class ServeStage(Stage):
         policies = Policies(
             option_name(config.budget), config.budget, dict(presets(run)), settings.efforts
         )
-        prompts = Prompts(model)
+        prompts = Prompts(dataclasses.replace(model, name=settings.name_of(model.name)))
         live = live_engine(config.engine.for_role(settings.model_role), model)
         store = TraceStore(
             run.output / "traces" if settings.keep_traces else None,

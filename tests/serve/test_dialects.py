@@ -122,6 +122,21 @@ def test_wrong_values_are_refused_by_name(dialect: Any) -> None:
         ({"chat_template_kwargs": {"foo": 1}}, "chat_template_kwargs.foo (1) is not known here; "),
         ({"model": f"{MODEL.name}@waits"}, "model ('waits') is not known here; the policies are"),
         ({"model": f"{MODEL.name}@waits=x"}, "model, waits ('x'): "),
+        (
+            {"model": f"{MODEL.name}@direct_answer", "enable_thinking": True},
+            "enable_thinking (True) and budget policy direct_answer (direct) disagree: it does not "
+            "think; choose another policy or limit",
+        ),
+        (
+            {"model": f"{MODEL.name}@direct_answer", "thinking_token_budget": -1},
+            "thinking_token_budget (-1): budget policy direct_answer has no max_thinking_tokens; ",
+        ),
+        ({"logprobs": True}, "logprobs must be false or 0 here, got True"),
+        (
+            {"response_format": {"type": "json_object"}},
+            """response_format must be {"type": "text"} here, got {'type': 'json_object'}""",
+        ),
+        ({"tool_choice": "required"}, "tool_choice must be none or auto without tools, got"),
         ({"model": f"{MODEL.name}@("}, "model must be a policy, or settings such as waits=2"),
     ],
 )
@@ -149,6 +164,7 @@ def test_what_disagrees_or_is_not_there_is_told_in_a_sentence(
         ({"budget": {"num_waits": 2}, "thinking_budget": 50}, "/v1", {"num_waits": 2}),
         ({"thinking_budget": 50, "reasoning": {"max_tokens": 50}}, "/v1", {"num_waits": 1}),
         ({"reasoning_effort": None, "budget": {}}, "/v1", {"num_waits": 1}),
+        ({"enable_thinking": False}, "/v1/direct_answer", {"max_answer_tokens": 24}),
     ],
 )
 def test_a_policy_is_chosen_by_name_path_or_object(

@@ -217,6 +217,26 @@ def test_completions_go_on_from_markup_or_ids(puzzle: LiveEngine) -> None:
     asyncio.run(ask())
 
 
+def test_each_of_several_prompts_has_its_own_limit(puzzle: LiveEngine) -> None:
+    async def ask() -> tuple[Any, Any, Any]:
+        async with served(puzzle) as client:
+            short, long = "Find x. ", "Find x. " * 9
+            replies = [
+                await client.post("/v1/completions", {"prompt": prompt, "temperature": 1, "n": 2})
+                for prompt in (short, long, [short, long])
+            ]
+            assert "x-s1x-thinking-limit" not in replies[2].headers
+            return tuple(reply.json() for reply in replies)
+
+    short, long, both = asyncio.run(ask())
+    assert budget(short)["limited_by"] == "context"
+    limits = [budget(reply)["thinking_limit_tokens"] for reply in (short, long)]
+    assert limits[0] > limits[1]
+    assert not {"thinking_limit_tokens", "limited_by"} & set(budget(both))
+    said = [choice["thinking_limit_tokens"] for choice in both["s1x"]["choices"]]
+    assert said == [limits[0], limits[0], limits[1], limits[1]]
+
+
 def test_cached_prompt_tokens_are_counted(puzzle: LiveEngine, tmp_path: Path) -> None:
     async def ask() -> None:
         async with served(puzzle, store=tmp_path) as client:

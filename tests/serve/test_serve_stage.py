@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from gateways import QUESTION
 
-from s1x.errors import SettingError
+from s1x.errors import SettingError, UserError
 from s1x.serve.serve import Serve
+from s1x.stages import stage_class
 from s1x.traces.upkeep import describe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +92,7 @@ def test_what_takes_too_long_ends_with_a_sentence(tmp_path: Path) -> None:
     ("override", "sentence"),
     [
         ("serve.host=203.0.113.9", "serve.host=203.0.113.9 serve.port=0: "),
-        ("serve.model_role=fine_tuned", "needs what select makes, which does not exist"),
+        ("serve.model_role=fine_tuned", "needs what select and train make, which does not exist"),
     ],
 )
 def test_what_cannot_be_served_is_told_before_anything(
@@ -102,6 +103,19 @@ def test_what_cannot_be_served_is_told_before_anything(
     assert process.returncode == 2
     assert sentence in said
     assert "Traceback" not in said
+
+
+def test_a_missing_extra_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(UserError) as refused:
+        stage_class("serve")
+    said = "stages=[serve] needs fastapi, not installed here; pip install 's1x[serve]'"
+    assert str(refused.value) == said
+
+
+def test_a_fine_tuned_model_is_not_called_as_its_base() -> None:
+    assert Serve().name_of("puzzle-base") == "puzzle-base"
+    assert Serve(model_role="fine_tuned").name_of("puzzle-base") == "puzzle-base-fine-tuned"
 
 
 def test_settings_that_cannot_be_are_named() -> None:
