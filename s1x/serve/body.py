@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from s1x.serve.dialects import DIALECTS, Budget, Wishes, read_dialects
+from s1x.serve.dialects import DIALECTS, Budget, read_dialects
 from s1x.serve.policies import Policies
 from s1x.serve.refusal import Json, RefusedError, shown, unknown, wrong
 from s1x.serve.serve import BOTH, MERGED, REASONING_FORMATS, Serve
@@ -175,14 +175,14 @@ def understand(
     """
     _refuse_others(body, chat)
     read = Reader(body)
-    wishes = Wishes()
+    budget = Budget()
     if path_policy:
-        policies.read(path_policy, "the path", wishes)
+        policies.read(path_policy, "the path", budget)
     model = read.get("model", str, f"a name such as {model_name}", lambda v: len(v) < 1000)
-    _read_model(model or model_name, model_name, policies, wishes)
+    _read_model(model or model_name, model_name, policies, budget)
     if (asked := body.get("budget")) is not None:
-        policies.read_object(asked, wishes)
-    read_dialects(body, policies.efforts, wishes)
+        policies.read_object(asked, budget)
+    read_dialects(body, policies.efforts, budget)
     limit, limit_field = _limit(read)
     options = read.get("stream_options", dict, "an object with include_usage", _only_usage) or {}
     most = settings.max_samples
@@ -190,7 +190,7 @@ def understand(
     return Ask(
         model=model or model_name,
         prompts=(_conversation(body),) if chat else _texts(body),
-        budget=wishes.result(),
+        budget=budget,
         stream=bool(read.flag("stream")),
         include_usage=options.get("include_usage") is True,
         num_samples=read.whole("n", 1, most, must) or 1,
@@ -215,7 +215,7 @@ def _refuse_others(body: Json, chat: bool) -> None:
             raise wrong(field, f"{' or '.join(map(json.dumps, neutral))} here", value)
 
 
-def _read_model(model: str, own: str, policies: Policies, wishes: Wishes) -> None:
+def _read_model(model: str, own: str, policies: Policies, budget: Budget) -> None:
     name, at, policy = model.partition("@") if not own.count("@") else (model, "", "")
     if name != own:
         raise RefusedError(
@@ -225,7 +225,7 @@ def _read_model(model: str, own: str, policies: Policies, wishes: Wishes) -> Non
             "model_not_found",
         )
     if at:
-        policies.read(policy, "model", wishes)
+        policies.read(policy, "model", budget)
 
 
 def _limit(read: Reader) -> tuple[int | None, str]:

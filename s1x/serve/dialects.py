@@ -61,9 +61,8 @@ CONTAINERS = tuple(dict.fromkeys(d.field.partition(".")[0] for d in DIALECTS if 
 _BESIDE = {"reasoning.exclude"}
 
 
-@dataclass(frozen=True)
 class Budget:
-    """What a request asks for.
+    """What a request asks for, in however many places: they must agree.
 
     Attributes:
         policy: name of the option, None where the server's own is meant.
@@ -73,48 +72,37 @@ class Budget:
         on: the place, with its value, that asks for thinking; None where none does.
     """
 
-    policy: str | None
-    settings: Mapping[str, object]
-    sources: Mapping[str, str]
-    asked: Mapping[str, object]
-    on: str | None = None
-
-
-class Wishes:
-    """Collects what a request asks for in several places; they must agree."""
-
     def __init__(self) -> None:
-        self.policy: tuple[str, str] | None = None
-        self.settings: dict[str, tuple[object, str]] = {}
+        self.policy: str | None = None
+        self.settings: dict[str, object] = {}
+        self.sources: dict[str, str] = {}
         self.asked: dict[str, object] = {}
         self.on: str | None = None
+        self._policy_source = ""
 
     def name_policy(self, name: str, source: str) -> None:
         """A policy, by name."""
-        self.asked[source] = name
-        if self.policy is not None and self.policy[0] != name:
-            other, place = self.policy
-            raise RefusedError(
-                f"{place} ({shown(other)}) and {source} ({shown(name)}) name two budget policies; "
-                "name one",
-                source,
-            )
-        self.policy = name, source
+        if self.policy not in (None, name):
+            named = f"{self._policy_source} ({shown(self.policy)}) and {source} ({shown(name)})"
+            raise RefusedError(f"{named} name two budget policies; name one", source)
+        self.asked[source] = self.policy = name
+        self._policy_source = source
 
     def set(self, name: str, value: object, source: str, said: object = None) -> None:
         """A setting of the policy; `said` is how the request put it."""
         said = value if said is None else said
-        if name in self.settings and self.settings[name][0] != value:
-            other, place = self.settings[name]
+        if name in self.settings and self.settings[name] != value:
+            place = self.sources[name]
             raise RefusedError(
                 f"{place} ({shown(self.asked[place])}) and {source} ({shown(said)}) disagree: "
-                f"{name} would be {shown(other)} and {shown(value)}; give one of them",
+                f"{name} would be {shown(self.settings[name])} and {shown(value)}; give one",
                 source,
             )
         if self.on is not None and name == LIMIT and value == 0:
             raise RefusedError(f"{self.on} and {source} ({shown(said)}) disagree", source)
         self.asked[source] = said
-        self.settings.setdefault(name, (value, source))
+        self.settings.setdefault(name, value)
+        self.sources.setdefault(name, source)
 
     def switch(self, on: bool, source: str, said: object) -> None:
         """Thinking is wanted, or is not."""
@@ -123,22 +111,14 @@ class Wishes:
             return
         self.asked[source] = said
         self.on = f"{source} ({shown(said)})"
-        value, place = self.settings.get(LIMIT, (None, ""))
-        if value == 0:
-            raise RefusedError(f"{place} ({shown(value)}) and {self.on} disagree", source)
-
-    def result(self) -> Budget:
-        """All of them together."""
-        return Budget(
-            self.policy[0] if self.policy else None,
-            {name: value for name, (value, _) in self.settings.items()},
-            {name: source for name, (_, source) in self.settings.items()},
-            dict(self.asked),
-            self.on,
-        )
+        if self.settings.get(LIMIT) == 0:
+            place = self.sources[LIMIT]
+            raise RefusedError(
+                f"{place} ({shown(self.asked[place])}) and {self.on} disagree", source
+            )
 
 
-def read_dialects(body: Json, efforts: Mapping[str, int | None], wishes: Wishes) -> None:
+def read_dialects(body: Json, efforts: Mapping[str, int | None], budget: Budget) -> None:
     """Adds what the rows of the table say in a body.
 
     Raises:
@@ -152,7 +132,7 @@ def read_dialects(body: Json, efforts: Mapping[str, int | None], wishes: Wishes)
         for key in dialect.field.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None:
-            _add(dialect, value, efforts, wishes)
+            _add(dialect, value, efforts, budget)
 
 
 def _refuse_unknown(value: object, place: str, known: set[str]) -> None:
@@ -169,27 +149,27 @@ def _refuse_unknown(value: object, place: str, known: set[str]) -> None:
 
 
 def _add(
-    dialect: Dialect, value: object, efforts: Mapping[str, int | None], wishes: Wishes
+    dialect: Dialect, value: object, efforts: Mapping[str, int | None], budget: Budget
 ) -> None:
     field = dialect.field
     if dialect.value == EFFORT:
         if not isinstance(value, str) or value not in efforts:
             raise wrong(field, f"one of {', '.join(efforts)}", value)
         if efforts[value] == 0:
-            wishes.switch(False, field, value)
+            budget.switch(False, field, value)
         else:
-            wishes.set(LIMIT, efforts[value], field, value)
+            budget.set(LIMIT, efforts[value], field, value)
     elif dialect.value == SWITCH:
         if not isinstance(value, bool):
             raise wrong(field, "true or false", value)
-        wishes.switch(value, field, value)
+        budget.switch(value, field, value)
     elif dialect.value == KIND:
         if not isinstance(value, str) or value not in _KINDS:
             raise wrong(field, f"one of {', '.join(_KINDS)}", value)
-        wishes.switch(_KINDS[value], field, value)
+        budget.switch(_KINDS[value], field, value)
     else:
         lowest = -1 if dialect.unlimited else 0
         if type(value) is not int or value < lowest:
             must = "thinking tokens, 0 or more" + (" (-1: no limit)" if dialect.unlimited else "")
             raise wrong(field, must, value)
-        wishes.set(LIMIT, None if value == -1 else value, field, value)
+        budget.set(LIMIT, None if value == -1 else value, field, value)

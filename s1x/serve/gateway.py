@@ -6,14 +6,15 @@ import asyncio
 import hashlib
 import secrets
 import time
+import traceback
 from array import array
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from enum import Enum
 
 from s1x.budget.direct_answer import DirectAnswer
 from s1x.budget.policy import Policy
 from s1x.budget.rollout import rollout
+from s1x.console import say
 from s1x.engine.engine import LiveEngine, Sampling
 from s1x.engine.live import together
 from s1x.errors import UserError
@@ -35,13 +36,6 @@ _IDLE_STREAMS = 256
 _GROUP_TOKENS = 32
 
 
-class Pause(Enum):
-    """What stands in a queue besides pieces: nothing came for a while, or nothing more will."""
-
-    SILENCE = 0
-    END = 1
-
-
 @dataclass(eq=False)
 class Work:
     """One request at work.
@@ -52,6 +46,7 @@ class Work:
         chats: its prompts.
         sampling: how its tokens are drawn; the seed is the request's own.
         recorders: its answers, those of one prompt together.
+        pieces: what is new, an answer that is whole as its recorder; at last a failure or None.
     """
 
     ask: Ask
@@ -60,60 +55,47 @@ class Work:
     chats: list[Chat]
     sampling: Sampling
     recorders: list[Recorder] = field(default_factory=list)
-    pieces: asyncio.Queue[Piece | Recorder | Exception | Pause] = field(
+    pieces: asyncio.Queue[Piece | Recorder | Exception | None] = field(
         default_factory=asyncio.Queue
     )
     task: asyncio.Task[None] | None = None
 
     async def batches(
-        self, patience: float, pause: float = 0.0
+        self, patience: float | None = None, pause: float = 0.0
     ) -> AsyncIterator[list[Piece | Recorder]]:
-        """What is new, whenever something is. An answer that is whole comes as its recorder.
+        """What is new, whenever something is; pieces of one kind are joined.
 
         Args:
-            patience: seconds of silence after which an empty list comes.
+            patience: seconds of silence after which an empty list comes; None: never.
             pause: seconds between two batches at least.
 
         Raises:
             UserError: the engine has failed.
         """
-        loop, timer = asyncio.get_running_loop(), None
-
-        def tick() -> None:
-            nonlocal timer
-            if self.pieces.empty():
-                self.pieces.put_nowait(Pause.SILENCE)
-            timer = loop.call_later(patience, tick)
-
-        timer = loop.call_later(patience, tick)
-        try:
-            while True:
-                batch, last = self._together(await self.pieces.get())
-                if batch or last is Pause.SILENCE:
-                    yield batch
-                    await asyncio.sleep(pause if last is None else 0)
-                if isinstance(last, Exception):
-                    raise last
-                if last is Pause.END:
-                    return
-        finally:
-            timer.cancel()
-
-    def _together(
-        self, item: Piece | Recorder | Exception | Pause
-    ) -> tuple[list[Piece | Recorder], Exception | Pause | None]:
-        """All that is there now, pieces of one kind joined, and what ends the batch if anything."""
-        batch: list[Piece | Recorder] = []
-        while not isinstance(item, (Exception, Pause)):
-            last = batch[-1] if batch else None
-            if isinstance(item, Piece) and isinstance(last, Piece) and last.kind == item.kind:
-                batch[-1] = last.joined(item)
-            else:
-                batch.append(item)
-            if self.pieces.empty():
-                return batch, None
-            item = self.pieces.get_nowait()
-        return batch, item
+        while True:
+            try:
+                async with asyncio.timeout(patience):
+                    item = await self.pieces.get()
+            except TimeoutError:
+                yield []
+                continue
+            batch: list[Piece | Recorder] = []
+            while item is not None and not isinstance(item, Exception):
+                last = batch[-1] if batch else None
+                if isinstance(item, Piece) and isinstance(last, Piece) and last.kind == item.kind:
+                    batch[-1] = last.joined(item)
+                else:
+                    batch.append(item)
+                if self.pieces.empty():
+                    break
+                item = self.pieces.get_nowait()
+            if batch:
+                yield batch
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                return
+            await asyncio.sleep(pause)
 
     def fail(self, reason: str) -> None:
         """Ends it with a sentence in place of its end."""
@@ -257,10 +239,11 @@ class Gateway:
                     await together([self._answer(work, r) for r in work.recorders])
                 finally:
                     self.metrics.working.dec()
-            work.pieces.put_nowait(Pause.END)
+            work.pieces.put_nowait(None)
             self._mean_seconds += 0.1 * (now() - begun - self._mean_seconds)
         except asyncio.CancelledError:
             ended = "abandoned"
+            work.pieces.put_nowait(RefusedError("the client has gone", status=499))
             raise
         except Exception as error:
             ended = "failed"
@@ -302,9 +285,10 @@ class Gateway:
 
 
 def reported(error: Exception) -> UserError:
-    """An engine's failure as clients may see it."""
+    """A failure as clients may see it; the console is told the rest."""
     if isinstance(error, UserError):
         return error
+    say("".join(traceback.format_exception(error)))
     return UserError("the gateway has failed with this request; its console says more")
 
 

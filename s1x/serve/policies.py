@@ -21,7 +21,7 @@ from s1x.budget.direct_answer import DirectAnswer
 from s1x.budget.policy import Policy
 from s1x.classes import nearest
 from s1x.errors import SettingError, UserError
-from s1x.serve.dialects import DIALECTS, LIMIT, Budget, Wishes
+from s1x.serve.dialects import DIALECTS, LIMIT, Budget
 from s1x.serve.refusal import RefusedError, shown, unknown, wrong
 
 #: short names of settings
@@ -56,38 +56,38 @@ class Policies:
     presets: Mapping[str, Policy]
     efforts: Mapping[str, int | None]
 
-    def read(self, text: str, source: str, wishes: Wishes) -> None:
+    def read(self, text: str, source: str, budget: Budget) -> None:
         """Adds what `policy`, `policy(setting=value, ...)`, `setting=value, ...` or an effort says.
 
         Raises:
             RefusedError: it says none of these.
         """
         if "=" in text.partition("(")[0]:
-            self._settings(text, source, wishes)
+            self._settings(text, source, budget)
             return
         named = _NAMED.fullmatch(text)
         if named is None:
             raise wrong(source, "a policy, or settings such as waits=2", text)
         name, settings = named.groups()
         if name in self.efforts and settings is None:
-            wishes.set(LIMIT, self.efforts[name], source, name)
+            budget.set(LIMIT, self.efforts[name], source, name)
             return
         self._check(name, source)
-        wishes.name_policy(name, source)
+        budget.name_policy(name, source)
         if settings:
-            self._settings(settings, source, wishes)
+            self._settings(settings, source, budget)
 
-    def _settings(self, text: str, source: str, wishes: Wishes) -> None:
+    def _settings(self, text: str, source: str, budget: Budget) -> None:
         at = 0
         while at < len(text):
             found = _SETTING.match(text, at)
             if found is None:
                 raise wrong(source, "settings such as waits=2,max=512", text)
             key, value = found.groups()
-            wishes.set(SHORT.get(key, key), _read(value), f"{source}, {key}")
+            budget.set(SHORT.get(key, key), _read(value), f"{source}, {key}")
             at = found.end()
 
-    def read_object(self, value: object, wishes: Wishes) -> None:
+    def read_object(self, value: object, budget: Budget) -> None:
         """Adds what the body's `budget` says."""
         if not isinstance(value, dict):
             raise wrong("budget", "an object of a policy's settings", value)
@@ -96,9 +96,9 @@ class Policies:
                 if not isinstance(inner, str):
                     raise wrong("budget.policy", f"one of {', '.join(self.presets)}", inner)
                 self._check(inner, "budget.policy")
-                wishes.name_policy(inner, "budget.policy")
+                budget.name_policy(inner, "budget.policy")
             else:
-                wishes.set(key, inner, f"budget.{key}")
+                budget.set(key, inner, f"budget.{key}")
 
     def _check(self, name: str, source: str) -> None:
         if name not in self.presets and name != self.own_name:

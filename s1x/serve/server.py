@@ -12,7 +12,6 @@ import contextlib
 import hmac
 import signal
 import socket
-import traceback
 from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
@@ -26,7 +25,6 @@ from s1x.errors import UserError
 from s1x.serve.body import parse, understand
 from s1x.serve.gateway import Gateway, Work, now, reported
 from s1x.serve.page import page
-from s1x.serve.recorder import Piece, Recorder
 from s1x.serve.refusal import Json, RefusedError, error_body
 from s1x.serve.replies import DONE, SILENCE, Reply, event
 from s1x.serve.serve import Serve
@@ -158,35 +156,20 @@ class App:
                 yield event(chunk)
             yield DONE
         except Exception as error:
-            if not isinstance(error, UserError):
-                say(traceback.format_exc())
             yield event(error_body(reported(error)))
             yield DONE
         finally:
             work.abandon()
 
     async def _whole(self, request: Request, work: Work, reply: Reply) -> Json:
-        gone = asyncio.ensure_future(_disconnected(request))
-
-        async def collect() -> list[Piece | Recorder]:
-            return [item async for batch in work.batches(3600) for item in batch]
-
-        collecting = asyncio.ensure_future(collect())
+        watching = asyncio.ensure_future(_disconnected(request))
+        watching.add_done_callback(lambda _: work.abandon())
         try:
-            await asyncio.wait({gone, collecting}, return_when=asyncio.FIRST_COMPLETED)
-            if not collecting.done():
-                raise RefusedError("the client has gone", status=499)
-            try:
-                return reply.whole(collecting.result())
-            except UserError:
-                raise
-            except Exception as error:
-                say(traceback.format_exc())
-                raise reported(error) from None
+            return reply.whole([item async for batch in work.batches() for item in batch])
+        except Exception as error:
+            raise reported(error) from None
         finally:
-            work.abandon()
-            gone.cancel()
-            collecting.cancel()
+            watching.cancel()
 
     async def _read(self, request: Request) -> bytes:
         """The body, as long as it is allowed to be."""
