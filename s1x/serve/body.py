@@ -179,7 +179,7 @@ def understand(
     if path_policy:
         policies.read(path_policy, "the path", budget)
     model = read.get("model", str, f"a name such as {model_name}", lambda v: len(v) < 1000)
-    _read_model(model or model_name, model_name, policies, budget)
+    read_model(model or model_name, model_name, policies, budget)
     if (asked := body.get("budget")) is not None:
         policies.read_object(asked, budget)
     read_dialects(body, policies.efforts, budget)
@@ -215,7 +215,12 @@ def _refuse_others(body: Json, chat: bool) -> None:
             raise wrong(field, f"{' or '.join(map(json.dumps, neutral))} here", value)
 
 
-def _read_model(model: str, own: str, policies: Policies, budget: Budget) -> None:
+def read_model(model: str, own: str, policies: Policies, budget: Budget) -> None:
+    """Adds what a model's name says after its @.
+
+    Raises:
+        RefusedError: it is not the model that is served, or says no policy.
+    """
     name, at, policy = model.partition("@") if not own.count("@") else (model, "", "")
     if name != own:
         raise RefusedError(

@@ -236,7 +236,9 @@ class Gateway:
                 self.metrics.queued.dec()
                 self.metrics.working.inc()
                 try:
-                    await together([self._answer(work, r) for r in work.recorders])
+                    # many answers to one leave room for others
+                    places = asyncio.Semaphore(max(1, self.engine.max_sequences // 2))
+                    await together([self._answer(work, r, places) for r in work.recorders])
                 finally:
                     self.metrics.working.dec()
             work.pieces.put_nowait(None)
@@ -254,13 +256,14 @@ class Gateway:
             self.open.discard(work)
             self.metrics.requests.labels(work.policy_name, ended).inc()
 
-    async def _answer(self, work: Work, recorder: Recorder) -> None:
+    async def _answer(self, work: Work, recorder: Recorder, places: asyncio.Semaphore) -> None:
         ask, chat = work.ask, work.chat_of(recorder)
         reader = self._reader(work.sampling, chat)
         sample, stride = recorder.index % ask.num_samples, ask.num_samples
-        trace = await rollout(work.policy, chat, reader, sample, stride, recorder)
+        async with places:
+            trace = await rollout(work.policy, chat, reader, sample, stride, recorder)
         recorder.end(trace)
-        self.metrics.answered(recorder, len(chat.prompt_ids))
+        self.metrics.answered(recorder, 0 if sample else len(chat.prompt_ids))
         work.pieces.put_nowait(recorder)
 
     def _reader(self, sampling: Sampling, chat: Chat) -> ProblemStreams:

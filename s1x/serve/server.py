@@ -22,7 +22,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from s1x.console import say
 from s1x.errors import UserError
-from s1x.serve.body import parse, understand
+from s1x.serve.body import parse, read_model, understand
+from s1x.serve.dialects import Budget
 from s1x.serve.gateway import Gateway, Work, now, reported
 from s1x.serve.page import page
 from s1x.serve.refusal import Json, RefusedError, error_body
@@ -80,6 +81,8 @@ class App:
     async def models(self, request: Request) -> Response:
         """`/v1/models`: the model with each policy."""
         self._authorize(request)
+        if policy := request.path_params.get("policy"):
+            self._refuse_unknown(f"{self.model}@{policy}")
         names = [self.model, *(f"{self.model}@{name}" for name in self.gateway.policies.presets)]
         return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
 
@@ -87,9 +90,13 @@ class App:
         """`/v1/models/<name>`"""
         self._authorize(request)
         name = str(request.path_params["name"])
-        if name.partition("@")[0] != self.model:
-            raise RefusedError(f"model {name!r:.80} is not served here", "model", 404)
+        self._refuse_unknown(name)
         return JSONResponse(_model(name))
+
+    def _refuse_unknown(self, name: str) -> None:
+        budget = Budget()
+        read_model(name, self.model, self.gateway.policies, budget)
+        self.gateway.policies.make(budget)
 
     async def page(self) -> Response:
         """`/`: the page."""

@@ -128,6 +128,23 @@ def test_a_full_queue_sends_clients_away_with_a_time_to_come_again() -> None:
     asyncio.run(crowd())
 
 
+def test_one_request_never_takes_the_whole_engine() -> None:
+    async def share() -> None:
+        engine = Gated()
+        engine.max_sequences = 6
+        async with served(engine) as client:
+            prompts = {"prompt": [f"{QUESTION} {i}" for i in range(40)]}
+            many = asyncio.ensure_future(client.post("/v1/completions", prompts))
+            await engine.until(3)
+            one = asyncio.ensure_future(client.post("/v1/chat/completions", own_question(1)))
+            await engine.until(4)
+            engine.gate.set()
+            assert len((await many).json()["choices"]) == 40
+            assert (await one).status_code == 200
+
+    asyncio.run(share())
+
+
 def test_a_slow_reader_holds_nobody_and_loses_nothing() -> None:
     async def slow() -> None:
         engine = Gated()
@@ -299,7 +316,11 @@ def test_models_health_and_metrics() -> None:
         assert [m["id"] for m in models][:2] == [MODEL.name, f"{MODEL.name}@budget_forcing"]
         one = await client.http.get(f"/v1/models/{MODEL.name}@waits=2")
         assert one.json()["id"] == f"{MODEL.name}@waits=2"
-        assert (await client.http.get("/v1/models/other")).status_code == 404
+        for name, status in (("other", 404), ("@nothing", 400), ("@waits=-1", 400)):
+            own = name if name == "other" else MODEL.name + name
+            assert (await client.http.get(f"/v1/models/{own}")).status_code == status
+        for policy, status in (("waits=2", 200), ("nothing", 400)):
+            assert (await client.http.get(f"/v1/{policy}/models")).status_code == status
         assert (await client.post("/v1/chat/completions", {**BODY, "model": "gpt"})).json()[
             "error"
         ]["code"] == "model_not_found"
