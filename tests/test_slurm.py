@@ -6,12 +6,15 @@ import json
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import slurm_cluster
 
 from s1x.compose import ROOT
+from s1x.train.job import read_log
 
 pytestmark = [
     pytest.mark.slurm,
@@ -42,11 +45,7 @@ def test_a_sweep_runs_as_slurm_jobs_and_shares_one_training(tmp_path: Path) -> N
     assert len(jobs) == 2, "both ran as Slurm jobs"
 
 
-@pytest.mark.deepspeed
-def test_training_takes_its_ranks_from_the_allocation(tmp_path: Path) -> None:
-    """Two nodes (of one machine) with a rank each; nothing but the allocation says how many."""
-    pytest.importorskip("deepspeed")
-    code = """
+TRAINING = """
 from pathlib import Path
 from s1x.train.stage import run
 from s1x.train.deepspeed_zero3 import DeepspeedZero3
@@ -57,21 +56,68 @@ model = Model(name="tiny", path=str(write_model(folder / "model")), dtype="float
 settings = DeepspeedZero3(
     max_sequence_tokens=256, precision="float32", epochs=1, batch_sequences=4, device="cpu"
 )
-(folder / "out").mkdir()
+(folder / "out").mkdir(exist_ok=True)
 run(settings, model, write_rows(folder / "rows.parquet", rows(8)), 0, folder / "out")
 """
-    script = tmp_path / "job.py"
-    script.write_text(code.replace("__FOLDER__", repr(str(tmp_path))))
+
+
+def submission(folder: Path, changes: str, *options: str) -> list[str]:
+    """The command that trains on two nodes of one machine, a rank on each."""
+    script = folder / "job.py"
+    text = TRAINING.replace("__FOLDER__", repr(str(folder))).replace("epochs=1", changes)
+    script.write_text(text, encoding="utf-8")
+    wrapped = shlex.join([sys.executable, str(script)])
+    command = ["sbatch", "--nodes=2", f"--output={folder}/job.log", "--open-mode=append"]
+    return [*command, *options, "--wrap", wrapped]
+
+
+@pytest.mark.deepspeed
+def test_training_takes_its_ranks_from_the_allocation(tmp_path: Path) -> None:
+    """Two nodes (of one machine) with a rank each; nothing but the allocation says how many."""
+    pytest.importorskip("deepspeed")
+    command = submission(tmp_path, "epochs=1", "--wait")
     with slurm_cluster.cluster(tmp_path / "slurm", num_nodes=2) as env:
         env["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'train'}"
-        wrapped = shlex.join([sys.executable, str(script)])
-        command = ["sbatch", "--wait", "--nodes=2", f"--output={tmp_path}/job.log"]
-        subprocess.run(
-            [*command, "--wrap", wrapped], cwd=ROOT, env=env, timeout=300, capture_output=True
-        )
+        subprocess.run(command, cwd=ROOT, env=env, timeout=300, capture_output=True)
     said = (tmp_path / "job.log").read_text()
     assert (tmp_path / "out" / "train.json").exists(), said
     result = json.loads((tmp_path / "out" / "train.json").read_text())
     assert result["steps"] == 2
     assert result["num_ranks"] == 2
     assert len(result["peak_memory_bytes_by_rank"]) == 2
+
+
+@pytest.mark.deepspeed
+def test_a_preempted_job_writes_a_checkpoint_and_goes_on(tmp_path: Path) -> None:
+    """Slurm's notice is SIGTERM to the job's processes; the same job, run again, goes on."""
+    pytest.importorskip("deepspeed")
+    out = tmp_path / "out"
+    text = "epochs=40, checkpoint_every_steps=None"
+    command = submission(tmp_path, text, "--parsable")
+    with slurm_cluster.cluster(tmp_path / "slurm", num_nodes=2) as env:
+        env["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests' / 'train'}"
+
+        def call(*words: str) -> str:
+            done = subprocess.run(
+                words, cwd=ROOT, env=env, timeout=60, capture_output=True, text=True
+            )
+            return done.stdout.strip()
+
+        def wait_until(what: Callable[[], bool]) -> None:
+            deadline = time.monotonic() + 200
+            while not what():
+                assert time.monotonic() < deadline, (tmp_path / "job.log").read_text()
+                time.sleep(0.1)
+
+        job = call(*command)
+        wait_until(lambda: (out / "log.csv").exists() and len(read_log(out / "log.csv")) >= 2)
+        call("scancel", "--signal=TERM", job)
+        wait_until(lambda: not call("squeue", "--noheader", f"--jobs={job}"))
+        saved = [int(place.name[5:]) for place in (out / "checkpoints").iterdir()]
+        assert len(saved) == 1, (tmp_path / "job.log").read_text()
+        assert not (out / "train.json").exists()
+        (out / "stop").unlink(missing_ok=True)
+        job = call(*command)
+        wait_until(lambda: not call("squeue", "--noheader", f"--jobs={job}"))
+    result = json.loads((out / "train.json").read_text())
+    assert (result["resumed_at_step"], result["steps"]) == (saved[0], 80)

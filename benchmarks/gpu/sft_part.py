@@ -74,16 +74,9 @@ class Training:
 
     def _that_fits(self, shape: Architecture) -> Architecture:
         memory = torch.cuda.get_device_properties(0).total_memory
-        while self._filled(shape, self.settings) > FILLED * memory and shape.num_hidden_layers > 1:
+        while self._plan(shape, self.settings) > FILLED * memory and shape.num_hidden_layers > 1:
             shape = replace(shape, num_hidden_layers=shape.num_hidden_layers - 1)
         return shape
-
-    def _filled(self, shape: Architecture, settings: SingleDevice) -> float:
-        """Bytes by the plan, and autocast's bfloat16 copies of the matrices, which it leaves out.
-
-        It keeps them from the first use in a pass to its end.
-        """
-        return self._plan(shape, settings) + 2.0 * shape.parameters
 
     def _plan(self, shape: Architecture, settings: SingleDevice) -> float:
         tokens = settings.pass_tokens
@@ -94,7 +87,7 @@ class Training:
         settings = replace(self.settings, **changes)
         if not self.tiny:
             memory = torch.cuda.get_device_properties(0).total_memory
-            if (filled := self._filled(self.shape, settings)) > memory:
+            if (filled := self._plan(self.shape, settings)) > memory:
                 wants = f"would take {filled / 2**30:.0f} of {memory / 2**30:.0f} GiB"
                 self.figures.skip(f"{self.name} {way}", wants)
                 return
@@ -130,6 +123,11 @@ def ways(attentions: bool) -> dict[str, dict[str, object]]:
     """Settings by the name they are told under, the plain ones first."""
     found: dict[str, dict[str, object]] = {"packed": {}}
     if not attentions:
+        found |= {
+            f"sparing {what}": {"recompute_spares": what} for what in ("attention", "products")
+        }
+        found["compiled"] = {"compiled": True}
+        found["compiled, sparing attention"] = {"compiled": True, "recompute_spares": "attention"}
         return found | {"without activation checkpointing": {"activation_checkpointing": False}}
     found["padded"] = {"batching": "padded"}
     found["without activation checkpointing, half a pass"] = {

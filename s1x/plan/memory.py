@@ -18,6 +18,8 @@ GPU_BASE, CPU_BASE = 2.0 * 2**30, 0.45 * 2**30
 SUB_GROUP = 1_000_000_000
 #: bytes of logits held by the chunked loss: a chunk, its float32 copy, its gradient
 CHUNKED_LOGITS = 3 * (128 << 20)
+#: layers whose activations are there at once where they are recomputed
+AT_WORK = 1.5
 #: pinned main memory comes in blocks that are larger than what is asked for
 PINNED = 1.15
 
@@ -60,7 +62,7 @@ def training_memory(
     low = _low(settings)
     n = shape.parameters * share
     trained = (lora_parameters(settings.lora, shape) or shape.parameters) * share
-    states, stepping = (4.0 * n, 4.0 * trained, 8.0 * trained), 0.0  # autocast arithmetic
+    states, stepping = (4.0 * n, 4.0 * trained, adam_bytes(settings) * trained), 0.0
     if isinstance(settings, DeepspeedZero3):  # float32 masters, gradients a group at a time
         again = shape.parameters / settings.hierarchy if settings.hierarchy > 1 else 0.0
         states = (low * (n + again), low * trained, 12.0 * trained)
@@ -70,7 +72,7 @@ def training_memory(
         host, states, stepping = PINNED * (sum(states) + 4.0 * trained), (0.0, 0.0, 0.0), 0.0
     return Memory(
         *states,
-        gathered=_gathered(settings, shape, share, low),
+        gathered=_gathered(settings, shape, share, low) + _cast(settings, shape, pass_tokens),
         activations=activation_bytes(settings, shape, pass_tokens),
         logits=logits_bytes(settings, shape, pass_tokens),
         base=CPU_BASE if on_cpu else GPU_BASE,
@@ -99,8 +101,22 @@ def _gathered(settings: TrainSettings, shape: Architecture, share: float, low: f
     return low * (live + (2 + share) * min(n, max(bucket, largest)))
 
 
-def activation_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:
-    """Bytes that the forward pass leaves for the backward pass.
+def _cast(settings: TrainSettings, shape: Architecture, tokens: int) -> float:
+    """Bytes of autocast's bfloat16 copies of trained matrices on one device, beyond activations.
+
+    They stay from their first use to the end of the forward pass, and where all activations are
+    kept, with these; a recomputed layer casts its own again when the copies are gone.
+    """
+    if settings.sharded or settings.precision != "bfloat16":
+        return 0.0
+    copies = 2.0 * (lora_parameters(settings.lora, shape) or shape.matrix_parameters)
+    if not settings.activation_checkpointing:
+        return copies
+    return max(0.0, copies - AT_WORK * layer_bytes(settings, shape, tokens))
+
+
+def layer_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:
+    """Bytes that one layer's forward pass leaves for its backward pass.
 
     In one of transformers' decoder layers, two norms keep their float32 input and product and a
     low-precision result, attention its query, the repeated key and value and its result, the
@@ -110,7 +126,13 @@ def activation_bytes(settings: TrainSettings, shape: Architecture, tokens: int) 
     width = shape.num_attention_heads * shape.head_width
     norms = 2 * shape.hidden_size * (4.0 + 4.0 + low)
     rest = low * (5 * width + shape.hidden_size + 4 * shape.intermediate_size)
-    layer = tokens * (norms + rest)
+    return tokens * (norms + rest)
+
+
+def activation_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:
+    """Bytes that the forward pass leaves for the backward pass, and layers at work in that."""
+    low, layer = _low(settings), layer_bytes(settings, shape, tokens)
+    width = shape.num_attention_heads * shape.head_width
     if not settings.activation_checkpointing:
         return shape.num_hidden_layers * layer
     kept = low * shape.hidden_size
@@ -119,7 +141,7 @@ def activation_bytes(settings: TrainSettings, shape: Architecture, tokens: int) 
     if settings.recompute_spares == "products":  # of q, k, v, o, gate, up and down
         kv = shape.num_key_value_heads * shape.head_width
         kept += low * (width + 2 * kv + 2 * shape.intermediate_size + 2 * shape.hidden_size)
-    return shape.num_hidden_layers * tokens * kept + 1.5 * layer
+    return shape.num_hidden_layers * tokens * kept + AT_WORK * layer
 
 
 def logits_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> float:
@@ -129,9 +151,16 @@ def logits_bytes(settings: TrainSettings, shape: Architecture, tokens: int) -> f
 
 
 def checkpoint_bytes(settings: TrainSettings, shape: Architecture) -> float:
-    """Bytes of one checkpoint on disk: weights, and float32 masters and AdamW's two states."""
+    """Bytes of one checkpoint on disk: weights, AdamW's states, and DeepSpeed's masters."""
     trained = lora_parameters(settings.lora, shape) or shape.parameters
-    return _low(settings) * shape.parameters + 12.0 * trained
+    if isinstance(settings, DeepspeedZero3):
+        return _low(settings) * shape.parameters + 12.0 * trained
+    return 4.0 * shape.parameters + adam_bytes(settings) * trained
+
+
+def adam_bytes(settings: TrainSettings) -> float:
+    """Of AdamW's two states, per parameter; of 8 bits a float32 scale for 256 of them besides."""
+    return 8.0 if settings.optimizer_states == "float32" else 2 * (1.0 + 4.0 / 256)
 
 
 def lora_parameters(lora: Lora, shape: Architecture) -> int:

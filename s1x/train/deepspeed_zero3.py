@@ -52,6 +52,11 @@ class DeepspeedZero3(TrainSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, plain in (("optimizer_states", "float32"), ("compiled", False)):
+            if getattr(self, name) != plain:
+                raise SettingError(
+                    name, f"{plain} under DeepSpeed", getattr(self, name), "use train=fsdp"
+                )
         zero = self.extra_config.get("zero_optimization", {})
         known = {"extra_config": EXTRA_KEYS, "extra_config.zero_optimization": EXTRA_ZERO_KEYS}
         for (place, keys), given in zip(known.items(), (self.extra_config, zero), strict=True):

@@ -88,6 +88,14 @@ class TrainSettings(Option):
     logits_chunk_tokens: int | None = setting(
         None, "trained tokens in a chunk of logits; None: 128 MiB of them", at_least=1
     )
+    optimizer_states: str = setting(
+        "float32",
+        "of AdamW: 8 bytes a parameter, or 2 (torchao's blockwise 8-bit states)",
+        choices=["float32", "8bit"],
+    )
+    compiled: bool = setting(
+        False, "decoder layers compiled by torch: faster steps on GPUs, slower first ones"
+    )
     activation_checkpointing: bool = setting(True, "recompute activations in the backward pass")
     recompute_spares: str = setting(
         "nothing",
@@ -156,6 +164,13 @@ class TrainSettings(Option):
                 limit,
                 "a sample is never cut to fit a pass",
             )
+        if self.compiled and self.recompute_spares == "products":
+            raise SettingError(
+                "recompute_spares",
+                "nothing or attention beside compiled=true",
+                "products",
+                "products within a compiled layer are not seen one by one",
+            )
         if self.hosts and len(self.hosts) != self.nodes:
             raise SettingError("hosts", f"{self.nodes} names, one a node", list(self.hosts))
 
@@ -179,7 +194,8 @@ class TrainSettings(Option):
     @property
     def needs(self) -> tuple[str, ...]:
         """Modules that must be installed."""
-        return (*self.strategy_needs, *(["peft"] if self.lora.rank else []))
+        wanted = {"peft": self.lora.rank > 0, "torchao": self.optimizer_states == "8bit"}
+        return (*self.strategy_needs, *(name for name, is_wanted in wanted.items() if is_wanted))
 
     def check(self) -> None:
         """What must be there before processes start.
@@ -189,9 +205,10 @@ class TrainSettings(Option):
         """
         for module in self.needs:
             if importlib.util.find_spec(module) is None:
-                wants, instead = f"train={type(self).__name__}", "use train=single_device"
-                if module not in self.strategy_needs:
-                    wants, instead = f"train.lora.rank={self.lora.rank}", "set train.lora.rank=0"
+                wants, instead = {
+                    "peft": (f"train.lora.rank={self.lora.rank}", "set train.lora.rank=0"),
+                    "torchao": ("optimizer_states=8bit", "set train.optimizer_states=float32"),
+                }.get(module, (f"train={type(self).__name__}", "use train=single_device"))
                 raise UserError(
                     f"{wants} needs {module}, which is not installed; pip install {module}, "
                     f"or {instead}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from ended import end_by_sigterm
 from safetensors.torch import load_file
 from tiny_llama import puzzle_rows, rows, write_model, write_rows
 
@@ -22,7 +24,7 @@ from s1x.train.deepspeed_zero3_offload import DeepspeedZero3Offload
 from s1x.train.fsdp import Fsdp
 from s1x.train.job import Job, read_log
 from s1x.train.rank.worker import train_rank
-from s1x.train.settings import TrainSettings
+from s1x.train.settings import Lora, TrainSettings
 from s1x.train.single_device import SingleDevice
 from s1x.train.stage import run
 
@@ -74,12 +76,16 @@ def single(tmp_path_factory: pytest.TempPathFactory, untied: Model, rows_path: P
     return folder
 
 
-def assert_same(ours: Path, theirs: Path, tolerance: float = 1e-5) -> None:
+def assert_losses(ours: Path, theirs: Path, tolerance: float) -> None:
     logs = [read_log(folder / "log.csv") for folder in (ours, theirs)]
     assert len(logs[0]) == len(logs[1]) == NUM_STEPS
     for row, other in zip(*logs, strict=True):
         for column in ("loss", "gradient_norm", "learning_rate", "tokens", "trained_tokens"):
             assert float(row[column]) == pytest.approx(float(other[column]), rel=tolerance), column
+
+
+def assert_same(ours: Path, theirs: Path, tolerance: float = 1e-5) -> None:
+    assert_losses(ours, theirs, tolerance)
     weights = [load_file(folder / "model" / "model.safetensors") for folder in (ours, theirs)]
     assert weights[0].keys() == weights[1].keys()
     for name in weights[0]:
@@ -180,7 +186,7 @@ def written_by_vllm(folder: Path, questions: list[str]) -> list[list[int]]:
         ),
         DeepspeedZero3Offload(devices_per_node=2, **COMMON),
         DeepspeedZero3(devices_per_node=2, extra_config=HIERARCHY, **COMMON),
-        pytest.param(Fsdp(devices_per_node=2, **COMMON), marks=pytest.mark.slow),
+        Fsdp(devices_per_node=2, **COMMON),
     ],
     ids=["two_nodes", "offload", "hierarchy", "fsdp"],
 )
@@ -188,6 +194,66 @@ def test_other_ways_to_shard(
     settings: TrainSettings, single: Path, untied: Model, rows_path: Path, tmp_path: Path
 ) -> None:
     run(settings, untied, rows_path, 0, tmp_path)
+    assert_same(tmp_path, single)
+
+
+@pytest.mark.deepspeed
+def test_compiled_layers_train_alike_on_two_ranks(
+    single: Path, untied: Model, rows_path: Path, tmp_path: Path
+) -> None:
+    """Samples' lengths differ from pass to pass; attention's results are not computed again."""
+    ways = {"compiled": True, "recompute_spares": "attention"}
+    run(Fsdp(devices_per_node=2, **COMMON, **ways), untied, rows_path, 0, tmp_path)
+    assert_losses(tmp_path, single, 1e-5)
+
+
+@pytest.mark.deepspeed
+def test_adapters_are_drawn_alike_on_one_device_and_on_two_ranks(
+    untied: Model, rows_path: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    recipe: dict[str, Any] = {**COMMON, "lora": Lora(rank=4)}
+    alone, folder = tmp_path / "alone", tmp_path / "two_ranks"
+    for place in (alone, folder):
+        (place / "logs").mkdir(parents=True)
+    train_rank(Job(SingleDevice(**recipe), untied, rows_path, 0, alone, 1))
+    run(Fsdp(devices_per_node=2, **recipe), untied, rows_path, 0, folder)
+    assert_same(folder, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_states_of_eight_bits_learn_as_well_and_survive_a_checkpoint(
+    ranks: int, single: Path, untied: Model, rows_path: Path, tmp_path: Path
+) -> None:
+    """torchao is not in the lock of machines without GPUs: installing it here makes this run."""
+    pytest.importorskip("torchao")
+    changes: dict[str, Any] = {**COMMON, "optimizer_states": "8bit", "checkpoint_every_steps": None}
+    kind = SingleDevice if ranks == 1 else Fsdp
+    settings = kind(devices_per_node=ranks, **changes)
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    whole.mkdir()
+    run(settings, untied, rows_path, 0, whole)
+    assert_losses(whole, single, 2e-3)
+    again.mkdir()
+    assert "with a checkpoint" in end_by_sigterm(settings, untied, rows_path, again, "agent")
+    assert run(settings, untied, rows_path, 0, again)["resumed_at_step"]
+    assert_same(again, whole, 1e-6)
+
+
+@pytest.mark.deepspeed
+@pytest.mark.skipif(sys.platform != "linux", reason="children are looked up in /proc")
+@pytest.mark.parametrize("kind", [DeepspeedZero3, Fsdp])
+def test_a_signal_ends_two_ranks_with_a_checkpoint(
+    kind: type[TrainSettings], single: Path, untied: Model, rows_path: Path, tmp_path: Path
+) -> None:
+    settings = kind(devices_per_node=2, **{**COMMON, "checkpoint_every_steps": None})
+    said = end_by_sigterm(settings, untied, rows_path, tmp_path, "agent")
+    found = re.search(r"stopped by SIGTERM after step (\d) of 6, with a checkpoint; ", said)
+    assert found, said
+    (tmp_path / "stop").unlink()
+    result = run(settings, untied, rows_path, 0, tmp_path)
+    assert result["resumed_at_step"] == int(found[1])
     assert_same(tmp_path, single)
 
 

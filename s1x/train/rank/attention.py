@@ -64,6 +64,7 @@ def takes_varlen(query: torch.Tensor) -> bool:
     )
 
 
+@torch.compiler.disable  # samples' lengths are new in each pass: a compiled layer is cut here
 def packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from s1x.model.load import empty_causal_lm, stored_tensors
+from s1x.train.rank.adapters import drawn_adapter
 from s1x.train.rank.placement import Placement, Precision
 
 
@@ -35,6 +36,16 @@ class Fsdp2Strategy(ModelParallelStrategy):
 
     def _determine_device_ids(self) -> list[int]:
         return [self.root_device.index or 0]
+
+
+def _own_rows(parameter: torch.Tensor, ranks: DeviceMesh) -> tuple[torch.Tensor, slice]:
+    """This rank's rows of a sharded parameter, to be written, and which they are."""
+    held = parameter.detach()
+    assert isinstance(held, DTensor)
+    own = held.to_local()
+    each = -(-parameter.shape[0] // ranks.size())
+    start = min(ranks.get_local_rank() * each, parameter.shape[0])
+    return own, slice(start, start + own.shape[0])
 
 
 class Fsdp2(Placement):
@@ -67,18 +78,13 @@ class Fsdp2(Placement):
         net.to_empty(device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
         causal_lm.tie_weights()
         for name, parameter, tensors in stored_tensors(self.job.model, causal_lm):
-            assert isinstance(parameter, DTensor)
-            local = parameter.to_local()
-            each = -(-parameter.shape[0] // ranks.size())
-            start = min(ranks.get_local_rank() * each, parameter.shape[0])
-            with torch.no_grad():
-                if local.shape[0]:
-                    local.copy_(tensors.get_slice(name)[start : start + local.shape[0]])
+            own, rows = _own_rows(parameter, ranks)
+            if own.shape[0]:
+                own.copy_(tensors.get_slice(name)[rows])
         for name, parameter in causal_lm.named_parameters():
-            if ".lora_A." in name:
-                torch.nn.init.kaiming_uniform_(parameter, a=5**0.5)
-            elif ".lora_B." in name:
-                torch.nn.init.zeros_(parameter)
+            if (drawn := drawn_adapter(name, parameter.shape)) is not None:
+                own, rows = _own_rows(parameter, ranks)
+                own.copy_(drawn[rows])
 
     def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         held = parameter.detach()

@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, get_cosine_schedule_with_warmup
 
 from s1x.errors import UserError
+from s1x.train.rank.adapters import add_adapters
 from s1x.train.rank.attention import packing_arguments, register
 from s1x.train.rank.loss import LossModel, put_loss_in_head
 from s1x.train.rank.memory import peak_memory_bytes
@@ -26,7 +27,6 @@ from s1x.train.rank.passes import Pass, Passes
 from s1x.train.rank.placement import Placement
 from s1x.train.rank.recompute import checkpointing
 from s1x.train.rank.rotary import restore_rotary
-from s1x.train.settings import Lora
 
 
 class SftModule(pl.LightningModule):
@@ -71,6 +71,9 @@ class SftModule(pl.LightningModule):
             add_adapters(causal_lm, settings.lora)
             if settings.activation_checkpointing:
                 causal_lm.enable_input_require_grads()  # type: ignore[no-untyped-call]
+        if settings.compiled:
+            for layer in causal_lm.base_model.get_submodule("layers").children():
+                layer.compile(dynamic=True)
         self.net = LossModel(causal_lm)
         self.net.train()
         self.placement.shard(self.net, causal_lm, self.device_mesh)
@@ -158,24 +161,3 @@ class SftModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-
-def add_adapters(causal_lm: PreTrainedModel, lora: Lora) -> None:
-    """Puts LoRA adapters into the model, its own weights frozen.
-
-    Raises:
-        UserError: no layer has one of the names.
-    """
-    from peft import LoraConfig, inject_adapter_in_model  # an optional package
-
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
-    )
-    torch.manual_seed(0)
-    try:
-        inject_adapter_in_model(config, causal_lm)
-    except ValueError as error:
-        raise UserError(f"train.lora.target_modules: {str(error).splitlines()[0]}") from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedModel
@@ -17,6 +19,16 @@ from s1x.train.rank import attention
 
 #: Lightning's names of the precisions
 Precision = Literal["bf16-mixed", "bf16-true", "32-true"]
+
+
+class CheckpointsInMemory(TorchCheckpointIO):
+    """Reads into main memory by the device's name: 8-bit states cannot be mapped by a function."""
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """What was saved, as Lightning wants it."""
+        return super().load_checkpoint(path, "cpu", weights_only)  # type: ignore[arg-type]
 
 
 class Placement:
@@ -61,7 +73,7 @@ class Placement:
 
     def strategy(self) -> Strategy:
         """Lightning's strategy for this rank's node."""
-        return SingleDeviceStrategy(device=self.devices[0])
+        return SingleDeviceStrategy(device=self.devices[0], checkpoint_io=CheckpointsInMemory())
 
     def load(self) -> PreTrainedModel:
         """The causal LM with its weights, placed as the strategy needs them."""
@@ -75,12 +87,14 @@ class Placement:
     def optimizer(self, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
         """AdamW over these groups of parameters, each with its decay."""
         settings = self.settings
-        return torch.optim.AdamW(
-            groups,
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            fused=True,  # no copies of the states while it steps
-        )
+        rate, betas = settings.learning_rate, (settings.beta1, settings.beta2)
+        if settings.optimizer_states == "8bit":
+            from torchao.optim import AdamW8bit  # an optional package
+
+            found: torch.optim.Optimizer = AdamW8bit(groups, lr=rate, betas=betas)
+            return found
+        # fused: no copies of the states while it steps
+        return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
 
     def gathered(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
         """The whole parameter on rank 0, in main memory; None on the other ranks. Collective."""
