@@ -66,10 +66,10 @@ class MissingError(UserError):
     def __init__(self, stages: Sequence[str], names: Sequence[str]) -> None:
         self.names = names
         wanted = ",".join(name for name in names if name not in stages)
+        makers = f"{' and '.join(names)} make" if names[1:] else f"{names[0]} makes"
         super().__init__(
-            f"stages=[{','.join(stages)}] needs what {' and '.join(names)} "
-            f"make{'s' * (len(names) == 1)}, which does not exist for these settings; "
-            f"put {wanted} into stages"
+            f"stages=[{','.join(stages)}] needs what {makers}, which does not exist for these "
+            f"settings; put {wanted} into stages"
         )
 
 

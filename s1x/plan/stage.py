@@ -42,7 +42,7 @@ class PlanStage(Stage):
         if run.sample_lengths:
             check_samples(run.config, run.sample_lengths)
             return
-        if {"select", "train", "evaluate"}.intersection(run.stages):
+        if _base_readers(run.config).intersection(run.stages):
             run.config.model.source()
         plan = plan_run(run.config, run.stages)
         if "plan" in run.stages:
@@ -73,12 +73,20 @@ def plan_run(config: Config, stages: Collection[str], machine: Machine | None = 
     evaluations = [_evaluation(config, name, option) for name, option in config.benchmarks.items()]
     plan = _make_plan(config, work, evaluations, machine if "train" in running else None)
     problems = list(plan.problems) if "train" in running else []
+    if running & {"evaluate", "serve"}:
+        problems += _engine_problems(config, machine)
     if "evaluate" in running:
-        problems += _engine_problems(config, machine) + _grader_problems(config)
+        problems += _grader_problems(config)
     if not machine.hub_reachable:
         problems += away.values()
     problems = list(dict.fromkeys(problems))
     return dataclasses.replace(plan, problems=problems, trains="train" in running)
+
+
+def _base_readers(config: Config) -> set[str]:
+    """The stages that read the base model."""
+    serves = {"serve"} if config.serve.model_role == "base" else set()
+    return {"select", "train", "evaluate", *serves}
 
 
 def _usual(config: Config) -> set[str]:
@@ -160,7 +168,7 @@ def _grader_problems(config: Config) -> list[str]:
 def _on_hub(config: Config, running: Set[str]) -> Iterator[tuple[str, str]]:
     """What must be fetched from the hub: its id, and the problem where that cannot be reached."""
     model, pool = config.model, config.pool
-    if running & {"select", "train", "evaluate"} and not model.is_local() and not _cached(model):
+    if running & _base_readers(config) and not model.is_local() and not _cached(model):
         yield (
             model.path,
             f"model.path {model.path} is no folder here and not whole in the hub's cache, and the "

@@ -92,13 +92,17 @@ def test_what_takes_too_long_ends_with_a_sentence(tmp_path: Path) -> None:
     ("override", "sentence"),
     [
         ("serve.host=203.0.113.9", "serve.host=203.0.113.9 serve.port=0: "),
+        (
+            "engine=openai engine.base_urls=[http://127.0.0.1:9/v1]",
+            "engine.base_urls http://127.0.0.1:9/v1 does not answer; start the server",
+        ),
         ("serve.model_role=fine_tuned", "needs what select and train make, which does not exist"),
     ],
 )
 def test_what_cannot_be_served_is_told_before_anything(
     override: str, sentence: str, tmp_path: Path
 ) -> None:
-    process = start(tmp_path, override)
+    process = start(tmp_path, *override.split())
     _, said = process.communicate(timeout=120)
     assert process.returncode == 2
     assert sentence in said
