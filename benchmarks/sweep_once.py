@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import workload
 
 from s1x.budget.budget_forcing import BudgetForcing
-from s1x.console import say
 from s1x.engine.engine import LiveEngine
 from s1x.model.chat_format import Chat
 from s1x.model.model import Model
@@ -94,18 +93,20 @@ def main() -> None:
             apart[name, "eight runs, vLLM's own blocks"] = workload.best(runs)
         workload.finish()
 
-    say(f"engine {options.engine}, {options.prompts} prompts, limits {LIMITS}")
+    print(f"engine {options.engine}, {options.prompts} prompts, limits {LIMITS}")
     for name, one in once.items():
         share = one.generated_tokens / least_tokens(one)
-        say(f"traces that {name}: one pass {one.wall_seconds:.1f} s, {one.generated_tokens} tokens")
-        say(f"  {share:.3f} of each trace once and the answers")
+        print(
+            f"traces that {name}: one pass {one.wall_seconds:.1f} s, {one.generated_tokens} tokens"
+        )
+        print(f"  {share:.3f} of each trace once and the answers")
         for (which, way), run in apart.items():
             if which == name:
                 same = sum(a == b for a, b in zip(one.traces, run.traces, strict=True))
-                say(f"  {way}: {run.wall_seconds:.1f} s, {run.generated_tokens} tokens")
-                say(f"    wall time {run.wall_seconds / one.wall_seconds:.2f} times less")
-                say(f"    CPU time of this process {run.cpu_seconds / one.cpu_seconds:.2f}")
-                say(f"    equal traces: {same} of {len(one.traces)}")
+                print(f"  {way}: {run.wall_seconds:.1f} s, {run.generated_tokens} tokens")
+                print(f"    wall time {run.wall_seconds / one.wall_seconds:.2f} times less")
+                print(f"    CPU time of this process {run.cpu_seconds / one.cpu_seconds:.2f}")
+                print(f"    equal traces: {same} of {len(one.traces)}")
 
 
 if __name__ == "__main__":

@@ -89,4 +89,7 @@ def test_vllm_in_small(tmp_path: Path) -> None:
     pytest.importorskip("vllm")
     done, parts, _ = rehearse(tmp_path, "--parts", "d")
     assert done.returncode == 0, (parts, done.stderr[-2000:])
-    assert named(parts["d"])["vLLM: traces equal alone and together"] == 2
+    found = named(parts["d"])
+    assert found["vLLM: traces equal alone and together"] == 2
+    for way in ("", " --no-sessions"):
+        assert f"sweep_once.py --engine vllm --prompts 4{way} --eager" in found

@@ -34,6 +34,8 @@ def benchmark(figures: Figures, script: str, model: Model, arguments: list[str])
     if done.returncode:
         raise RuntimeError(f"{script} {' '.join(arguments)}: {done.stderr[-400:]}")
     name = " ".join([script, *arguments])
+    if not done.stdout.strip():
+        raise RuntimeError(f"{name} printed no figure")
     for line in done.stdout.splitlines():
         figures.add(name, line.strip(), "as printed")
 
