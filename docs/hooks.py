@@ -30,6 +30,7 @@ GROUPS = {
     "budget": "how thinking tokens are spent",
     "benchmark": "the questions that are asked",
     "grader": "what decides whether an answer is right",
+    "import": "others' outputs that the report is over",
     "tracker": "where curves and traces are logged besides the report",
     "sweep": "the paper's figures, as multiruns",
     "settings": "settings that belong to no group",

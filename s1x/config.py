@@ -20,6 +20,7 @@ from s1x.engine.engine import Engine
 from s1x.errors import SettingError, UserError
 from s1x.evaluate.settings import EvaluateSettings, Sampling, StoreSettings, check_samples
 from s1x.gpus import gpu
+from s1x.imports.importer import Import
 from s1x.model.model import Model, describe_own_model
 from s1x.option import Option, option, setting
 from s1x.pool.pool import Pool
@@ -27,7 +28,7 @@ from s1x.report.settings import Prices, ReportSettings
 from s1x.report.tracker import Tracker
 from s1x.selection.recipe import Recipe
 from s1x.serve.serve import Serve
-from s1x.stages import STAGES
+from s1x.stages import ON_THE_WAY, STAGES
 from s1x.train.settings import TrainSettings
 
 #: swappable groups, each a folder of conf/ and a package of s1x/: what an option of each must be
@@ -40,7 +41,10 @@ GROUPS: dict[str, type] = {
     "budget": Policy,
     "benchmark": Benchmark,
     "tracker": Tracker,
+    "import": Import,
 }
+#: stages that read what is imported
+READ_IMPORTS = ("report", "export")
 #: settings of no group, each a node of its own
 PARTS: dict[str, type] = {
     "sampling": Sampling,
@@ -101,12 +105,12 @@ class Root(Option):
         super().__post_init__()
         for field in ("stages", "force"):
             for name in getattr(self, field):
-                if name not in STAGES and not (field == "force" and name == "pool"):
+                if name not in STAGES and not (field == "force" and name in ON_THE_WAY):
                     raise SettingError(
                         field, f"of {', '.join(STAGES)}", name, nearest(name, STAGES)
                     )
         for name in self.force:
-            if name not in (*self.stages, "pool"):
+            if name not in (*self.stages, *ON_THE_WAY):
                 raise SettingError(
                     "force", f"of the stages that run ({', '.join(self.stages)})", name
                 )
@@ -147,6 +151,8 @@ class Config:
     budget: Policy
     benchmarks: Mapping[str, Benchmark]
     tracker: Tracker
+    imported: Import
+    """Of the group `import`, which is no name in Python."""
 
 
 def load(cfg: DictConfig) -> Config:
@@ -173,6 +179,7 @@ def load(cfg: DictConfig) -> Config:
         root=root,
         curve=_curve(root, parts["budget"], given),
         benchmarks=build_benchmarks(cfg.get("benchmark")),
+        imported=parts.pop("import"),
         **parts,
     )
     _refuse_idle(config, given)
@@ -223,6 +230,11 @@ def _refuse_idle(config: Config, given: set[str]) -> None:
     Raises:
         UserError: the first one.
     """
+    if config.imported.asked_for and not set(READ_IMPORTS) & set(config.root.stages):
+        raise UserError(
+            f"import does nothing without one of the stages {' and '.join(READ_IMPORTS)}; "
+            "add it to stages"
+        )
     temperature = config.budget.temperature(config.sampling.temperature)
     check_samples(temperature, config.sampling.samples_per_problem)
     for name, benchmark in config.benchmarks.items():

@@ -254,7 +254,7 @@ def plot(curves: Curve | Sequence[Curve], width: int = 480) -> alt.LayerChart | 
         Line(
             f"{curve.model}, {curve.benchmark}",
             RUN_HUES[i % len(RUN_HUES)],
-            tuple(mark(point) for point in curve.points if point.mean_thinking_tokens > 0),
+            tuple(mark(point) for point in curve.points if point.mean_thinking_tokens),
             labelled=len(found) == 1,
         )
         for i, curve in enumerate(found)

@@ -40,6 +40,7 @@ PACKAGES = {
     "benchmark": "s1x.benchmark",
     "grader": "s1x.benchmark",
     "tracker": "s1x.report",
+    "import": "s1x.imports",
     "annotate": "s1x.annotate",
     "sampling": "s1x.evaluate.settings",
     "evaluate": "s1x.evaluate.settings",

@@ -31,8 +31,8 @@ def schema() -> pa.Schema:
             ("domain", text),
             ("level", text),
             ("model", text),  # Model.name
-            ("model_role", text),  # base | fine_tuned
-            ("prompt_format", text),  # thinking | direct
+            ("model_role", text),  # base | fine_tuned | imported
+            ("prompt_format", text),  # thinking | direct | unknown (imported)
             ("policy", text),  # name of the budget policy
             ("point", count),  # index of the curve's point
             ("setting", text),  # the point's label: "max 512", "natural", "Wait x 2"

@@ -51,13 +51,16 @@ CLASSES = {
     "select": "s1x.selection.stage.SelectStage",
     "train": "s1x.train.stage.TrainStage",
     "evaluate": "s1x.evaluate.stage.EvaluateStage",
+    "import": "s1x.imports.stage.ImportStage",
     "report": "s1x.report.stage.ReportStage",
     "serve": "s1x.serve.stage.ServeStage",
 }
 #: packages of the extra that is called as the stage
 _NEEDS = {"serve": ("fastapi", "uvicorn", "prometheus_client")}
-#: what `stages` can name: a pool is made by whatever reads it
-STAGES = tuple(name for name in CLASSES if name != "pool")
+#: made by whatever reads them
+ON_THE_WAY = ("pool", "import")
+#: what `stages` can name
+STAGES = tuple(name for name in CLASSES if name not in ON_THE_WAY)
 
 
 class MissingError(UserError):
@@ -238,7 +241,9 @@ class Run:
             UserError: the obstacles, each with its remedy.
         """
         # a report over other runs uses nothing of this one
-        names = ["report"] if self.config.report.patterns() else ["plan", *self.stages]
+        imports = ["import"] if self.config.imported.asked_for else []
+        others = self.config.report.patterns()
+        names = ["report"] if others else [*imports, "plan", *self.stages]
         for name in dict.fromkeys(names):
             stage_class(name).check(self)
 
@@ -288,6 +293,18 @@ class Run:
     def one(self, name: str) -> Artifact:
         """The artifact of a stage that makes one."""
         return self.all(name)[0]
+
+    def evaluations(self) -> list[Artifact]:
+        """What is reported on: imported answers, and what the model of this run answered.
+
+        Beside imports that is in it only where `evaluate` is among the stages.
+        """
+        if self.config.imported.asked_for:
+            if "import" not in self.made:
+                self.execute_stage("import")
+            if "evaluate" not in self.stages:
+                return self.made["import"]
+        return [*self.all("evaluate"), *self.made.get("import", [])]
 
     def maybe(self, name: str) -> Artifact | None:
         """The artifact of a stage that makes one, or None where it was never made."""
@@ -342,7 +359,7 @@ class Run:
         root = self.config.root
         model, training = self.config.model, self.made.get("train")
         bought = [a for name in ("pool", "annotate") for a in self.made.get(name, [])]
-        swapped = ("pool", "selection", "model", "train", "engine", "budget")
+        swapped = ("pool", "selection", "model", "train", "engine", "budget", "import")
         return {
             "name": root.name,
             "label": self.label or root.name,
@@ -381,8 +398,11 @@ class Run:
         write_json(self.folder / RUN_FILE, content)
 
     def _folders(self) -> dict[str, list[Path]]:
-        names = ("select", "train", "evaluate")
-        return {name: [a.folder for a in self.made.get(name, [])] for name in names}
+        names = {"select": ["select"], "train": ["train"], "evaluate": ["evaluate", "import"]}
+        return {
+            name: [artifact.folder for one in stages for artifact in self.made.get(one, [])]
+            for name, stages in names.items()
+        }
 
 
 def _inputs(stage: ArtifactStage) -> Mapping[str, object]:

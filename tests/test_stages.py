@@ -14,7 +14,7 @@ from s1x.artifact import Artifact, fingerprint
 from s1x.compose import CONF, register
 from s1x.config import load
 from s1x.errors import UserError
-from s1x.stages import CLASSES, STAGES, Run, Stage, artifacts_of, stage_class
+from s1x.stages import CLASSES, ON_THE_WAY, STAGES, Run, Stage, artifacts_of, stage_class
 
 register()
 
@@ -120,7 +120,7 @@ def test_an_edited_grader_grades_anew(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_every_stage_has_one_class_with_its_name() -> None:
-    assert set(CLASSES) == {*STAGES, "pool"}
+    assert set(CLASSES) == {*STAGES, *ON_THE_WAY}
     for name in CLASSES:
         cls = stage_class(name)
         assert issubclass(cls, Stage)

@@ -2,7 +2,8 @@
 
 The points of a curve answer the same questions from the same traces, so a trace at one budget can
 be held against the same trace at all others. Points are taken in order of their mean thinking
-tokens; problems that lack a sample at some point are left out; an ungraded answer is not right.
+tokens; where tokens were not recorded, in order of their limits, and what counts tokens is None;
+problems that lack a sample at some point are left out; an ungraded answer is not right.
 Tokens are thinking tokens of the trace that was kept, forced ones included.
 
 Overthinking is the word of arXiv 2412.21187, underthinking that of 2501.18585; here both are read
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import polars as pl
@@ -43,7 +45,7 @@ class PointAllocation(Result):
 
     point: int
     setting: str
-    mean_thinking_tokens: float
+    mean_thinking_tokens: float | None
     right_percent: Estimate
     starved_percent: Estimate  # wrong here, right at some larger budget
     spoilt_percent: Estimate  # wrong here and at all larger budgets, right at a smaller one
@@ -72,7 +74,12 @@ def allocate(points: Sequence[Cell]) -> Allocation | None:
     right, tokens, most = _traces(points)
     if not len(right):
         return None
-    order = sorted(range(len(points)), key=lambda p: (float(tokens[:, p].mean()), p))
+    known = bool(np.isfinite(tokens).all())
+    limits = [float("inf") if c.limit_max_tokens is None else c.limit_max_tokens for c in points]
+    if not known and len(set(limits)) < len(limits):
+        return None  # nothing says which budget is the larger
+    size = tokens.mean(axis=0).tolist() if known else limits
+    order = sorted(range(len(points)), key=lambda p: (size[p], p))
     points, right, tokens = [points[p] for p in order], right[:, order], tokens[:, order]
     first = sufficient(right)
     has = first >= 0
@@ -84,7 +91,7 @@ def allocate(points: Sequence[Cell]) -> Allocation | None:
         num_problems=len(right) // most,
         samples_per_problem=most,
         sufficient_percent=_share(has, most),
-        sufficient_tokens=_mean(needed),
+        sufficient_tokens=_mean(needed) if known else Estimate(None),
         never_right_percent=_share(np.logical_not(right.any(axis=1)), most),
         points=[_point(cell, p, right, tokens, most) for p, cell in enumerate(points)],
     )
@@ -100,7 +107,7 @@ def sufficient(right: Bools) -> Ints:
     return np.where(stays[:, -1], stays.argmax(axis=1), -1)
 
 
-def overthinking(right: Bools, tokens: Ints, point: int) -> Floats:
+def overthinking(right: Bools, tokens: Floats, point: int) -> Floats:
     """Thinking tokens of each trace at a point past those of its sufficient budget, 0 or more."""
     first = sufficient(right)
     enough = np.take_along_axis(tokens, np.maximum(first, 0)[:, None], axis=1)[:, 0]
@@ -108,7 +115,7 @@ def overthinking(right: Bools, tokens: Ints, point: int) -> Floats:
     return np.where((first >= 0) & (first <= point), past, 0).astype(np.float64)
 
 
-def perfect(right: Bools, tokens: Ints, point: int) -> tuple[Bools, Floats]:
+def perfect(right: Bools, tokens: Floats, point: int) -> tuple[Bools, Floats]:
     """The traces that a perfect allocation of a point's thinking tokens answers right.
 
     Whoever knows all verdicts gives each trace the cheapest of the curve's budgets at which its
@@ -120,7 +127,7 @@ def perfect(right: Bools, tokens: Ints, point: int) -> tuple[Bools, Floats]:
         (traces,) whether it is answered right; (traces,) how much the share of right answers would
         change with this trace's tokens, to first order (for intervals).
     """
-    cost = np.where(right, tokens, np.iinfo(np.int64).max).min(axis=1)
+    cost = np.where(right, tokens, np.inf).min(axis=1)
     solvable = right.any(axis=1)
     order = np.argsort(cost, kind="stable")[: solvable.sum()]
     count = int(np.searchsorted(np.cumsum(cost[order]), tokens[:, point].sum(), side="right"))
@@ -130,21 +137,47 @@ def perfect(right: Bools, tokens: Ints, point: int) -> tuple[Bools, Floats]:
     return chosen, price * (tokens[:, point] - np.where(chosen, cost, 0))
 
 
-def _point(cell: Cell, p: int, right: Bools, tokens: Ints, most: int) -> PointAllocation:
+def _point(cell: Cell, p: int, right: Bools, tokens: Floats, most: int) -> PointAllocation:
     here, below, above = right[:, p], right[:, :p].any(axis=1), right[:, p + 1 :].any(axis=1)
+    return PointAllocation(
+        point=cell.point,
+        setting=cell.setting,
+        right_percent=_share(here, most),
+        starved_percent=_share(~here & above, most),
+        spoilt_percent=_share(~here & ~above & below, most),
+        **_spent(right, tokens, p, most),
+    )
+
+
+class Spent(TypedDict):
+    """What of a point counts tokens."""
+
+    mean_thinking_tokens: float | None
+    overthinking_tokens: Estimate
+    wasted_tokens: Estimate
+    perfect_percent: Estimate
+    perfect_gain_points: Estimate
+
+
+def _spent(right: Bools, tokens: Floats, p: int, most: int) -> Spent:
+    if not np.isfinite(tokens).all():
+        unknown = Estimate(None)
+        return Spent(
+            mean_thinking_tokens=None,
+            overthinking_tokens=unknown,
+            wasted_tokens=unknown,
+            perfect_percent=unknown,
+            perfect_gain_points=unknown,
+        )
+    here = right[:, p]
     chosen, influence = perfect(right, tokens, p)
     both = np.stack([_by_problem(chosen, most), _by_problem(here, most)], axis=1)
     noise = _by_problem(influence, most)
     low, high = contrast_interval(both, (1, -1), most, noise)
     gain = both[:, 0].mean() - both[:, 1].mean()
     wasted = np.where(right.any(axis=1), 0, tokens[:, p])
-    return PointAllocation(
-        point=cell.point,
-        setting=cell.setting,
+    return Spent(
         mean_thinking_tokens=float(tokens[:, p].mean()),
-        right_percent=_share(here, most),
-        starved_percent=_share(~here & above, most),
-        spoilt_percent=_share(~here & ~above & below, most),
         overthinking_tokens=_mean(_by_problem(overthinking(right, tokens, p), most)),
         wasted_tokens=_mean(_by_problem(wasted, most)),
         perfect_percent=Estimate.percent(
@@ -154,13 +187,13 @@ def _point(cell: Cell, p: int, right: Bools, tokens: Ints, most: int) -> PointAl
     )
 
 
-def _traces(points: Sequence[Cell]) -> tuple[Bools, Ints, int]:
-    """Right or not and thinking tokens, (traces, points), a problem's samples side by side."""
+def _traces(points: Sequence[Cell]) -> tuple[Bools, Floats, int]:
+    """Right or not, and thinking tokens (NaN: not recorded): (traces, points), by problem."""
     frames = [
         cell.rows.select(
             *("key", "sample"),
             right=(pl.col("verdict") == CORRECT).fill_null(False),
-            tokens=pl.col("thinking_tokens"),
+            tokens=pl.col("thinking_tokens").cast(pl.Float64),
             at=pl.lit(at),
         )
         for at, cell in enumerate(points)

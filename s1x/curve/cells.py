@@ -104,9 +104,9 @@ class Cell:
         return int(self.problems["num_samples"].to_numpy().max())
 
     @property
-    def thinking_tokens(self) -> NDArray[np.int64]:
-        """Thinking tokens of each row, forced ones included."""
-        return self.rows["thinking_tokens"].to_numpy()
+    def thinking_tokens(self) -> NDArray[np.float64]:
+        """Thinking tokens of each row, forced ones included; NaN where not recorded."""
+        return self.rows["thinking_tokens"].cast(pl.Float64).to_numpy()
 
     @property
     def end_reason(self) -> list[str | None]:
@@ -157,8 +157,7 @@ def _needed(rows: pl.LazyFrame, names: Collection[str]) -> pl.LazyFrame:
     return rows.select(
         *COLUMNS,
         *(name for name in LIMITS if name in names),
-        pl.col(COUNTS).fill_null(0).cast(pl.Int64),
-        pl.col("num_tries").fill_null(1).cast(pl.Int64),
+        pl.col(*COUNTS, "num_tries").cast(pl.Int64),
         *(pl.col(n) if n in names else pl.lit(None, kind).alias(n) for n, kind in NEWER.items()),
         pl.struct(CONTENT).hash().cast(pl.String).alias("content"),
     )

@@ -26,11 +26,11 @@ class Point(Result):
 
     point: int  # its index on the curve
     setting: str  # "max 512", "natural", "Wait x 2"
-    mean_thinking_tokens: float  # forced tokens included
-    mean_answer_tokens: float
-    mean_total_tokens: float
-    mean_forced_tokens: float
-    mean_num_tries: float
+    mean_thinking_tokens: float | None  # forced tokens included; None where not recorded
+    mean_answer_tokens: float | None
+    mean_total_tokens: float | None
+    mean_forced_tokens: float | None
+    mean_num_tries: float | None
     accuracy_percent: float | None  # mean over problems of the share of samples that are correct
     interval_low_percent: float | None  # 95%, Wilson's at the effective number of answers
     interval_high_percent: float | None
@@ -39,9 +39,9 @@ class Point(Result):
     samples_per_problem: int  # the most that a problem has
     num_correct: int  # samples
     num_graded: int  # samples with a verdict
-    natural_percent: float  # how thinking ended
-    cut_percent: float
-    truncated_percent: float
+    natural_percent: float | None  # how thinking ended, where recorded
+    cut_percent: float | None
+    truncated_percent: float | None
     unanswered_percent: float
     ungraded_percent: float
     answers_cut_percent: float | None = None  # by the limit of answer tokens, where recorded
@@ -79,7 +79,7 @@ class DomainAccuracy(Result):
 
     domain: str
     accuracy_percent: Estimate
-    mean_thinking_tokens: float
+    mean_thinking_tokens: float | None
     num_problems: int
 
 
@@ -102,7 +102,10 @@ def curve(points: Sequence[Cell]) -> Curve:
     assert points
     assert len({cell.key for cell in points}) == 1
     columns = ("thinking_tokens", "accuracy")
-    frames = [c.problems.select("key", *columns, at=pl.lit(n)) for n, c in enumerate(points)]
+    frames = [
+        c.problems.select("key", pl.col(columns).cast(pl.Float64), at=pl.lit(n))
+        for n, c in enumerate(points)
+    ]
     whole = pl.concat(frames, how="vertical_relaxed").sort("key", "at")
     tokens, accuracy = (
         whole.pivot("at", index="key", values=name, sort_columns=True).drop("key").to_numpy()
@@ -132,7 +135,7 @@ def by_domain(cell: Cell) -> list[DomainAccuracy]:
         DomainAccuracy(
             part["domain"][0],
             share_estimate(part["accuracy"], cell.samples_per_problem),
-            float(part["thinking_tokens"].to_numpy().mean()),
+            part.select(pl.col("thinking_tokens").mean()).item(),
             part.height,
         )
         for part in named.sort("domain").partition_by("domain")
@@ -154,9 +157,9 @@ def _point(cell: Cell) -> Point:
     thinking = pl.col("thinking_tokens")
     inside = thinking.is_between(low or 0, float("inf") if high is None else high)
     shares = cell.rows.select(
-        natural_percent=_percent("end_reason", NATURAL).fill_null(0.0),
-        cut_percent=_percent("end_reason", CUT).fill_null(0.0),
-        truncated_percent=_percent("end_reason", TRUNCATED).fill_null(0.0),
+        natural_percent=_percent("end_reason", NATURAL),
+        cut_percent=_percent("end_reason", CUT),
+        truncated_percent=_percent("end_reason", TRUNCATED),
         unanswered_percent=_percent("verdict", UNANSWERED).fill_null(0.0),
         ungraded_percent=_percent("verdict", UNGRADED).fill_null(0.0),
         answers_cut_percent=_percent("answer_cut", True),
@@ -202,6 +205,18 @@ def _warnings(points: Sequence[Cell], made: Sequence[Point], num_problems: int) 
         found.append("the points were measured on different problems")
     if any(c.rows.height != c.problems.height * c.samples_per_problem for c in points):
         found.append("some problems have fewer samples than others")
+    unknown = sum(cell.rows["thinking_tokens"].null_count() for cell in points)
+    if unknown:
+        total = sum(cell.rows.height for cell in points)
+        found.append(
+            f"thinking tokens are not recorded in {'any' if unknown == total else unknown} of the "
+            f"{total} rows: "
+            + (
+                "accuracy has no place on an axis of tokens, and stands as bars"
+                if unknown == total
+                else "their means are over the others"
+            )
+        )
     ungraded = max(p.ungraded_percent for p in made)
     if ungraded > 0:
         found.append(

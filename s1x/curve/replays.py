@@ -94,11 +94,12 @@ RULES: dict[str, Rule] = {
 def replays(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) -> list[Replay]:
     """Each rule at each k (default: powers of two from 2 up to the samples per problem, and that).
 
-    Problems with fewer samples than the most are left out.
+    Problems with fewer samples than the most are left out. None where answers or tokens were not
+    recorded.
     """
     table = by_problem(cell)
     count, n = table.right.shape
-    if not count or not cell.num_graded:
+    if not count or not cell.num_graded or not table.can_replay:
         return []
     return list(_replays(table, ks or [k for k in powers_to(n) if k > 1], n, seed))
 

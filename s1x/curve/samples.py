@@ -36,12 +36,16 @@ class SampleCount(Result):
     k: int
     num_problems: int
     num_samples: int
-    mean_total_tokens: float  # of thinking and answers of all k: sequential scaling's x axis too
+    mean_total_tokens: float | None
+    """Of thinking and answers of all k: sequential scaling's x axis too; None: not recorded."""
     pass_percent: Estimate  # pass@k, unbiased (Chen et al. 2021): at least one of k is correct
     average_percent: Estimate  # avg@k, the mean accuracy of a sample
     majority_percent: Estimate  # cons@k, the answer that most give is correct; ties to the first
     shortest_majority_percent: Estimate
-    """Votes weighted by 1 / log(mean thinking tokens) of the group (arXiv 2502.12215)."""
+    """Votes weighted by 1 / log(mean thinking tokens) of the group (arXiv 2502.12215).
+
+    Votes are None where answers, or the tokens that weigh them, were not recorded.
+    """
 
 
 def sample_counts(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) -> list[SampleCount]:
@@ -54,19 +58,22 @@ def sample_counts(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) ->
     if not len(table.right) or not cell.num_graded:
         return []
     made = []
+    unknown = np.full(len(table.right), np.nan)
+    tokens = float(table.tokens.mean())
     for k in ks or powers_to(n):
         subsets = subsets_of(n, k, seed)
         values = (
             pass_at_k(n, table.right.sum(axis=1), k),
             table.right.mean(axis=1),
-            _vote(table, subsets, weighted=False),
-            _vote(table, subsets, weighted=True),
+            _vote(table, subsets, weighted=False) if table.has_answers else unknown,
+            _vote(table, subsets, weighted=True) if table.can_replay else unknown,
         )
         # a problem's n samples count for at most n averages, but n / k groups of k
         most = (n / k, float(n), n / k, n / k)
-        estimates = [share_estimate(pl.Series(v), m) for v, m in zip(values, most, strict=True)]
-        tokens = k * float(table.tokens.mean())
-        made.append(SampleCount(k, len(table.right), n, tokens, *estimates))
+        series = (pl.Series(v, nan_to_null=True) for v in values)
+        estimates = [share_estimate(v, m) for v, m in zip(series, most, strict=True)]
+        total = k * tokens if np.isfinite(tokens) else None
+        made.append(SampleCount(k, len(table.right), n, total, *estimates))
     return made
 
 
@@ -88,13 +95,24 @@ def pass_at_k(num_samples: int, num_correct: Ints | Floats | int, k: int) -> Flo
 class Samples:
     """Arrays (problems, samples): right or not, total tokens, thinking tokens, answer's group.
 
-    Groups number the distinct answers of a problem in order of appearance; -1: no answer.
+    Tokens are NaN where not recorded. Groups number the distinct answers of a problem in order of
+    appearance; -1: no answer. `has_answers` is False where right answers come without their text.
     """
 
     right: Floats
-    tokens: Ints
-    thinking: Ints
+    tokens: Floats
+    thinking: Floats
     groups: Ints
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether votes can be counted."""
+        return not bool(((self.groups < 0) & (self.right > 0)).any())
+
+    @property
+    def can_replay(self) -> bool:
+        """Whether rules that weigh or count tokens can be replayed."""
+        return self.has_answers and bool(np.isfinite(self.tokens).all())
 
 
 def by_problem(cell: Cell) -> Samples:
@@ -108,7 +126,7 @@ def by_problem(cell: Cell) -> Samples:
         groups.append(-1 if text is None else known.setdefault(normal_form(text), len(known)))
     right = (rows["verdict"] == CORRECT).fill_null(False).cast(pl.Float64)
     columns = (rows["thinking_tokens"] + rows["answer_tokens"], rows["thinking_tokens"])
-    total, thinking = (column.to_numpy().reshape(-1, n) for column in columns)
+    total, thinking = (c.cast(pl.Float64).to_numpy().reshape(-1, n) for c in columns)
     shaped = np.array(groups, np.int64).reshape(-1, n)
     return Samples(right.to_numpy().reshape(-1, n), total, thinking, shaped)
 

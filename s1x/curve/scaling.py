@@ -72,12 +72,14 @@ class Measured:
 def control_estimate(measured: Measured, limits: Limits) -> Estimate:
     """Control, from the points that surely keep their limits to those that may keep them.
 
-    A point's mean length is known to its 95% interval, all points at once (Bonferroni).
+    A point's mean length is known to its 95% interval, all points at once (Bonferroni); points
+    whose lengths were not recorded take no part.
     """
+    known = np.isfinite(measured.tokens).any(axis=0)
+    tokens, limits = measured.tokens[:, known], [limits[p] for p in np.flatnonzero(known)]
     low, high, limited = _bounds(limits)
     if not limited.any():
         return Estimate(None)
-    tokens = measured.tokens
     mean, count = np.nanmean(tokens, axis=0), np.isfinite(tokens).sum(axis=0)
     z = NormalDist().inv_cdf(1 - 0.025 / limited.sum())
     half = z * np.nanstd(tokens, axis=0) / np.sqrt(np.maximum(count - 1, 1))
@@ -105,7 +107,7 @@ def slope_estimate(measured: Measured, per_doubling: bool) -> Estimate:
 
     To first order; how far the problems' lengths move the points along the axis is counted in.
     """
-    known = np.isfinite(measured.accuracy).any(axis=0) & (np.nanmean(measured.tokens, axis=0) > 0)
+    known = np.isfinite(measured.accuracy).any(axis=0) & (measured.tokens > 0).any(axis=0)
     tokens, accuracy = measured.tokens[:, known], measured.accuracy[:, known]
     if known.sum() < 2:
         return Estimate(None)

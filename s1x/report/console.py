@@ -53,7 +53,7 @@ def _line(point: Json, same: Mapping[str, Json], width: int) -> str:
     low, high = point["interval_percent"]
     interval = f"{_number(low)} to {_number(high)}" if low is not None else "—"
     text = (
-        f"{point['setting']:<18}{point['mean_thinking_tokens']:>9,.1f}"
+        f"{point['setting']:<18}{_number(point['mean_thinking_tokens'], ',.1f'):>9}"
         f"{_number(point['accuracy_percent']):>12}{interval:>16}"
     )
     if same:

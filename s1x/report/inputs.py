@@ -363,9 +363,11 @@ def _sameness(run: Run, series: Series) -> str:
 
 
 def _joined(members: list[Series]) -> Series:
-    """One series of the first one's run, its points in order of tokens."""
-    ordered = sorted(members, key=lambda s: float(s.cells[0].thinking_tokens.mean()))
-    points = [{"point": i, "settings": s.settings(s.cells[0])} for i, s in enumerate(ordered)]
-    first = ordered[0]
-    found = [replace(s.cells[0], point=i) for i, s in enumerate(ordered)]
-    return Series(members[0].run, first.folder, {**first.info, "points": points}, found)
+    """One series of the first one's run, its points in order of tokens where these are known."""
+    run = members[0].run
+    if all(s.curve.points[0].mean_thinking_tokens is not None for s in members):
+        members = sorted(members, key=lambda s: s.curve.points[0].mean_thinking_tokens or 0.0)
+    points = [{"point": i, "settings": s.settings(s.cells[0])} for i, s in enumerate(members)]
+    first = members[0]
+    found = [replace(s.cells[0], point=i) for i, s in enumerate(members)]
+    return Series(run, first.folder, {**first.info, "points": points}, found)

@@ -20,9 +20,9 @@ LETTER, LINE_HEIGHT = 6.1, 13
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of a line: x in the axis's unit, y in percent; an unknown y leaves a hole."""
+    """A point of a line: x in the axis's unit, y in percent; an unknown one leaves a hole."""
 
-    x: float
+    x: float | None
     y: Estimate
     label: str = ""
     details: Sequence[str] = ()
@@ -43,10 +43,10 @@ class Line:
     level: bool = False
 
     @property
-    def known(self) -> list[tuple[Mark, float]]:
-        """Marks and their y, from left to right, without holes."""
-        found = [(m, m.y.value) for m in self.marks if m.y.value is not None]
-        return sorted(found, key=lambda item: item[0].x)
+    def known(self) -> list[tuple[Mark, float, float]]:
+        """Marks with their x and y, from left to right, without holes."""
+        found = [(m, m.x or 0.0, m.y.value) for m in self.marks if m.y.value is not None]
+        return sorted((f for f in found if f[0].x is not None), key=lambda item: item[1])
 
 
 def published(name: str, points: Sequence[tuple[float, float]]) -> Line:
@@ -82,8 +82,8 @@ class Area:
     def of(cls, width: int, shown: Sequence[Line]) -> Area:
         """An area that holds all marks and intervals."""
         known = [(line, *item) for line in shown for item in line.known]
-        xs = [m.x for line, m, _ in known if not line.level and m.x > 0] or [1.0]
-        most = max([*(m.y.high or y for _, m, y in known), 5.0])
+        xs = [x for line, _, x, _ in known if not line.level and x > 0] or [1.0]
+        most = max([*(m.y.high or y for _, m, _, y in known), 5.0])
         step = next(s for s in (1, 2, 5, 10, 20, 25) if most / s <= 5)
         height = round(min(340, max(220, width * 0.52)))
         top = min(100.0, step * math.ceil(most / step))
@@ -154,7 +154,7 @@ def _draw(x_title: str, y_title: str, shown: Sequence[Line], width: int) -> Pict
 
 def _rows(shown: Sequence[Line]) -> Iterator[Datum]:
     for line in shown:
-        for mark, y in line.known:
+        for mark, x, y in line.known:
             said = (percent(mark.y), *mark.details)
             tip = " · ".join([f"{line.name}: {mark.label}".rstrip(": "), *said])
             numbers = {"y": y, "low": mark.y.low, "high": mark.y.high}
@@ -162,7 +162,7 @@ def _rows(shown: Sequence[Line]) -> Iterator[Datum]:
                 "line": line.name,
                 "tip": tip,
                 **numbers,
-                **({} if line.level else {"x": mark.x}),
+                **({} if line.level else {"x": x}),
             }
 
 
@@ -175,11 +175,11 @@ def labels(area: Area, shown: Sequence[Line]) -> list[tuple[str, tuple[float, fl
     taken = list(_taken(area, shown))
     placed = []
     for line in (line for line in shown if line.labelled and not line.level):
-        ends = {id(mark) for mark, _ in (line.known[:1] + line.known[-1:])}
+        ends = {id(mark) for mark, _, _ in (line.known[:1] + line.known[-1:])}
         order = sorted(line.known, key=lambda k: (k[0].label != "natural", id(k[0]) not in ends))
-        for mark, value in order:
+        for mark, across, value in order:
             half, tall = len(mark.label) * LETTER / 2, LINE_HEIGHT / 2
-            for x, y in _places(*area.pixels(mark.x, value), half, tall):
+            for x, y in _places(*area.pixels(across, value), half, tall):
                 box = (x - half, y - tall, x + half, y + tall)
                 left, top, right, bottom = np.array(taken).T
                 meets = (left < box[2]) & (box[0] < right) & (top < box[3]) & (box[1] < bottom)
@@ -194,9 +194,9 @@ def labels(area: Area, shown: Sequence[Line]) -> list[tuple[str, tuple[float, fl
 def _taken(area: Area, shown: Sequence[Line]) -> Iterator[tuple[float, float, float, float]]:
     """Boxes (left, top, right, bottom) around points, and of no size along lines."""
     for line in shown:
-        path = [area.pixels(m.x, y) for m, y in line.known if not line.level]
+        path = [area.pixels(x, y) for _, x, y in line.known if not line.level]
         yield from ((x - 5, y - 5, x + 5, y + 5) for x, y in path)
-        for level in (area.pixels(area.left, y)[1] for _, y in line.known if line.level):
+        for level in (area.pixels(area.left, y)[1] for *_, y in line.known if line.level):
             path += [(0.0, level), (float(area.width), level)]
         for start, end in itertools.pairwise(path):
             count = max(2, int(math.dist(start, end) / 3)) + 1

@@ -25,7 +25,7 @@ class Segments(NamedTuple):
     thinking: tuple[str, ...]
     answer: tuple[str, ...]
     marked: bool
-    """False where there was no tokenizer: forced tokens are then not marked."""
+    """False where ids are recorded and there was no tokenizer: forced tokens are not marked."""
 
 
 class Decoder:
@@ -50,7 +50,9 @@ class Decoder:
         """Segments of one evaluation row (columns of `s1x.rows`)."""
         ids, mask = row["token_ids"], row["forced_mask"]
         if self._tokenizer is None or not ids or mask is None:
-            return Segments((row["thinking_text"] or "",), (row["answer_text"] or "",), False)
+            recorded = bool(ids) and mask is not None
+            texts = (row["thinking_text"] or "",), (row["answer_text"] or "",)
+            return Segments(*texts, marked=not recorded)
         end = int(row["thinking_tokens"] or 0)
         return Segments(self._cut(ids, mask, 0, end), self._cut(ids, mask, end, len(ids)), True)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from s1x.artifact import Artifact
+from s1x.artifact import Artifact, read_json
 from s1x.errors import UserError
 from s1x.report import run as run_report
 from s1x.report.runs import VERSION, finish_report, report_on
@@ -40,14 +40,15 @@ class ReportStage(ArtifactStage):
     @classmethod
     def of(cls, run: Run) -> Iterator[ArtifactStage]:
         """This run's report, over what it or an earlier one with its settings made."""
-        run.all("evaluate")
-        if "fine_tuned" in run.config.evaluate.models and "pool" not in run.made:
+        run.evaluations()
+        if _is_own(run) and "fine_tuned" in run.config.evaluate.models and "pool" not in run.made:
             pool = run.maybe("pool")
             run.made["pool"] = [pool] if pool else []
         yield cls(run)
 
     def _used(self) -> list[Artifact]:
-        return [a for name in ("evaluate", "select", "train") for a in self.run.made.get(name, [])]
+        before = [a for name in ("select", "train") for a in self.run.made.get(name, [])]
+        return [*self.run.evaluations(), *before]
 
     def inputs(self) -> dict[str, Any]:
         """The artifacts, and what the page says of the run."""
@@ -57,14 +58,35 @@ class ReportStage(ArtifactStage):
 
     def build(self, folder: Path) -> None:
         """Writes page, figures, tables and summary."""
-        made = self.run.made
-        evaluations = [artifact.folder for artifact in made["evaluate"]]
+        made, context = self.run.made, self.run.context()
+        evaluations = [artifact.folder for artifact in self.run.evaluations()]
         selection, training = (
             made[name][0].folder if made.get(name) else None for name in ("select", "train")
         )
-        run_report(self.run.context(), evaluations, selection, training, folder)
+        if made.get("import"):
+            context["runs"] = _runs(self.run, selection, training)
+            context |= {} if _is_own(self.run) else {"scale": None, "seed": None}
+        run_report(context, evaluations, selection, training, folder)
 
     def finish(self, artifact: Artifact) -> None:
         """The table on the console; the summary says what this run did."""
         run = self.run
         run.summary = finish_report(run.artifacts, artifact, run.told, bool(run.sweep))
+
+
+def _is_own(run: Run) -> bool:
+    """Whether the run's own model is in the report, beside what is imported."""
+    return not run.config.imported.asked_for or "evaluate" in run.stages
+
+
+def _runs(run: Run, selection: Path | None, training: Path | None) -> list[dict[str, Any]]:
+    """The run's own evaluations, then the imported ones, a run per model: they are compared."""
+    own = [artifact.folder for artifact in run.made.get("evaluate", [])]
+    groups: dict[str, list[Path]] = {}
+    for artifact in run.made["import"]:
+        model = str(read_json(artifact.folder / "evaluation.json")["model"])
+        groups.setdefault(model, []).append(artifact.folder)
+    nothing: dict[str, Any] = {"selection": None, "training": None, "settings": {}}
+    found = [{**nothing, "label": name, "evaluations": made} for name, made in groups.items()]
+    first = {"label": run.config.root.name, "evaluations": own, "settings": {}}
+    return [{**first, "selection": selection, "training": training}, *found] if own else found

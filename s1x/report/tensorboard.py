@@ -74,9 +74,9 @@ class TensorBoard(Tracker):
             if summary is not None:
                 for curve in summary["curves"]:
                     for point in curve["points"]:
-                        if (value := point["accuracy_percent"]) is not None:
-                            tokens = round(point["mean_thinking_tokens"])
-                            writer.add_scalar(f"curve/{curve_name(curve)}", value, tokens)
+                        value, tokens = point["accuracy_percent"], point["mean_thinking_tokens"]
+                        if value is not None and tokens is not None:
+                            writer.add_scalar(f"curve/{curve_name(curve)}", value, round(tokens))
                 for name, value in headline_numbers(summary).items():
                     writer.add_scalar(f"metrics/{name}", value, 0)
                 for index, row in enumerate(trace_rows(folders, self.max_traces)):

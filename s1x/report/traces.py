@@ -106,7 +106,7 @@ def blocks(inputs: Inputs, found: pl.DataFrame, most: int = MOST_CHARACTERS) -> 
         found: from `entries`.
         most: characters of text; whole problems are left out evenly above it.
     """
-    kept = _fitting(found, most)
+    kept = _fitting(inputs, found, most)
     index: dict[str, list[Any]] = defaultdict(list)
     done: list[str] = []
     questions: dict[str, list[str]] = {}
@@ -132,7 +132,7 @@ def blocks(inputs: Inputs, found: pl.DataFrame, most: int = MOST_CHARACTERS) -> 
         values = [str(value or "") for value in index[name]]
         number = {value: i for i, value in enumerate(dict.fromkeys(values))}
         names[name], index[name] = list(number), [number[value] for value in values]
-    index |= {name: [int(value or 0) for value in index[name]] for name in NUMBERS}
+    index |= {n: [None if v is None else int(v) for v in index[n]] for n in NUMBERS}
     packed = _packed({"names": names, "columns": index})
     return Blocks(packed, done, len(kept), len(found) - len(kept), unmarked)
 
@@ -150,9 +150,13 @@ def texts(inputs: Inputs, found: pl.DataFrame) -> Iterator[tuple[Row, Segments]]
                 yield row, decoder(row["model"]).cut(row)
 
 
-def _fitting(found: pl.DataFrame, most: int) -> pl.DataFrame:
+def _fitting(inputs: Inputs, found: pl.DataFrame, most: int) -> pl.DataFrame:
     """All traces, or those of every n-th problem if they are too long together."""
     size = 4 * int(found["thinking_tokens"].sum()) + 200 * len(found)
+    for source in found.filter(pl.col("thinking_tokens").is_null())["source"].unique():
+        text = pl.scan_parquet(inputs.folders[source][1] / "rows.parquet", glob=False)
+        length = pl.col("thinking_text", "answer_text").str.len_chars().sum()
+        size += sum(text.select(length).collect().row(0))
     if size <= most:
         return found
     problems = found.select(PROBLEM).unique(maintain_order=True)

@@ -173,9 +173,11 @@ class WeightsAndBiases(Tracker):
         thinking = [c for c in summary["curves"] if c["prompt_format"] != "direct"]
         for benchmark in _benchmarks(summary):  # a plot each, a line per curve
             curves = [c for c in thinking if c["benchmark"] == benchmark]
+            x, y = "mean_thinking_tokens", "accuracy_percent"
+            known = [[p for p in c["points"] if p[x] is not None] for c in curves]
             logged[f"curve/{benchmark}"] = wandb.plot.line_series(
-                xs=[[p["mean_thinking_tokens"] for p in c["points"]] for c in curves],
-                ys=[[p["accuracy_percent"] for p in c["points"]] for c in curves],
+                xs=[[p[x] for p in points] for points in known],
+                ys=[[p[y] for p in points] for points in known],
                 keys=[c["name"] for c in curves],
                 title=f"{benchmark}: accuracy (%)",
                 xname="mean thinking tokens",

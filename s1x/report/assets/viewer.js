@@ -103,7 +103,7 @@ class Viewer {
     const button = html("button", {type: "button"}, badge(this.name("verdict", i)),
       html("span", {}, problem.startsWith(benchmark) ? problem : `${benchmark} ${problem}`),
       html("span", {}, this.name("series", i)), html("span", {}, this.name("setting", i)),
-      html("span", {}, this.name("flip", i) || `${this.columns.tokens[i]} tokens`));
+      html("span", {}, this.name("flip", i) || `${this.columns.tokens[i] ?? "?"} tokens`));
     if (i === this.chosen) button.setAttribute("aria-current", "true");
     button.addEventListener("click", () => {
       this.chosen = i;
@@ -153,7 +153,7 @@ class Viewer {
     const [, thinking, answer, extracted, rule, reason, answerTokens] = trace;
     const head = html("header", {}, badge(this.name("verdict", i)));
     if (side === 0) head.append(this.title(i)); else head.append(this.chooser(i));
-    const facts = [`${this.columns.tokens[i]} thinking tokens, ended ${this.name("end", i)}`,
+    const facts = [`${this.columns.tokens[i] ?? "?"} thinking tokens, ended ${this.name("end", i) || "?"}`,
       `${answerTokens ?? "?"} answer token${answerTokens === 1 ? "" : "s"}`, `extracted ${extracted ?? "nothing"} (${rule ?? "no rule"})`];
     if (this.columns.waits[i]) facts.push(`${this.columns.waits[i]} wait${this.columns.waits[i] > 1 ? "s" : ""}`);
     if (reason) facts.push(`ungraded: ${reason}`);

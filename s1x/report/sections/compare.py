@@ -102,7 +102,9 @@ def _turn(other: Series, base: Series) -> int | None:
     steps = sorted(
         (math.sqrt(a.mean_thinking_tokens * b.mean_thinking_tokens), gap)
         for a, b in shared
-        if (gap := (a.accuracy_percent or 0.0) - (b.accuracy_percent or 0.0))
+        if a.mean_thinking_tokens is not None
+        and b.mean_thinking_tokens is not None
+        and (gap := (a.accuracy_percent or 0.0) - (b.accuracy_percent or 0.0))
     )
     last = max((i for i, (_, gap) in enumerate(steps) if gap > 0), default=-1)
     before = sum(gap for _, gap in steps[: last + 1])

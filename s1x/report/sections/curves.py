@@ -43,7 +43,9 @@ LONG = 16
 def curves(inputs: Inputs) -> Iterator[Item]:
     """Accuracy over thinking tokens, one chart and one table a benchmark; the first opens it."""
     for index, benchmark in enumerate(inputs.benchmarks):
-        yield _chart(inputs, benchmark, WIDTH if index else WIDE)
+        if any(p.mean_thinking_tokens is not None for _, p in _points(inputs, benchmark)):
+            yield _chart(inputs, benchmark, WIDTH if index else WIDE)
+        yield from _without_tokens(inputs, benchmark)
     yield from _warnings(inputs)
     note = (
         "“cut”: the budget ended thinking; “truncated”: the context was full; “answers cut”: the "
@@ -60,6 +62,20 @@ def curves(inputs: Inputs) -> Iterator[Item]:
             for p in series.curve.points
         ]
         yield Table(f"points_{benchmark}", f"All points on {benchmark}", rows, note=note)
+
+
+def _points(inputs: Inputs, benchmark: str) -> Iterator[tuple[Series, Point]]:
+    return ((series, p) for series in inputs.on(benchmark) for p in series.curve.points)
+
+
+def _without_tokens(inputs: Inputs, benchmark: str) -> Iterator[Chart]:
+    """Bars of the points whose thinking tokens were not recorded, where there are any."""
+    found = [(s, p) for s, p in _points(inputs, benchmark) if p.mean_thinking_tokens is None]
+    if found:
+        names = [f"{inputs.name(series)}: {point.setting}" for series, point in found]
+        part = Part("accuracy", "orange", [accuracy(point) for _, point in found])
+        title = f"{benchmark}: thinking tokens not recorded"
+        yield bars(f"accuracy_{benchmark}", title, "accuracy (%)", names, [part], x_max=100.0)
 
 
 def _warnings(inputs: Inputs) -> Iterator[str]:
@@ -90,10 +106,10 @@ def _chart(inputs: Inputs, benchmark: str, width: int) -> Chart:
     for series in (s for s in inputs.on(benchmark) if s not in averaged):
         name, hue = inputs.name(series), inputs.hue(series)
         points = [p for p in series.curve.points if p.accuracy_percent is not None]
-        if thinking := [mark(p) for p in points if p.mean_thinking_tokens > 0]:
+        if thinking := [mark(p) for p in points if p.mean_thinking_tokens]:
             labelled = series is inputs.main or (series.role != "base" and len(inputs.runs) == 1)
             shown.append(Line(name, hue, thinking, series.role == "base", labelled))
-        without = [mark(p) for p in points if p.mean_thinking_tokens <= 0]
+        without = [mark(p) for p in points if p.mean_thinking_tokens == 0]
         shown += [Line(name, hue, [level], level=True) for level in without]
     if reference := paper.curve(benchmark):
         shown.append(published("s1-32B", reference))
@@ -104,11 +120,15 @@ def _chart(inputs: Inputs, benchmark: str, width: int) -> Chart:
 def mark(point: Point) -> Mark:
     """A curve's point with the words of its tooltip."""
     cut = point.answers_cut_percent
+    numbers = {
+        "{:,.1f} thinking tokens": point.mean_thinking_tokens,
+        "{:,.1f} answer tokens": point.mean_answer_tokens,
+        "thinking cut {:.0f}%": point.cut_percent,
+        "thinking truncated {:.0f}%": point.truncated_percent,
+    }
     details = (
         f"{point.num_correct} of {point.num_problems * point.samples_per_problem} correct",
-        f"{point.mean_thinking_tokens:,.1f} thinking tokens",
-        f"{point.mean_answer_tokens:,.1f} answer tokens",
-        f"thinking cut {point.cut_percent:.0f}%, truncated {point.truncated_percent:.0f}%",
+        *(words.format(number) for words, number in numbers.items() if number is not None),
         f"unanswered {point.unanswered_percent:.0f}%, ungraded {point.ungraded_percent:.0f}%",
         *([f"answers cut {cut:.0f}%"] if cut else []),
     )
@@ -125,7 +145,7 @@ def seeds(inputs: Inputs) -> Iterator[Item]:
             "benchmark": benchmark,
             **({"run": name} if name else {}),
             "setting": setting,
-            "thinking tokens": mean(p.mean_thinking_tokens for p in points),
+            "thinking tokens": _mean_tokens(points),
             "mean %": mean(values),
             "standard deviation": stdev(values),
             "lowest %": min(values),
@@ -156,7 +176,7 @@ def _mean_line(inputs: Inputs, name: str, group: list[Series]) -> Line:
     """The mean curve over the seeds; its band goes from the lowest to the highest."""
     marks = [
         Mark(
-            mean(p.mean_thinking_tokens for p in points),
+            _mean_tokens(points),
             Estimate(mean(values), min(values), max(values)),
             setting,
         )
@@ -164,6 +184,11 @@ def _mean_line(inputs: Inputs, name: str, group: list[Series]) -> Line:
     ]
     words = ", ".join(filter(None, (name, f"mean of {len(group)} seeds, lowest to highest")))
     return Line(words, inputs.hue(group[0]), marks, labelled=inputs.main in group)
+
+
+def _mean_tokens(points: Sequence[Point]) -> float | None:
+    known = [p.mean_thinking_tokens for p in points if p.mean_thinking_tokens is not None]
+    return mean(known) if len(known) == len(points) else None
 
 
 def _settings(group: list[Series]) -> Iterator[tuple[str, list[Point], list[float]]]:
@@ -243,8 +268,8 @@ def _gains(inputs: Inputs, base: Series, tuned: Series) -> Iterator[Row]:
             "base %": gain.right_accuracy_percent,
             "fine-tuned %": gain.left_accuracy_percent,
             "gain": Estimate(gain.difference_points, gain.low_points, gain.high_points),
-            "base thinking tokens": float(cell.thinking_tokens.mean()),
-            "fine-tuned thinking tokens": float(other.thinking_tokens.mean()),
+            "base thinking tokens": base.point(cell).mean_thinking_tokens,
+            "fine-tuned thinking tokens": tuned.point(other).mean_thinking_tokens,
             "n": gain.num_problems,
         }
 

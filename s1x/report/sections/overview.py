@@ -56,10 +56,11 @@ def _finding(inputs: Inputs) -> str:
 
 
 def _ends(series: Series) -> tuple[Point, Point] | None:
-    """The points with the fewest and the most thinking tokens."""
-    known = [p for p in series.curve.points if p.accuracy_percent is not None]
-    ordered = sorted(known, key=lambda p: p.mean_thinking_tokens)
-    return (ordered[0], ordered[-1]) if len(ordered) > 1 else None
+    """The points with the fewest and the most thinking tokens; where unknown, first and last."""
+    points = [p for p in series.curve.points if p.accuracy_percent is not None]
+    if all(p.mean_thinking_tokens is not None for p in points):
+        points = sorted(points, key=lambda p: p.mean_thinking_tokens or 0.0)
+    return (points[0], points[-1]) if len(points) > 1 else None
 
 
 def _top(series: Series) -> float:
@@ -72,9 +73,13 @@ def _change(series: Series) -> str:
     if ends is None:
         point = series.point(series.best)
         value = "unknown" if point.accuracy_percent is None else f"{point.accuracy_percent:.1f}%"
-        return f"{where} is {value} with {point.mean_thinking_tokens:,.0f} thinking tokens"
+        spent = point.mean_thinking_tokens
+        tokens = "" if spent is None else f" with {spent:,.0f} thinking tokens"
+        return f"{where} is {value}{tokens}"
     first, last = ends
     values = f"from {first.accuracy_percent:.1f}% to {last.accuracy_percent:.1f}%"
+    if first.mean_thinking_tokens is None or last.mean_thinking_tokens is None:
+        return f"{where} goes {values} ({first.setting} to {last.setting})"
     tokens = f"({first.mean_thinking_tokens:,.0f} to {last.mean_thinking_tokens:,.0f})"
     slope = series.curve.scaling_per_doubling
     for verb, sure in (("rises", (slope.low or 0) > 0), ("falls", (slope.high or 0) < 0)):

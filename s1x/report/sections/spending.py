@@ -51,7 +51,8 @@ def allocation(inputs: Inputs) -> Iterator[Item]:
             Line("the same budget for each question", "orange", uniform, labelled=True),
             Line("perfect allocation (upper bound)", "green", bound, dashed=True),
         ]
-        yield lines(inputs.key("allocation", series), title, x_title, "accuracy (%)", shown)
+        if points[0].mean_thinking_tokens is not None:
+            yield lines(inputs.key("allocation", series), title, x_title, "accuracy (%)", shown)
         parts = [
             Part.of(words, hue, [vars(p)[name].value for p in points])
             for name, (words, hue) in SHARES.items()
@@ -64,7 +65,11 @@ def allocation(inputs: Inputs) -> Iterator[Item]:
             [p.setting for p in points],
             [*parts, Part.of("never right", "silver", [never] * len(points))],
             stacked=True,
-            notes=[f"{p.overthinking_tokens.value:,.0f} tokens too many" for p in points],
+            notes=[
+                f"{p.overthinking_tokens.value:,.0f} tokens too many"
+                for p in points
+                if p.overthinking_tokens.value is not None
+            ],
             x_max=100.0,
             aside=series.benchmark != inputs.benchmarks[0],
         )

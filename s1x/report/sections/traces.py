@@ -88,6 +88,8 @@ def budget(inputs: Inputs) -> Iterator[Item]:
     for index, series in enumerate(inputs.first(inputs.thinking)):
         title = f"{series.benchmark}, {inputs.name(series)}"
         points = series.curve.points
+        if any(p.natural_percent is None or p.mean_thinking_tokens is None for p in points):
+            continue  # how and where thinking ended is not recorded
         yield bars(
             f"ends_{series.benchmark}",
             f"{title}: how thinking ended",
@@ -129,8 +131,8 @@ def parallel(inputs: Inputs) -> Iterator[Item]:
                 **{"pass@k %": c.pass_percent, "n": c.num_problems},
             }
             rows.append(row)
-        if series not in inputs.tuned or not counts:
-            continue
+        if series not in inputs.tuned or not counts or counts[0].mean_total_tokens is None:
+            continue  # without tokens the table says what needs no axis of them
         points = series.curve.points
         sequential = [Mark(p.mean_total_tokens, accuracy(p), p.setting) for p in points]
         shown = [Line("sequential", "orange", sequential, labelled=True)]
@@ -159,6 +161,8 @@ def _saving(replay: Replay) -> Mark:
 def _stopped_early(inputs: Inputs, series: Series, counts: Sequence[SampleCount]) -> Iterator[Item]:
     """Rules that stop sampling early, beside the majority of the same samples."""
     found = replays(series.natural)
+    if not found:
+        return
     title = f"{series.benchmark}, {inputs.name(series)}: sampling that stops early"
     votes = [Mark(c.mean_total_tokens, c.majority_percent, f"k = {c.k}") for c in counts]
     shown = [Line("majority of all k", "purple", votes, labelled=True)]

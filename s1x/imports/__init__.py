@@ -1,0 +1,1 @@
+"""Others' outputs as evaluation rows: logs of lm-evaluation-harness and inspect_ai, tables."""
