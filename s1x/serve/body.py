@@ -43,7 +43,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     "suffix": ("",),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
-    "parallel_tool_calls": (True, False),
+    "parallel_tool_calls": (True,),
     "skip_special_tokens": (False,),
 }
 
@@ -116,7 +116,7 @@ def _object(pairs: list[tuple[str, object]]) -> Json:
 
 
 def _constant(name: str) -> object:
-    raise RefusedError(f"{name} is no number of JSON")
+    raise RefusedError(f"{name} is not a number in JSON")
 
 
 class Reader:
@@ -246,8 +246,9 @@ def _limit(read: Reader) -> tuple[int | None, str]:
 
 
 def _only_usage(options: Json) -> bool:
-    known = {"include_usage", "continuous_usage_stats"}
-    return all(k in known and isinstance(v, bool | None) for k, v in options.items())
+    others = {key: value for key, value in options.items() if key != "include_usage"}
+    is_flag = isinstance(options.get("include_usage"), bool | None)
+    return is_flag and others in ({}, {"continuous_usage_stats": False})
 
 
 def _stops(value: object) -> tuple[str, ...]:
@@ -280,10 +281,11 @@ def _reasoning_format(read: Reader, own: str) -> str:
 # -- what is asked ---------------------------------------------------------------------------------
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-_MESSAGE = {
-    *("role", "content", "name", "reasoning_content", "reasoning", "reasoning_details"),
-    *("tool_calls", "tool_call_id", "refusal", "annotations", "audio", "function_call"),
-}
+_MESSAGE = (
+    *("role", "content", "name", "reasoning_content", "reasoning", "tool_calls", "tool_call_id"),
+)
+#: fields that replies of other servers have too; they are null where a conversation goes on here
+_REPLY = ("refusal", "annotations", "audio", "function_call", "reasoning_details")
 
 
 def _conversation(body: Json) -> list[Json]:
@@ -300,7 +302,7 @@ def _message(message: object, place: str) -> Json:
     if not isinstance(message, dict):
         raise wrong(place, "an object with role and content", message)
     for key, value in message.items():
-        if key not in _MESSAGE:
+        if key not in _MESSAGE and not (key in _REPLY and not value):
             raise unknown(f"{place}.{key[:60]}", value, sorted(_MESSAGE))
     role = message.get("role")
     if role not in _ROLES:
@@ -317,8 +319,11 @@ def _message(message: object, place: str) -> Json:
         if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
             raise wrong(f"{place}.tool_calls", "a list of calls", calls)
         found["tool_calls"] = calls
-    if isinstance(message.get("tool_call_id"), str):
-        found["tool_call_id"] = message["tool_call_id"]
+    for key in ("name", "tool_call_id"):
+        if (value := message.get(key)) is not None:
+            if not isinstance(value, str):
+                raise wrong(f"{place}.{key}", "a string", value)
+            found[key] = value
     return found
 
 

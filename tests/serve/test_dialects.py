@@ -136,6 +136,15 @@ def test_wrong_values_are_refused_by_name(dialect: Any) -> None:
             {"response_format": {"type": "json_object"}},
             """response_format must be {"type": "text"} here, got {'type': 'json_object'}""",
         ),
+        (
+            {"stream_options": {"continuous_usage_stats": True}},
+            "stream_options must be an object with include_usage, got",
+        ),
+        ({"parallel_tool_calls": False}, "parallel_tool_calls must be true here, got False"),
+        (
+            {"messages": [{"role": "user", "content": "?", "audio": {"id": "1"}}]},
+            "messages[0].audio ({'id': '1'}) is not known here; the known ones are content,",
+        ),
         ({"tool_choice": "required"}, "tool_choice must be none or auto without tools, got"),
         ({"model": f"{MODEL.name}@("}, "model must be a policy, or settings such as waits=2"),
     ],

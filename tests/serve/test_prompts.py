@@ -84,6 +84,21 @@ def test_thinking_of_earlier_turns_is_the_templates_affair(template: str) -> Non
     assert "think>" not in text.replace("<|im_start|>think", "")
 
 
+def test_a_reply_can_be_sent_back_as_it_came() -> None:
+    turn = {"audio": None, "annotations": [], "refusal": None, "function_call": None}
+    turns = [
+        {"role": "user", "content": "Hi", "name": "ann"},
+        {"role": "assistant", "content": "Ho", "reasoning": "Hm", "tool_calls": None, **turn},
+        {"role": "user", "content": "?"},
+    ]
+
+    async def ask() -> Any:
+        async with served(ScriptedEngine(lambda ids, request: request.stop[0][0])) as client:
+            return await client.chat(messages=turns)
+
+    assert asyncio.run(ask())["choices"]
+
+
 def test_the_last_users_turn_is_worded_by_the_policy() -> None:
     prompts = Prompts(MODEL)
     chat = prompts.conversation(
