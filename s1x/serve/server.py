@@ -151,20 +151,17 @@ class App:
     async def _events(self, work: Work, reply: Reply) -> AsyncIterator[bytes]:
         """The stream: a role, pieces, the end of each answer, the counts."""
         try:
-            for chunk in reply.first():
-                yield event(chunk)
+            if opening := b"".join(map(event, reply.first())):
+                yield opening
             patience, pause = self.settings.keep_alive_seconds, self.settings.chunk_seconds
             async for batch in work.batches(patience, pause):
                 if not batch:
                     yield SILENCE
                     continue
                 yield b"".join(event(chunk) for item in batch for chunk in reply.chunks(item))
-            for chunk in reply.last():
-                yield event(chunk)
-            yield DONE
+            yield b"".join([*map(event, reply.last()), DONE])
         except Exception as error:
-            yield event(error_body(reported(error)))
-            yield DONE
+            yield event(error_body(reported(error))) + DONE
         finally:
             work.abandon()
 
