@@ -13,7 +13,7 @@ TORCH_CUDA_INDEX ?= https://download.pytorch.org/whl/cu130
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-HEAVY := not slow and not gpu and not network and not vllm and not deepspeed and not slurm and not browser and not clients
+HEAVY := not slow and not gpu and not network and not vllm and not deepspeed and not slurm and not browser and not clients and not ray
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check setup setup-test setup-all setup-gpu system lock figures docs clean
@@ -27,7 +27,7 @@ run: setup ## the main job at laptop scale: python run.py +experiment=s1k (more 
 test: setup-test ## the tests that need nothing big (at most 10 minutes on two cores)
 	$(PY) -m pytest -n 2 --dist loadfile -m "$(HEAVY)" $(ARGS)
 
-test-all: setup-all system ## every test that this machine can run: vLLM, two ranks, Slurm, Chromium
+test-all: setup-all system ## every test that this machine can run: vLLM, two ranks, Slurm, Ray, Chromium
 	$(PY) -m pytest -m "not gpu and not network" $(ARGS)
 
 check: setup-all ## ruff and mypy

@@ -29,7 +29,7 @@ import workload
 from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.console import say
-from s1x.evaluate.stage import Prompts
+from s1x.evaluate.answers import Prompts
 from s1x.model.chat_format import Chat
 from s1x.model.model import Model
 from s1x_puzzles.puzzles import Puzzles

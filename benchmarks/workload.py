@@ -21,10 +21,10 @@ from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.policy import ANSWER, PARTS, THINKING, Policy
 from s1x.budget.rollout import Trace
 from s1x.engine.engine import Engine, LiveEngine, Sampling
-from s1x.engine.live import close_engine, live_engine, run_in_loop
+from s1x.engine.live import close_engine, live_engine, run_in_loop, together
 from s1x.engine.transformers import Transformers
 from s1x.engine.vllm import Vllm
-from s1x.evaluate.schedule import answer_all
+from s1x.evaluate.schedule import answer
 from s1x.model.chat_format import Chat, ChatFormat
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
@@ -198,9 +198,10 @@ def evaluate(
     with TraceStore(store, "m") as traces_kept:
         streams = Streams(live, traces_kept, Sampling())
         begun, cpu_begun = time.perf_counter(), time.process_time()
-        rows = run_in_loop(
-            answer_all(questions, points, 1, lambda _, p: by_id[p.problem_id], streams)
+        asked = (
+            answer(p, 0, points, [by_id[p.problem_id]] * len(points), streams) for p in questions
         )
+        rows = [row for found in run_in_loop(together(asked)) for row in found]
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
     used = live.usage.since(before)
     traces = [row.trace for row in rows]

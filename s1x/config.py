@@ -30,6 +30,7 @@ from s1x.selection.recipe import Recipe
 from s1x.serve.serve import Serve
 from s1x.stages import ON_THE_WAY, STAGES
 from s1x.train.settings import TrainSettings
+from s1x.workers.workers import Workers
 
 #: swappable groups, each a folder of conf/ and a package of s1x/: what an option of each must be
 GROUPS: dict[str, type] = {
@@ -38,6 +39,7 @@ GROUPS: dict[str, type] = {
     "model": Model,
     "train": TrainSettings,
     "engine": Engine,
+    "workers": Workers,
     "budget": Policy,
     "benchmark": Benchmark,
     "tracker": Tracker,
@@ -148,6 +150,7 @@ class Config:
     model: Model
     train: TrainSettings
     engine: Engine
+    workers: Workers
     budget: Policy
     benchmarks: Mapping[str, Benchmark]
     tracker: Tracker

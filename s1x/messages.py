@@ -35,8 +35,8 @@ Everything: python run.py +experiment=s1k --cfg job
 #: Hydra's launchers that are packages of their own → the extra that brings each
 EXTRAS = {
     "joblib": "joblib",
-    "ray": "ray",
-    "ray_aws": "ray",
+    "ray": "ray-launcher",
+    "ray_aws": "ray-launcher",
     "submitit_local": "slurm",
     "submitit_slurm": "slurm",
 }

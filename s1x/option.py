@@ -36,6 +36,7 @@ PACKAGES = {
     "model": "s1x.model",
     "train": "s1x.train",
     "engine": "s1x.engine",
+    "workers": "s1x.workers",
     "budget": "s1x.budget",
     "benchmark": "s1x.benchmark",
     "grader": "s1x.benchmark",

@@ -20,8 +20,9 @@ from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.points import points
 from s1x.engine.engine import OnTokens, Request, Sampling
+from s1x.engine.live import together
 from s1x.engine.scripted import ScriptedEngine, random_tokens
-from s1x.evaluate.schedule import answer_all
+from s1x.evaluate.schedule import Answered, answer
 from s1x.model.chat_format import Chat
 from s1x.traces.store import TraceStore
 from s1x.traces.streams import Streams
@@ -44,15 +45,15 @@ def evaluate(folder: Path, seconds_per_request: float = 0.0) -> dict[str, Any]:
     policy = BudgetForcing(max_answer_tokens=8, answer_reserve_tokens=8)
     with TraceStore(folder, "m", save_every_tokens=16, commit_every_seconds=0.02) as store:
         streams = Streams(engine, store, Sampling())
-        rows = asyncio.run(
-            answer_all(
-                problems,
-                points(policy, CURVE),
-                1,
-                lambda _, problem: Chat(form, (50, 51, 100 + int(problem.question))),
-                streams,
+        curve = points(policy, CURVE)
+
+        async def all_() -> list[list[Answered]]:
+            return await together(
+                answer(p, 0, curve, [Chat(form, (50, 51, 100 + i))] * len(curve), streams)
+                for i, p in enumerate(problems)
             )
-        )
+
+        rows = [row for found in asyncio.run(all_()) for row in found]
     asked = [(list(request.prefix_ids), written) for request, written in engine.requests]
     return {
         "rows": [

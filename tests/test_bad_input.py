@@ -83,7 +83,7 @@ def told(tmp_path: Path, overrides: list[str], *words: str) -> None:
         (["output=ü"], ["""'output="ü"'"""]),
         (["output=/tmp/s[1]"], ["""'output="/tmp/s[1]"'"""]),
         (["stages=[evaluate"], ["not closed"]),
-        (["hydra/launcher=ray"], ["s1x[ray]"]),
+        (["hydra/launcher=ray"], ["s1x[ray-launcher]"]),
         (["hydra/launcher=basik"], ["did you mean basic?"]),
         (["pool.columns={a:b}"], ["Puzzles59k", "choose one of rows, seed"]),
         (["budget=unlimited", "budget.num_waits=1"], ["Unlimited", "max_answer_tokens"]),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _running: list[tuple[Engine, str, LiveEngine]] = []
+_closers: list[Callable[[], None]] = []
 _loop: asyncio.AbstractEventLoop | None = None
 
 
@@ -34,8 +35,15 @@ def live_engine(engine: Engine, model: Model) -> LiveEngine:
 
 
 def close_engine() -> None:
-    """Frees the engines that run, if any do."""
+    """Frees the engines that run, if any do, here and elsewhere."""
     _close(lambda _: True)
+    for closer in _closers:
+        closer()
+
+
+def at_close(closer: Callable[[], None]) -> None:
+    """Has `close_engine` call this too: what runs elsewhere ends with what runs here."""
+    _closers.append(closer)
 
 
 def _close(which: Callable[[Engine], bool]) -> None:

@@ -1,15 +1,15 @@
-"""Who runs when: all points of a problem at once, largest budget first, and no barrier anywhere.
+"""Who runs when: all points of a problem's sample at once, largest budget first, and no barrier.
 
-The points of one problem read the same streams, so the largest budget writes and the smaller ones
-read; each goes on to its answer the moment its own tokens are there. Problems run side by side, as
-many as the engine has an appetite for; a slow one holds nobody.
+The points of one sample read the same streams, so the largest budget writes and the smaller ones
+read; each goes on to its answer the moment its own tokens are there. Samples run side by side, as
+many as the engines have an appetite for (`s1x.workers`); a slow one holds nobody.
 """
 
 from __future__ import annotations
 
-import asyncio
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s1x.benchmark.problem import Problem
@@ -31,44 +31,41 @@ class Answered:
     wall_seconds: float
 
 
-async def answer_all(
-    problems: Sequence[Problem],
+async def answer(
+    problem: Problem,
+    sample: int,
     points: Sequence[Policy],
-    samples_per_problem: int,
-    chat_for: Callable[[Policy, Problem], Chat],
+    chats: Sequence[Chat],
     streams: Streams,
-    on_answer: Callable[[int], None] = lambda _: None,
+    samples_per_problem: int = 1,
 ) -> list[Answered]:
-    """Runs every point of every problem; rows come back by problem, point and sample.
+    """One sample of a problem under every point, in the order of the points.
 
     Args:
-        problems: the benchmark.
+        problem: what is asked.
+        sample: which of the problem's samples, 0 or more.
         points: policies of the curve, the smallest budget first (as `s1x.budget.points` has them).
-        samples_per_problem: samples of each.
-        chat_for: the prompt of a problem under a policy.
+        chats: the prompt of each point.
         streams: what the model writes.
-        on_answer: called with 1 whenever a row is there.
+        samples_per_problem: samples of each problem.
     """
-    appetite = asyncio.Semaphore(max(1, -(-streams.engine.max_sequences // samples_per_problem)))
 
-    async def one(problem: Problem, point: int, sample: int) -> Answered:
+    async def one(point: int) -> Answered:
         begun = time.perf_counter()
         policy = points[point]
         temperature = policy.temperature(streams.sampling.temperature)
         reader = streams.of(problem.problem_id, temperature)
-        chat = chat_for(policy, problem)
-        trace = await rollout(policy, chat, reader, sample, samples_per_problem)
-        on_answer(1)
+        trace = await rollout(policy, chats[point], reader, sample, samples_per_problem)
         return Answered(problem, point, sample, trace, time.perf_counter() - begun)
 
-    async def all_of(problem: Problem) -> list[Answered]:
-        async with appetite:
-            largest_first = reversed(range(len(points)))
-            return await together(
-                one(problem, point, sample)
-                for point in largest_first
-                for sample in range(samples_per_problem)
-            )
+    found = await together(one(point) for point in reversed(range(len(points))))
+    return found[::-1]
 
-    found = await together([all_of(problem) for problem in problems])
-    return [row for rows in found for row in sorted(rows, key=lambda r: (r.point, r.sample))]
+
+def expected_length(problem: Problem) -> float:
+    """How long a problem takes next to others, before its first sample has shown it.
+
+    The number in its level: harder problems take longer traces.
+    """
+    number = re.search(r"\d+", problem.level or "")
+    return float(number[0]) if number else 0.0

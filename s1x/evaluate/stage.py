@@ -5,37 +5,39 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 from s1x import costs
-from s1x.artifact import fingerprint, write_json
+from s1x.artifact import write_json
 from s1x.benchmark.benchmark import Benchmark
 from s1x.benchmark.grader import Grader, make_grader
 from s1x.benchmark.problem import Problem, content_hash
 from s1x.budget import Policy, points
 from s1x.budget.direct_answer import DirectAnswer
 from s1x.console import progress, say_once
-from s1x.engine.engine import Engine, LiveEngine
+from s1x.engine.engine import Engine
 from s1x.engine.engine import Sampling as TokenSampling
-from s1x.engine.live import live_engine, run_in_loop
-from s1x.errors import SettingError
+from s1x.engine.live import run_in_loop, together
+from s1x.evaluate.answers import (
+    DIRECT_FORMAT,
+    THINKING_FORMAT,
+    Answering,
+    Answers,
+    Item,
+    Prompts,
+)
 from s1x.evaluate.findings import findings, share_cut
-from s1x.evaluate.schedule import Answered, answer_all
+from s1x.evaluate.schedule import Answered, expected_length
 from s1x.evaluate.settings import Sampling, check_samples
 from s1x.evaluate.table import Row, make_rows, write_rows
-from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
-from s1x.model.chat_format import Chat, ChatFormat
-from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.option import REGISTRY, result_settings
 from s1x.stages import ArtifactStage, Run
-from s1x.traces.store import TraceStore
-from s1x.traces.streams import Streams
-
-THINKING_FORMAT, DIRECT_FORMAT = "thinking", "direct"
-
+from s1x.traces.streams import StreamCounts
+from s1x.workers.local import Local
+from s1x.workers.workers import Pool, Workers
 
 #: grader → packages whose version can change a verdict
 GRADERS_LIBRARIES = {"math": ("math-verify", "sympy")}
@@ -58,6 +60,7 @@ class EvaluateStage(ArtifactStage):
         """Questions and references can be read; the server is not asked for two models as one."""
         list(run.problems)  # read now
         run.config.engine.check_roles(run.config.evaluate.models)
+        run.config.workers.check(run.config.engine)
 
     @classmethod
     def of(cls, run: Run) -> Iterator[ArtifactStage]:
@@ -110,6 +113,7 @@ class EvaluateStage(ArtifactStage):
             self.run.output / "traces",
             benchmark,
             trained_format=config.train.format if self.role == "fine_tuned" else "plain",
+            workers=config.workers,
         ).run(folder)
 
 
@@ -161,6 +165,7 @@ class Evaluation:
     benchmark: Benchmark | None = None
     grader: Grader | None = None
     trained_format: str = "plain"
+    workers: Workers = field(default_factory=Local)
 
     def run(self, folder: Path) -> dict[str, object]:
         """Writes `rows.parquet`, `evaluation.json` and `costs.json`; returns the second.
@@ -179,7 +184,6 @@ class Evaluation:
             self.benchmark.make_grader() if self.benchmark else make_grader("exact")
         )
         prompts = Prompts(self.model, self.prompt_format)
-        self.live = live_engine(self.engine.for_role(self.model_role), self.model)
         self.shared = {
             "benchmark": self.benchmark_name,
             "model": self.model.name,
@@ -189,7 +193,7 @@ class Evaluation:
         }
         title = f"{self.benchmark_name}, {self.model_role.replace('_', '-')} model"
         try:
-            answered, notes = self._answered(prompts, title)
+            answered, notes = self._answered(title)
             rows = make_rows(answered, self.shared, self.points, prompts.format, grader)
             self.wall_seconds = time.perf_counter() - begun
         finally:
@@ -205,20 +209,43 @@ class Evaluation:
         costs.write(folder, self._costs(grader))
         return about
 
-    def _answered(self, prompts: Prompts, title: str) -> tuple[list[Answered], list[str]]:
-        """Every point of every problem; and what the trace store notes."""
-        samples = self.sampling.samples_per_problem
-        drawn = TokenSampling(self.sampling.temperature, self.sampling.top_p)
-        key, text = store_key(self.model, self.live), store_text(self.model, self.live)
-        total = len(self.problems) * len(self.points) * samples
-        with TraceStore(self.store_folder, key, text, prompts.num_ids) as store:
-            streams = Streams(self.live, store, drawn, self.seed)
-            with progress(title, total, "answers") as advance:
-                answered = run_in_loop(
-                    answer_all(self.problems, self.points, samples, prompts.chat, streams, advance)
-                )
-        self.counts = streams.counts
-        return answered, store.notes()
+    def _answered(self, title: str) -> tuple[list[Answered], list[str]]:
+        """Every point of every problem, by problem, point and sample; and what the stores note."""
+        work = Answering(
+            self.model,
+            self.prompt_format,
+            self.points,
+            self.problems,
+            self.sampling.samples_per_problem,
+            TokenSampling(self.sampling.temperature, self.sampling.top_p),
+            self.seed,
+            self.store_folder and self.store_folder.absolute(),
+        )
+        found, pool = run_in_loop(self._all(work, title))
+        self.about, self.replicas = pool.about, [r.described() for r in pool.replicas]
+        self.counts = StreamCounts()
+        for answers in found:
+            self.counts.add(answers.counts)
+        rows = [row for answers in found for row in answers.answered]
+        place = {problem.problem_id: i for i, problem in enumerate(self.problems)}
+        rows.sort(key=lambda row: (place[row.problem.problem_id], row.point, row.sample))
+        return rows, pool.notes
+
+    async def _all(self, work: Answering, title: str) -> tuple[list[Answers], Pool[Item, Answers]]:
+        samples = range(work.samples_per_problem)
+        items = [Item(i, sample) for i in range(len(self.problems)) for sample in samples]
+        engine = self.engine.for_role(self.model_role)
+        async with self.workers.open(engine, self.model, work) as pool:
+            with progress(title, len(items) * len(self.points), "answers") as advance:
+
+                async def done(item: Item) -> Answers:
+                    problem = self.problems[item.problem]
+                    expected = expected_length(problem)
+                    answers = await pool.do(item, problem.problem_id, expected)
+                    advance(len(answers.answered))
+                    return answers
+
+                return await together(map(done, items)), pool
 
     def _about(self, rows: Sequence[Row]) -> dict[str, object]:
         first, counts = self.points[0], self.counts
@@ -233,9 +260,10 @@ class Evaluation:
             "sampling": {
                 "temperature": first.temperature(self.sampling.temperature),
                 "top_p": self.sampling.top_p,
-                "samples_survive_cuts": self.live.keeps_samples,
+                "samples_survive_cuts": self.about.keeps_samples,
             },
-            "engine": self.live.identity,
+            "engine": self.about.identity,
+            "replicas": self.replicas,
             "seed": self.seed,
             "benchmark_info": {"domain_names": domains, **described}
             | (self.benchmark.info() if self.benchmark else {}),
@@ -249,6 +277,13 @@ class Evaluation:
             "model_notes": list(self.model.notes),
         }
 
+    def _speeds(self) -> str:
+        """Of each of several replicas, for the ledger."""
+        if len(self.replicas) < 2:
+            return ""
+        speeds = ", ".join(map(_speed, self.replicas))
+        return f", {len(self.replicas)} engines, {speeds} tokens/s"
+
     def _costs(self, grader: Grader) -> list[dict[str, object]]:
         """What the model took, and its judge if there was one."""
         counts, judged = self.counts, grader.spent
@@ -256,10 +291,10 @@ class Evaluation:
         what = f"{self.benchmark_name}, {self.model.name} ({about})"
         own = costs.entry(
             "evaluate",
-            what,
+            what + self._speeds(),
             self.wall_seconds - (judged.wall_seconds if judged else 0.0),
-            self.live.identity.get("device"),
-            int(self.live.identity.get("num_devices", 1)),
+            self.about.identity.get("device"),
+            len(self.replicas) * int(self.about.identity.get("num_devices", 1)),
             model_calls=counts.requests,
             prompt_tokens=counts.prompt_tokens,
             generated_tokens=counts.generated_tokens,
@@ -267,6 +302,11 @@ class Evaluation:
         if judged is None:
             return [own]
         return [own, costs.entry("evaluate", f"judge of {what}", **vars(judged))]
+
+
+def _speed(replica: Mapping[str, object]) -> str:
+    speed = replica["tokens_per_second"]
+    return f"{speed:,.0f}" if isinstance(speed, float) else "0"
 
 
 def _point(index: int, point: Policy) -> dict[str, object]:
@@ -280,45 +320,7 @@ def _point(index: int, point: Policy) -> dict[str, object]:
     }
 
 
-class Prompts:
-    """Prompts of a model in one format, each text tokenized once."""
-
-    def __init__(self, model: Model, prompt_format: str) -> None:
-        if prompt_format not in (THINKING_FORMAT, DIRECT_FORMAT):
-            raise SettingError("prompt_format", "thinking or direct", prompt_format)
-        self.model, self.prompt_format = model, prompt_format
-        self.tokenizer = load_tokenizer(model)
-        self.num_ids = 1 + max(self.tokenizer.get_vocab().values())
-        self.format = ChatFormat.of(model, self.tokenizer)
-        if prompt_format == DIRECT_FORMAT and model.direct_prompt is not None:
-            self.format = self.format.plain_completion(self.tokenizer.all_special_ids)
-        self._chats: dict[str, Chat] = {}
-
-    def chat(self, policy: Policy, problem: Problem) -> Chat:
-        """The prompt of a problem as the policy words it."""
-        text = policy.user_turn(problem.question)
-        if text not in self._chats:
-            thinking = self.prompt_format == THINKING_FORMAT
-            ids_of = thinking_prompt_ids if thinking else direct_prompt_ids
-            self._chats[text] = Chat(self.format, tuple(ids_of(self.tokenizer, self.model, text)))
-        return self._chats[text]
-
-
 def option_name(policy: Policy) -> str:
     """The name a policy is registered under; a user's own class goes by its class name."""
     names = (name for name, cls in REGISTRY.get("budget", {}).items() if cls is type(policy))
     return next(names, type(policy).__name__)
-
-
-def store_key(model: Model, live: LiveEngine) -> str:
-    """The trace store's folder of a model: its weights and all that the numbers depend on."""
-    # delimiters and limits are the reader's affair: the same weights write the same tokens
-    plain = Model(name="", path=model.path, revision=model.revision, gguf_file=model.gguf_file)
-    return fingerprint({"weights": plain.fingerprint(), "engine": live.identity})
-
-
-def store_text(model: Model, live: LiveEngine) -> dict[str, object]:
-    """What stands beside the streams: for people, and for `s1x.evaluate.store`."""
-    names = ("path", "revision", "gguf_file", "dtype", "context_tokens")
-    settings = {name: value for name, value in dataclasses.asdict(model).items() if name in names}
-    return {"name": model.name, "path": model.path, "engine": live.identity, "settings": settings}

@@ -16,7 +16,7 @@ from pathlib import Path
 from s1x.engine.engine import Engine, LiveEngine, Request, Sampling
 from s1x.engine.live import close_engine, live_engine, run_in_loop
 from s1x.errors import UserError
-from s1x.evaluate.stage import store_key
+from s1x.evaluate.answers import store_key
 from s1x.model.model import Model
 from s1x.stages import Run, Stage
 from s1x.traces.store import TraceStore

@@ -14,7 +14,8 @@ from s1x.compose import build, option_names
 from s1x.engine.engine import Sampling
 from s1x.engine.live import live_engine, run_in_loop
 from s1x.errors import UserError
-from s1x.evaluate.stage import option_name, store_key, store_text
+from s1x.evaluate.answers import store_key, store_text
+from s1x.evaluate.stage import option_name
 from s1x.model.model import Model
 from s1x.serve.gateway import Gateway
 from s1x.serve.policies import Policies

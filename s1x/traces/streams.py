@@ -51,6 +51,15 @@ class StreamCounts:
     requests: int = 0
     prompt_tokens: int = 0
 
+    def since(self, before: StreamCounts) -> StreamCounts:
+        """The difference to an earlier state."""
+        return StreamCounts(**{n: count - vars(before)[n] for n, count in vars(self).items()})
+
+    def add(self, other: StreamCounts) -> None:
+        """Adds what others have counted."""
+        for name, count in vars(other).items():
+            setattr(self, name, getattr(self, name) + count)
+
 
 @dataclass(eq=False)
 class _Reader:

@@ -1,0 +1,131 @@
+"""Answering beside an engine: prompts, streams and trace store of one model and one curve."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from s1x.artifact import fingerprint
+from s1x.benchmark.problem import Problem
+from s1x.budget.policy import Policy
+from s1x.engine.engine import LiveEngine, Sampling
+from s1x.errors import SettingError
+from s1x.evaluate.schedule import Answered, answer
+from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
+from s1x.model.chat_format import Chat, ChatFormat
+from s1x.model.load import load_tokenizer
+from s1x.model.model import Model
+from s1x.traces.store import TraceStore
+from s1x.traces.streams import StreamCounts, Streams
+from s1x.workers.workers import Bench, Done, Work
+
+THINKING_FORMAT, DIRECT_FORMAT = "thinking", "direct"
+
+
+class Item(NamedTuple):
+    """One sample of one problem (by index), under every point of the curve."""
+
+    problem: int
+    sample: int
+
+
+class Answers(NamedTuple):
+    """The rows to be of an item, and what they took since the last one."""
+
+    answered: list[Answered]
+    counts: StreamCounts
+
+
+@dataclass(frozen=True)
+class Answering(Work[Item, Answers]):
+    """A model answers problems under every point of a curve.
+
+    Attributes:
+        model, prompt_format: what is asked, and with which prompts (thinking or direct).
+        points: policies of the curve, the smallest budget first.
+        problems: of the benchmark.
+        samples_per_problem: of each.
+        sampling, seed: how tokens are drawn.
+        store_folder: of the trace store; None: nothing is kept.
+    """
+
+    model: Model
+    prompt_format: str
+    points: Sequence[Policy]
+    problems: Sequence[Problem]
+    samples_per_problem: int
+    sampling: Sampling
+    seed: int
+    store_folder: Path | None
+
+    def open(self, live: LiveEngine) -> AnswerBench:
+        return AnswerBench(self, live)
+
+
+class AnswerBench(Bench[Item, Answers]):
+    """See `Answering`; it has a store file of its own."""
+
+    def __init__(self, work: Answering, live: LiveEngine) -> None:
+        model = work.model
+        self.work, self.prompts = work, Prompts(model, work.prompt_format)
+        key, text = store_key(model, live), store_text(model, live)
+        self.store = TraceStore(work.store_folder, key, text, self.prompts.num_ids)
+        self.streams = Streams(live, self.store, work.sampling, work.seed)
+        self.told = StreamCounts()
+
+    async def do(self, item: Item) -> Done[Answers]:
+        work, streams = self.work, self.streams
+        problem = work.problems[item.problem]
+        chats = [self.prompts.chat(point, problem) for point in work.points]
+        answered = await answer(
+            problem, item.sample, work.points, chats, streams, work.samples_per_problem
+        )
+        counts = streams.counts.since(self.told)
+        self.told = dataclasses.replace(streams.counts)
+        length = max(len(row.trace.token_ids) for row in answered)
+        return Done(Answers(answered, counts), length, counts.generated_tokens)
+
+    def close(self) -> Sequence[str]:
+        self.store.close()
+        return self.store.notes()
+
+
+class Prompts:
+    """Prompts of a model in one format, each text tokenized once."""
+
+    def __init__(self, model: Model, prompt_format: str) -> None:
+        if prompt_format not in (THINKING_FORMAT, DIRECT_FORMAT):
+            raise SettingError("prompt_format", "thinking or direct", prompt_format)
+        self.model, self.prompt_format = model, prompt_format
+        self.tokenizer = load_tokenizer(model)
+        self.num_ids = 1 + max(self.tokenizer.get_vocab().values())
+        self.format = ChatFormat.of(model, self.tokenizer)
+        if prompt_format == DIRECT_FORMAT and model.direct_prompt is not None:
+            self.format = self.format.plain_completion(self.tokenizer.all_special_ids)
+        self._chats: dict[str, Chat] = {}
+
+    def chat(self, policy: Policy, problem: Problem) -> Chat:
+        """The prompt of a problem as the policy words it."""
+        text = policy.user_turn(problem.question)
+        if text not in self._chats:
+            thinking = self.prompt_format == THINKING_FORMAT
+            ids_of = thinking_prompt_ids if thinking else direct_prompt_ids
+            self._chats[text] = Chat(self.format, tuple(ids_of(self.tokenizer, self.model, text)))
+        return self._chats[text]
+
+
+def store_key(model: Model, live: LiveEngine) -> str:
+    """The trace store's folder of a model: its weights and all that the numbers depend on."""
+    # delimiters and limits are the reader's affair: the same weights write the same tokens
+    plain = Model(name="", path=model.path, revision=model.revision, gguf_file=model.gguf_file)
+    return fingerprint({"weights": plain.fingerprint(), "engine": live.identity})
+
+
+def store_text(model: Model, live: LiveEngine) -> dict[str, object]:
+    """What stands beside the streams: for people, and for `s1x.evaluate.store`."""
+    names = ("path", "revision", "gguf_file", "dtype", "context_tokens")
+    settings = {name: value for name, value in dataclasses.asdict(model).items() if name in names}
+    return {"name": model.name, "path": model.path, "engine": live.identity, "settings": settings}

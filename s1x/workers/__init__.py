@@ -1,0 +1,1 @@
+"""Who does the work: one engine in this process, or copies of it on every machine there is."""
