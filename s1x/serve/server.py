@@ -65,6 +65,7 @@ class App:
                 allow_origins=self.settings.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
+                expose_headers=["*"],
             )
         return app
 

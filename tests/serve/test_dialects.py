@@ -214,7 +214,7 @@ def test_a_budget_that_is_only_told_is_not_called_a_limit() -> None:
 def test_all_sources_are_named(puzzle: LiveEngine) -> None:
     async def ask() -> Any:
         async with served(puzzle) as client:
-            wish = {"budget": {"num_waits": 1}, "reasoning_effort": "low"}
+            wish: dict[str, Any] = {"budget": {"num_waits": 1}, "reasoning_effort": "low"}
             return budget(await client.chat(model=f"{MODEL.name}@budget_forcing", **wish))
 
     said = asyncio.run(ask())

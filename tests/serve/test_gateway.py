@@ -121,10 +121,8 @@ def test_sampled_requests_are_their_own_unless_they_name_a_seed(puzzle: LiveEngi
         async with served(puzzle) as client:
             limits = {"max_thinking_tokens": 24, "min_thinking_tokens": 24, "wait_string": ""}
             wish: dict[str, Any] = {"temperature": 8.0, "budget": limits}
-            replies = [
-                await client.chat(**wish, **seed)
-                for seed in ({}, {}, {"seed": 7}, {"seed": 7}, {"n": 3})
-            ]
+            seeds: list[dict[str, Any]] = [{}, {}, {"seed": 7}, {"seed": 7}, {"n": 3}]
+            replies = [await client.chat(**wish, **seed) for seed in seeds]
             again = await client.chat(**wish, seed=replies[0]["s1x"]["sampling"]["seed"])
             texts = [
                 [c["message"].get("reasoning_content", "") for c in r["choices"]]
@@ -165,7 +163,8 @@ def test_max_tokens_hold_thinking_delimiters_and_answer(puzzle: LiveEngine) -> N
         async with served(puzzle) as client:
             for limit in (10, 30, 64):
                 for field in ("max_tokens", "max_completion_tokens"):
-                    reply = await client.chat(**{field: limit})
+                    wish: dict[str, Any] = {field: limit}
+                    reply = await client.chat(**wish)
                     assert reply["usage"]["completion_tokens"] <= limit
                     assert reply["choices"][0]["message"]["content"]
                     assert budget(reply)["limited_by"] == field

@@ -16,6 +16,7 @@ from s1x.engine.scripted import Scripted, ScriptedEngine
 from s1x.model.chat import prompt_ids, thinking_prompt_ids
 from s1x.serve.detokenize import Detokenizer, StopFinder
 from s1x.serve.prompts import Prompts
+from s1x.serve.refusal import Json
 
 #: a template that knows thinking of earlier turns and tools
 TEMPLATE = (
@@ -50,7 +51,7 @@ def test_text_is_never_a_control_token(place: str) -> None:
 
     def conversation(text: str) -> list[int]:
         fields = dict.fromkeys(("system", "user", "assistant", "reasoning"), "1") | {place: text}
-        messages = [
+        messages: list[Json] = [
             {"role": "developer", "content": fields["system"]},
             {"role": "user", "content": fields["user"]},
             {
@@ -85,7 +86,12 @@ def test_thinking_of_earlier_turns_is_the_templates_affair(template: str) -> Non
 
 
 def test_a_reply_can_be_sent_back_as_it_came() -> None:
-    turn = {"audio": None, "annotations": [], "refusal": None, "function_call": None}
+    turn: dict[str, Any] = {
+        "audio": None,
+        "annotations": [],
+        "refusal": None,
+        "function_call": None,
+    }
     turns = [
         {"role": "user", "content": "Hi", "name": "ann"},
         {"role": "assistant", "content": "Ho", "reasoning": "Hm", "tool_calls": None, **turn},
@@ -144,7 +150,7 @@ def test_a_tool_call_passes_through_and_nothing_is_forced_into_it(
         found = [ids for ids, name in names.items() if name == text]
         return found[0] if found else form.encode(text)
 
-    def script(ids: Any, request: Any) -> int:
+    def script(ids: Any, request: Any) -> Any:
         written = len(ids) - len(request.prefix_ids)
         if request.may_go_on:  # it thinks a little and begins to call
             return (100, 100, *call)[written] if written < 12 else 100
@@ -227,7 +233,10 @@ def test_a_real_template_is_served(puzzle: Any) -> None:
     pytest.importorskip("gguf")
     live = Scripted(otherwise="Thinking.").start(model)
     prompts = Prompts(model)
-    messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "Ü 👩‍🚀"}]
+    messages: list[Json] = [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "Ü 👩‍🚀"},
+    ]
     chat = prompts.conversation(messages, POLICY)
     assert "Ü 👩‍🚀" in prompts.format.decode(chat.prompt_ids)
     live.close()
