@@ -19,6 +19,7 @@ from s1x.compose import build, plain, typed
 from s1x.engine.engine import Engine
 from s1x.errors import SettingError, UserError
 from s1x.evaluate.settings import EvaluateSettings, Sampling, StoreSettings, check_samples
+from s1x.export.settings import ExportSettings
 from s1x.gpus import gpu
 from s1x.imports.importer import Import
 from s1x.model.model import Model, describe_own_model
@@ -53,6 +54,7 @@ PARTS: dict[str, type] = {
     "evaluate": EvaluateSettings,
     "report": ReportSettings,
     "prices": Prices,
+    "export": ExportSettings,
     "store": StoreSettings,
     "annotate": Annotate,
     "serve": Serve,
@@ -142,6 +144,7 @@ class Config:
     evaluate: EvaluateSettings
     report: ReportSettings
     prices: Prices
+    export: ExportSettings
     store: StoreSettings
     annotate: Annotate
     serve: Serve

@@ -48,6 +48,7 @@ PACKAGES = {
     "store": "s1x.evaluate.settings",
     "report": "s1x.report.settings",
     "prices": "s1x.report.settings",
+    "export": "s1x.export.settings",
     "root": "s1x.config",
 }
 

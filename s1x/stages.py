@@ -53,6 +53,7 @@ CLASSES = {
     "evaluate": "s1x.evaluate.stage.EvaluateStage",
     "import": "s1x.imports.stage.ImportStage",
     "report": "s1x.report.stage.ReportStage",
+    "export": "s1x.export.stage.ExportStage",
     "serve": "s1x.serve.stage.ServeStage",
 }
 #: packages of the extra that is called as the stage

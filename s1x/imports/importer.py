@@ -18,12 +18,13 @@ from typing import Any, ClassVar
 
 from s1x.errors import SettingError, UserError
 from s1x.option import Option, setting
-from s1x.rows import CUT, NATURAL, TRUNCATED
+from s1x.rows import CUT, NATURAL, SPILLS, TRUNCATED
 
 #: columns of `s1x.rows` that a file may say beside the texts and the verdict
 COLUMNS = (
     *("domain", "level", "prompt_tokens", "thinking_tokens", "answer_tokens", "forced_tokens"),
-    *("answer_cut", "end_reason", "looped", "num_waits", "num_tries", "extracted_answer"),
+    *("answer_cut", "end_reason", "spill", "looped", "num_waits", "num_tries"),
+    "extracted_answer",
     *("extraction_rule", "ungraded_reason", "first_token_seconds", "thinking_seconds"),
     "wall_seconds",
 )
@@ -272,6 +273,10 @@ def _typed(name: str, value: object, place: str) -> object:
         if (truth := as_truth(value)) is not None:
             return truth
         raise UserError(f"{place}: {name} must be true or false, got {value!r:.60}")
+    if name == "spill":
+        if isinstance(value, list) and set(value) <= set(SPILLS):
+            return value
+        raise UserError(f"{place}: {name} must be a list of {', '.join(SPILLS)}, got {value!r:.60}")
     if name == "end_reason" and value not in END_REASONS:
         must = f"one of {', '.join(END_REASONS)}"
         raise UserError(f"{place}: {name} must be {must}, got {value!r:.60}")

@@ -206,6 +206,8 @@ def _score(value: object) -> bool | None:
 def _own(answer: Answer, texts: Sequence[str | None], line: Json) -> Iterator[Answer]:
     """The answers of a file that an export of ours wrote: each with what is known of it."""
     reasoning = line.get("reasoning") or [None] * len(texts)
+    shared = {n: v for n, v in answer.columns.items() if n in ("domain", "level")}
+    answer = replace(answer, problem_id=str(line["doc"].get("problem_id", answer.problem_id)))
     for text, thinking, told in zip(texts, reasoning, line["budget"], strict=True):
         verdict = told.get("verdict")
         yield replace(
@@ -214,5 +216,5 @@ def _own(answer: Answer, texts: Sequence[str | None], line: Json) -> Iterator[An
             thinking=thinking,
             sample=int(told.get("sample") or 0),
             correct=None if verdict in (None, UNGRADED) else verdict == CORRECT,
-            columns=known_columns(told, answer.place) | {"verdict": verdict},
+            columns={**shared, **known_columns(told, answer.place), "verdict": verdict},
         )

@@ -22,6 +22,8 @@ class ReportStage(ArtifactStage):
     @classmethod
     def check(cls, run: Run) -> None:
         """`report.runs` stands alone: nothing of this run would be in that report."""
+        if run.config.report.patterns() and run.config.imported.asked_for:
+            raise UserError("report.runs reports on other runs and nothing else; set import=none")
         if run.config.report.patterns() and run.stages != ["report"]:
             raise UserError(
                 "report.runs reports on other runs and nothing else; "
