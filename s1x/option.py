@@ -43,6 +43,7 @@ PACKAGES = {
     "tracker": "s1x.report",
     "import": "s1x.imports",
     "annotate": "s1x.annotate",
+    "serve": "s1x.serve.serve",
     "sampling": "s1x.evaluate.settings",
     "evaluate": "s1x.evaluate.settings",
     "store": "s1x.evaluate.settings",

@@ -27,7 +27,7 @@ from s1x.annotate.tasks import questions
 from s1x.artifact import Artifact, write_json
 from s1x.compose import option_named
 from s1x.console import progress, say
-from s1x.engine.chat import ChatModel, EngineChat, ServerChat
+from s1x.engine.chat import ChatModel, ServerChat
 from s1x.engine.client import Client
 from s1x.engine.live import close_engine, run_in_loop
 from s1x.errors import UserError
@@ -37,6 +37,7 @@ from s1x.pool.stage import PoolStage
 from s1x.pool.writer import PoolWriter
 from s1x.selection.table import PoolTable
 from s1x.stages import ArtifactStage, Run
+from s1x.workers.chat import EngineChat
 
 STORE = "answers.sqlite"
 _BATCH_ROWS = 256
@@ -53,6 +54,8 @@ class AnnotateStage(ArtifactStage):
     def check(cls, run: Run) -> None:
         """Servers answer; own models are on this machine."""
         run.config.annotate.check()
+        if own_models(run):
+            run.config.workers.check(run.config.engine)
         for model in own_models(run).values():
             model.source()
 
@@ -66,7 +69,7 @@ class AnnotateStage(ArtifactStage):
         """Asks what was not asked before (`<output>/answers`)."""
         config = self.run.config
         own = {
-            role: EngineChat(config.engine, model, thinking=role == "teacher")
+            role: EngineChat(config.engine, model, role == "teacher", config.workers)
             for role, model in own_models(self.run).items()
         }
         pool, answers = self.run.one("pool").folder, self.run.output / "answers"
@@ -165,6 +168,7 @@ class _Annotation:
                 await self._ask_all(working)
                 for asker in working:
                     asker.wall_seconds = (time.perf_counter() - start) / len(working)
+                    await asker.model.close()
         finally:
             for asker in askers:
                 await asker.model.close()

@@ -14,7 +14,7 @@ from s1x.benchmark.extraction import Extraction, last_match
 from s1x.benchmark.grader import UNANSWERED_GRADE, Grade, Grader, Spent, graded, ungraded
 from s1x.benchmark.problem import Problem
 from s1x.compose import option_named
-from s1x.engine.chat import ChatModel, EngineChat, ServerChat
+from s1x.engine.chat import ChatModel, ServerChat
 from s1x.engine.client import Client, GivenUpError, UnreachableError
 from s1x.engine.engine import Engine
 from s1x.engine.live import run_in_loop
@@ -22,6 +22,7 @@ from s1x.engine.servers import Patience, Servers
 from s1x.errors import SettingError
 from s1x.model.model import Model
 from s1x.option import option, setting
+from s1x.workers.chat import EngineChat
 
 JUDGE = "judge"
 PROMPT = """\

@@ -1,23 +1,13 @@
-"""Models that reply to messages: behind servers, or on an engine of s1x."""
+"""Models that reply to messages, and those of them that stand behind servers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from s1x.engine.client import Client, GivenUpError
-from s1x.engine.engine import Engine, LiveEngine, Request, Sampling, ends_with_stop
-from s1x.engine.live import live_engine
+from s1x.engine.client import Client
 from s1x.engine.replies import MalformedError, Reply, Usage
-from s1x.model.chat import direct_turn_ids, prompt_ids, thinking_start_ids
-from s1x.model.chat_format import ChatFormat
-from s1x.model.load import load_tokenizer
-from s1x.model.model import Model
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 Message = Mapping[str, str]
 
@@ -110,76 +100,3 @@ def _answer(reply: Reply) -> Answer:
         usage.prompt_tokens,
         usage.completion_tokens,
     )
-
-
-class EngineChat(ChatModel):
-    """A model in an engine, asked in its chat template; loaded with the first question.
-
-    Args:
-        engine: any option of the group engine.
-        model: what answers; one is loaded at a time.
-        thinking: open the turn with the model's `thinking_start`, and take its trace apart.
-    """
-
-    num_slots = 512  # more than an engine batches, so that it never waits for a question
-
-    def __init__(self, engine: Engine, model: Model, thinking: bool = False) -> None:
-        self.engine, self.model, self.thinking = engine, model, thinking
-        self.memory = model
-        self.name = f"{model.name} {model.fingerprint()}{' thinking' if thinking else ''}"
-        self._loaded: tuple[LiveEngine, PreTrainedTokenizerBase, ChatFormat] | None = None
-
-    @property
-    def device(self) -> tuple[str | None, int | None]:
-        if self._loaded is None:
-            return None, None
-        identity = self._loaded[0].identity
-        return identity.get("device", "server"), identity.get("num_devices", 1)
-
-    async def ask(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float,
-        top_p: float,
-        max_tokens: int,
-        seed: int,
-    ) -> Answer:
-        """See `ChatModel.ask`; a prompt longer than the model's context is given up."""
-        if self._loaded is None:
-            tokenizer, live = load_tokenizer(self.model), live_engine(self.engine, self.model)
-            self._loaded = (live, tokenizer, ChatFormat.of(self.model, tokenizer))
-        live, tokenizer, form = self._loaded
-        if self.thinking:
-            start = thinking_start_ids(tokenizer, self.model)
-            prompt = (*prompt_ids(tokenizer, messages), *start)
-        else:
-            prompt = tuple(direct_turn_ids(tokenizer, self.model, messages))
-        room = min(max_tokens, self.model.context_tokens - len(prompt))
-        if room < 1:
-            raise GivenUpError(f"a prompt of {len(prompt)} tokens leaves no room in the context")
-        stops = form.answer_stops
-        ids: list[int] = []
-
-        def on_tokens(new: Sequence[int]) -> bool:
-            for token in new:  # an engine may write past a stop
-                if ends_with_stop(ids, stops):
-                    break
-                ids.append(token)
-            return not ends_with_stop(ids, stops)
-
-        request = Request(
-            prefix_ids=prompt,
-            max_tokens=room,
-            stop=stops,
-            sampling=Sampling(temperature, top_p, seed),
-            may_go_on=False,
-        )
-        await live.generate(request, on_tokens)
-        end = max((len(s) for s in stops if tuple(ids[-len(s) :]) == s), default=0)
-        reply = form.decode(ids[: len(ids) - end])
-        trace: str | None = None
-        if self.thinking:
-            trace, _, reply = reply.partition(self.model.answer_start.rstrip())
-            reply = reply.lstrip("\n")
-        return Answer(reply, trace, "stop" if end else "length", len(prompt), len(ids))

@@ -15,6 +15,9 @@ from s1x.workers.workers import I, Pool, R, Work, Workers
 if TYPE_CHECKING:
     from s1x.model.model import Model
 
+#: engines that questions are made ready for, where nobody has said how many there are
+_MANY = 16
+
 
 @option("workers", "ray")
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Ray(Workers):
         at_least=1,
         affects_result=False,
     )
+
+    @property
+    def most_engines(self) -> int:
+        return self.num_replicas or _MANY
 
     def replicas(
         self, engine: Engine, model: Model, work: Work[I, R], pool: Pool[I, R]

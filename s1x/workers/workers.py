@@ -314,6 +314,11 @@ class Workers(Option, ABC):
 
     needs: ClassVar[Sequence[str]] = ()
 
+    @property
+    def most_engines(self) -> int:
+        """Engines that there may be at most, as far as is known before they start."""
+        return 1
+
     @abstractmethod
     def replicas(
         self, engine: Engine, model: Model, work: Work[I, R], pool: Pool[I, R]

@@ -18,8 +18,6 @@ import pytest
 from s1x.annotate.annotate import Annotate
 from s1x.annotate.stage import run
 from s1x.compose import ROOT
-from s1x.engine import chat
-from s1x.engine.chat import EngineChat
 from s1x.engine.engine import Engine
 from s1x.engine.live import close_engine
 from s1x.engine.openai import OpenAI
@@ -27,6 +25,8 @@ from s1x.engine.scripted import Scripted
 from s1x.engine.transformers import Transformers
 from s1x.engine.vllm import Vllm
 from s1x.model.model import Model
+from s1x.workers import local
+from s1x.workers.chat import EngineChat
 
 MODEL = Model(
     name="puzzle-base",
@@ -132,7 +132,7 @@ def test_transformers_gives_the_plain_models_answers_and_is_not_loaded_twice(
     reference: Reference, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check(Transformers(batch_size=4), reference, pool, tmp_path)
-    monkeypatch.setattr(chat, "live_engine", lambda *_: pytest.fail("was loaded"))
+    monkeypatch.setattr(local, "live_engine", lambda *_: pytest.fail("was loaded"))
     own = {"solvers.own": EngineChat(Transformers(), MODEL)}
     summary = run(pool, solving(), tmp_path / "again", tmp_path / "store", own)
     assert summary["models"]["solvers.own"]["from_store"] == len(QUESTIONS)
@@ -181,13 +181,13 @@ def test_several_own_models_are_loaded_one_after_another(
     other = Model(name="other", path=MODEL.path, dtype="float32", context_tokens=256)
     engine = Scripted(otherwise="1\nYes")
     loaded: list[str] = []
-    start = chat.live_engine
+    start = local.live_engine
 
     def recording(settings: Engine, model: Model) -> Any:
         loaded.append(model.name)
         return start(settings, model)
 
-    monkeypatch.setattr(chat, "live_engine", recording)
+    monkeypatch.setattr(local, "live_engine", recording)
     own = {"solvers.a": EngineChat(engine, MODEL), "solvers.b": EngineChat(engine, other)}
     own["judge"] = EngineChat(engine, MODEL)
     brief = {"max_tokens": 10}

@@ -11,8 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from s1x.annotate.annotate import Annotate
+from s1x.annotate.stage import run as annotate
 from s1x.benchmark.problem import Problem
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.engine.live import close_engine
@@ -22,6 +26,7 @@ from s1x.evaluate.settings import Sampling
 from s1x.evaluate.stage import Evaluation
 from s1x.model.model import Model
 from s1x.rows import schema
+from s1x.workers.chat import EngineChat
 from s1x.workers.local import Local
 from s1x.workers.workers import Workers
 
@@ -62,8 +67,6 @@ def rows(
     model: Model, folder: Path, workers: Workers, num_problems: int = 60, **changes: Any
 ) -> tuple[dict[str, Any], bytes]:
     """What evaluation.json holds, and the rows without their seconds, as bytes."""
-    import pyarrow.parquet as pq
-
     settings: dict[str, Any] = {
         "model_role": "fine_tuned",
         "prompt_format": "thinking",
@@ -136,6 +139,25 @@ def test_rows_do_not_depend_on_who_makes_them(
 
 def living() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def test_annotation_by_replicas_gives_the_same_attempts(
+    model: Model, tmp_path: Path, cluster: Cluster
+) -> None:
+    pool = tmp_path / "pool"
+    pool.mkdir()
+    questions = {"question": [f"solve {i} x + 3 = 5 mod 7" for i in range(8)]}
+    pq.write_table(pa.table(questions), pool / "part-00000.parquet")
+    settings = Annotate(tasks=["solve"], solvers={"own": {"max_tokens": 24}})
+    ray_workers = Ray(num_replicas=2, address=cluster.address, cpus_per_replica=1)
+    found = []
+    for name, workers in (("local", Local()), ("ray", ray_workers)):
+        own = {"solvers.own": EngineChat(GREEDY["engine"], model, workers=workers)}
+        out = tmp_path / name
+        annotate(pool, settings, out, tmp_path / f"{name} store", own)
+        found.append(pq.read_table(out / "part-00000.parquet").to_pylist())
+    assert found[0] == found[1]
+    assert all(row["answer_own"] for row in found[0])
 
 
 def test_what_an_engine_refuses_is_told_in_its_words(
