@@ -27,6 +27,7 @@ from s1x.option import Option, option, setting
 from s1x.pool.pool import Pool
 from s1x.report.settings import Prices, ReportSettings
 from s1x.report.tracker import Tracker
+from s1x.scorer.scorer import Scorer
 from s1x.selection.recipe import Recipe
 from s1x.serve.serve import Serve
 from s1x.stages import ON_THE_WAY, STAGES
@@ -44,6 +45,7 @@ GROUPS: dict[str, type] = {
     "budget": Policy,
     "benchmark": Benchmark,
     "tracker": Tracker,
+    "scorer": Scorer,
     "import": Import,
 }
 #: stages that read what is imported
@@ -157,6 +159,7 @@ class Config:
     budget: Policy
     benchmarks: Mapping[str, Benchmark]
     tracker: Tracker
+    scorer: Scorer
     imported: Import
     """Of the group `import`, which is no name in Python."""
 

@@ -41,6 +41,7 @@ PACKAGES = {
     "benchmark": "s1x.benchmark",
     "grader": "s1x.benchmark",
     "tracker": "s1x.report",
+    "scorer": "s1x.scorer",
     "import": "s1x.imports",
     "annotate": "s1x.annotate",
     "serve": "s1x.serve.serve",

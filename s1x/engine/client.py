@@ -141,6 +141,19 @@ class Client:
 
         return await self._try(once)
 
+    async def ask_json(
+        self, path: str, body: Mapping[str, object], read: Callable[[Mapping[str, object]], T]
+    ) -> T:
+        """The same for a path whose reply is another JSON object (`/pooling`)."""
+
+        async def once(server: _Server) -> T:
+            reply = await server.sdk.post(path, cast_to=object, body=body, options=self._options)
+            if not isinstance(reply, dict):
+                raise MalformedError("the reply is no JSON object")
+            return read(reply)
+
+        return await self._try(once)
+
     async def stream(self, path: str, exchange: Exchange) -> None:
         """Hands each event of the reply to `exchange`, or the reply of a server that has none.
 

@@ -1,0 +1,1 @@
+"""What scores steps of reasoning traces: reward models, judges; one file each."""
