@@ -23,6 +23,7 @@ from s1x.serve.prompts import Prompts
 from s1x.serve.server import listening_socket, serve
 from s1x.stages import Run, Stage
 from s1x.traces.store import TraceStore
+from s1x.workers.local import Local
 
 
 class ServeStage(Stage):
@@ -33,6 +34,11 @@ class ServeStage(Stage):
     @classmethod
     def check(cls, run: Run) -> None:
         """The model, the key and the address are there."""
+        if not isinstance(run.config.workers, Local) and "evaluate" not in run.stages:
+            raise UserError(
+                "workers does nothing in stages=[serve]: the gateway has one engine; for several "
+                "copies start servers, and name them in engine=openai engine.base_urls"
+            )
         run.config.serve.api_key()
         listening_socket(run.config.serve).close()
         if "train" not in run.stages:

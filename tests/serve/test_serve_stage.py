@@ -96,6 +96,7 @@ def test_what_takes_too_long_ends_with_a_sentence(tmp_path: Path) -> None:
             "engine=openai engine.base_urls=[http://127.0.0.1:9/v1]",
             "engine.base_urls http://127.0.0.1:9/v1 does not answer; start the server",
         ),
+        ("workers=ray", "workers does nothing in stages=[serve]: the gateway has one engine; for"),
         ("serve.model_role=fine_tuned", "needs what select and train make, which does not exist"),
     ],
 )
