@@ -33,7 +33,7 @@ def write(point: Exported, folder: Path, settings: ExportSettings) -> None:
     inside = Path("data", file_name(point.benchmark), file_name(owner), file_name(name))
     (folder / inside).mkdir(parents=True, exist_ok=True)
     now = str(int(time.time()))
-    evaluation = f"{point.benchmark}/{point.model_id}/{point.point.setting}/{now}"
+    evaluation = f"{point.benchmark}/{point.model_id}/{now}_{key}"
     keys = {
         "schema_version": SCHEMA,
         "evaluation_id": evaluation,

@@ -29,7 +29,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.scorer import Score
 
-from s1x.export.point import Exported, Row, sample_budget
+from s1x.export.point import OF_CURVE, Exported, Row, sample_budget
 from s1x.report.parts import file_name
 from s1x.rows import CORRECT, UNANSWERED, UNGRADED
 
@@ -51,6 +51,8 @@ def write(point: Exported, folder: Path) -> None:
         if value is not None
     }
     count, now = len(point.rows), datetime.now(UTC).isoformat(timespec="seconds")
+    samples = [_sample(point.model_id, row) for row in point.samples()]
+    used = [usage for sample in samples for usage in sample.model_usage.values()]
     log = EvalLog(
         status="success",
         eval=EvalSpec(
@@ -60,6 +62,7 @@ def write(point: Exported, folder: Path) -> None:
             model=point.model_id,
             config=EvalConfig(epochs=numbers.samples_per_problem),
             packages={"s1x": version("s1x")},
+            task_args={name: point.budget[name] for name in ("setting", *OF_CURVE)},
             metadata={"budget": point.budget},
         ),
         results=EvalResults(
@@ -75,8 +78,12 @@ def write(point: Exported, folder: Path) -> None:
                 )
             ],
         ),
-        stats=EvalStats(started_at=now, completed_at=now),
-        samples=[_sample(point.model_id, row) for row in point.samples()],
+        stats=EvalStats(
+            started_at=now,
+            completed_at=now,
+            model_usage={point.model_id: sum(used, ModelUsage())} if used else {},
+        ),
+        samples=samples,
     )
     place = folder / file_name(point.model_id)
     place.mkdir(parents=True, exist_ok=True)

@@ -8,15 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s1x.errors import UserError
 from s1x.option import option, setting
 from s1x.report.parts import file_name
 from s1x.report.tracker import (
     Folders,
     Json,
     Tracker,
-    curve_name,
+    curve_points,
     headline_numbers,
+    module_of,
     settings_of,
     trace_rows,
 )
@@ -48,16 +48,10 @@ class TensorBoard(Tracker):
         Raises:
             UserError: tensorboard is not installed.
         """
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise UserError(
-                "tracker=tensorboard needs the package tensorboard, which is not installed; "
-                "pip install tensorboard"
-            ) from None
+        module = module_of("torch.utils.tensorboard", "tracker=tensorboard", "tensorboard")
         root = self.folder or str(context.get("run_folder") or ".")
         name = str(context.get("job") or "") if self.folder else "tensorboard"
-        writer = SummaryWriter(str(Path(root) / file_name(name)))
+        writer: SummaryWriter = module.SummaryWriter(str(Path(root) / file_name(name)))
         writer.add_text("settings", _listed(settings_of(context)))
         self._open.append(writer)
 
@@ -72,11 +66,8 @@ class TensorBoard(Tracker):
         while self._open:
             writer = self._open.pop()
             if summary is not None:
-                for curve in summary["curves"]:
-                    for point in curve["points"]:
-                        value, tokens = point["accuracy_percent"], point["mean_thinking_tokens"]
-                        if value is not None and tokens is not None:
-                            writer.add_scalar(f"curve/{curve_name(curve)}", value, round(tokens))
+                for series in curve_points(summary):
+                    writer.add_scalar(*series)
                 for name, value in headline_numbers(summary).items():
                     writer.add_scalar(f"metrics/{name}", value, 0)
                 for index, row in enumerate(trace_rows(folders, self.max_traces)):

@@ -10,9 +10,12 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from s1x.errors import UserError
 from s1x.option import Option
 
 #: stage → its folder, or folders where it has several (evaluate)
@@ -63,6 +66,35 @@ class Tracker(Option):
             with file.open(newline="", encoding="utf-8") as lines:
                 for line in csv.DictReader(lines):
                     self.log_step(line)
+
+
+def module_of(name: str, key: str, package: str = "") -> ModuleType:
+    """A module of a tracker's own package.
+
+    Args:
+        name: of the module.
+        key: the setting that needs it, for the error.
+        package: that it comes with, where its name is another.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    package = package or name.split(".")[0].replace("_", "-")
+    try:
+        return import_module(name)
+    except ImportError:
+        raise UserError(
+            f"{key} needs the package {package}, which is not installed; pip install {package}"
+        ) from None
+
+
+def curve_points(summary: Json) -> Iterator[tuple[str, float, int]]:
+    """Each curve as a series over thinking tokens: its name, accuracy in percent, mean tokens."""
+    for curve in summary["curves"]:
+        for point in curve["points"]:
+            value, tokens = point["accuracy_percent"], point["mean_thinking_tokens"]
+            if value is not None and tokens is not None:
+                yield f"curve/{curve_name(curve)}", value, round(tokens)
 
 
 def _number(text: str | None) -> float | None:

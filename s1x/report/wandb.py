@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 from s1x.console import say
@@ -28,6 +27,7 @@ from s1x.report.tracker import (
     brief,
     curve_name,
     headline_numbers,
+    module_of,
     settings_of,
     trace_rows,
 )
@@ -97,7 +97,7 @@ class WeightsAndBiases(Tracker):
         Raises:
             UserError: wandb is not installed, or refuses (no login, no such project).
         """
-        wandb = _module("wandb", "tracker=wandb")
+        wandb = module_of("wandb", "tracker=wandb")
         folder = Path(str(context.get("run_folder") or "."))
         folder.mkdir(parents=True, exist_ok=True)
         group = str(self.group or context.get("sweep") or "")
@@ -201,16 +201,6 @@ class WeightsAndBiases(Tracker):
             run.log_artifact(artifact)
 
 
-def _module(name: str, key: str) -> ModuleType:
-    package = name.split(".")[0].replace("_", "-")
-    try:
-        return import_module(name)
-    except ImportError:
-        raise UserError(
-            f"{key} needs the package {package}, which is not installed; pip install {package}"
-        ) from None
-
-
 def _benchmarks(summary: Json) -> list[str]:
     return list(dict.fromkeys(curve["benchmark"] for curve in summary["curves"]))
 
@@ -224,7 +214,7 @@ def build_report(summary: Json, project: str, entity: str | None, group: str | N
     Raises:
         UserError: wandb-workspaces is not installed.
     """
-    wr = _module("wandb_workspaces.reports.v2", "tracker.report=true")
+    wr = module_of("wandb_workspaces.reports.v2", "tracker.report=true")
     entity, curves = entity or "", summary["curves"]
     runs = wr.Runset(project=project, entity=entity, groupby=["group"] if group else [])
     plots = [

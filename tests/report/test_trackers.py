@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import struct
+import sys
 import time
 import types
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ import pytest
 import report_world as world
 
 from s1x.errors import SettingError, UserError
+from s1x.report.mlflow import MLflow
 from s1x.report.none import NoTracker
 from s1x.report.tensorboard import TensorBoard
 from s1x.report.tracker import Folders, trace_rows
+from s1x.report.trackio import Trackio
 from s1x.report.wandb import WeightsAndBiases, build_report
 
 Written = tuple[Path, dict[str, Any]]
@@ -257,6 +260,93 @@ def test_tensorboard_run_is_read_back(
     assert events.Tensors("status/text_summary")[0].tensor_proto.string_val[0] == b"finished"
 
 
+def test_trackio_run_is_read_back(
+    made: world.Made,
+    written: Written,
+    folders: Folders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trackio = pytest.importorskip(
+        "trackio", reason="needs trackio, whose pillow is older than ours"
+    )
+    storage = importlib.import_module("trackio.sqlite_storage")
+    for module in (storage, trackio):
+        monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path, raising=False)
+    project = f"s1x-{tmp_path.name}"
+    tracker = Trackio(project=project, max_traces=10)
+    tracker.start(_context(made, tmp_path))
+    tracker.log_training(made.training)
+    tracker.finish(written[1], folders, failed=True)
+    assert capsys.readouterr().out == "", "only the console front end prints"
+    (run,) = trackio.Api().runs(project)
+    logged = storage.SQLiteStorage.get_logs(project, run.name)
+    loss = {line["step"]: line["train/loss"] for line in logged if "train/loss" in line}
+    assert (loss[1], len(loss)) == (2.0, 30)
+    curve = written[1]["curves"][written[1]["main_curve"]]["points"]
+    key = "curve/puzzles_hard/fine_tuned"
+    seen = {line["step"]: line[key] for line in logged if key in line}
+    assert len(seen) == len(curve)
+    for point in curve:
+        found = seen[round(point["mean_thinking_tokens"])]
+        assert found == pytest.approx(point["accuracy_percent"])
+    assert any("traces" in line for line in logged)
+    assert run.config["config"] == {"budget": {"num_waits": 1}}
+    assert [alert["title"] for alert in trackio.Api().alerts(project)] == ["the run failed"]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_mlflow_run_is_read_back(
+    failed: bool,
+    made: world.Made,
+    written: Written,
+    folders: Folders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mlflow = pytest.importorskip(
+        "mlflow", reason="needs mlflow, whose cachetools is older than ours"
+    )
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    tracker = MLflow(uri=uri, max_traces=10)
+    tracker.start(_context(made, tmp_path))
+    tracker.log_training(made.training)
+    tracker.finish(written[1], folders, failed=failed)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("s1x").experiment_id])
+    assert run.info.status == ("FAILED" if failed else "FINISHED")
+    assert run.info.run_name == "budget.num_waits=1"
+    assert run.data.tags["s1x.sweep"] == "wait_count"
+    loss = {m.step: m.value for m in client.get_metric_history(run.info.run_id, "train/loss")}
+    assert (loss[1], len(loss)) == (2.0, 30)
+    curve = written[1]["curves"][written[1]["main_curve"]]["points"]
+    history = client.get_metric_history(run.info.run_id, "curve/puzzles_hard/fine_tuned")
+    seen = {metric.step: metric.value for metric in history}
+    for point in curve:
+        found = seen[round(point["mean_thinking_tokens"])]
+        assert found == pytest.approx(point["accuracy_percent"])
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
+        *("settings.json", "summary.json", "traces.json"),
+    }
+
+
+def test_mlflow_that_refuses_says_so_in_a_sentence(made: world.Made, tmp_path: Path) -> None:
+    pytest.importorskip("mlflow", reason="needs mlflow, whose cachetools is older than ours")
+    with pytest.raises(UserError, match=r"tracker=mlflow cannot start .*; set tracker\.uri"):
+        MLflow(uri="nowhere://x").start(_context(made, tmp_path))
+
+
+@pytest.mark.parametrize(("option", "package"), [(Trackio, "trackio"), (MLflow, "mlflow")])
+def test_a_tracker_that_is_not_installed_is_named_with_its_remedy(
+    option: Any, package: str, made: world.Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=f"tracker={package} needs .*; pip install {package}"):
+        option().start(_context(made, tmp_path))
+
+
 def test_no_tracker_does_nothing(made: world.Made, tmp_path: Path) -> None:
     tracker = NoTracker()
     tracker.start(_context(made, tmp_path))
@@ -277,7 +367,7 @@ def test_training_steps_skip_what_is_no_number(
     assert logged == [("train", 1, {"loss": 2.5}), ("train", 2, {"loss": 1.5, "mfu": 0.4})]
 
 
-@pytest.mark.parametrize("option", [NoTracker, TensorBoard, WeightsAndBiases])
+@pytest.mark.parametrize("option", [NoTracker, TensorBoard, WeightsAndBiases, Trackio, MLflow])
 def test_trackers_are_frozen_options(option: Any) -> None:
     tracker = option()
     with pytest.raises(dataclasses.FrozenInstanceError):
