@@ -44,9 +44,9 @@ class Line:
 
     @property
     def known(self) -> list[tuple[Mark, float, float]]:
-        """Marks with their x and y, from left to right, without holes."""
+        """Marks with their x and y, from left to right, without holes; x = 0 has no logarithm."""
         found = [(m, m.x or 0.0, m.y.value) for m in self.marks if m.y.value is not None]
-        return sorted((f for f in found if f[0].x is not None), key=lambda item: item[1])
+        return sorted((f for f in found if self.level or f[1] > 0), key=lambda item: item[1])
 
 
 def published(name: str, points: Sequence[tuple[float, float]]) -> Line:

@@ -58,3 +58,10 @@ def test_hostile_names_stay_text_and_holes_stay_holes() -> None:
     assert "<img" not in text
     assert "<b>" not in text
     assert text.count('role="graphics-symbol" aria-roledescription="circle"') == 2
+
+
+def test_a_point_without_thinking_has_no_place_on_a_logarithmic_axis() -> None:
+    marks = [Mark(0, Estimate(50.0), "direct"), Mark(None, Estimate(40.0)), Mark(8, Estimate(30.0))]
+    line = Line("mixed", "orange", marks, labelled=True)
+    assert [x for _, x, _ in line.known] == [8]
+    assert "<svg" in lines("k", "t", "tokens", "%", [line]).svg()
