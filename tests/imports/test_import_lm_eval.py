@@ -210,3 +210,6 @@ def test_import_beside_an_evaluation_of_ours_is_one_report(tmp_path: Path) -> No
     )
     assert {curve["model_role"] for curve in summary["curves"]} == {"base", "imported"}
     assert [run["label"] for run in summary["runs"]] == ["s1x", "lab/one"]
+    table = (tmp_path / "out" / "latest" / "tables" / "ablation.csv").read_text(encoding="utf-8")
+    assert "sums,max 8,base," in table, "paired with ours on the same questions"
+    assert "lab/one, imported" in table

@@ -20,11 +20,16 @@ import polars as pl
 import pytest
 import yaml
 from gateways import MODEL, served
+from hydra import compose, initialize_config_dir
 
 import s1x
 from s1x.benchmark.exact import Exact
+from s1x.compose import CONF, register
+from s1x.config import load
+from s1x.curve.interval import share_interval
 from s1x.engine.engine import LiveEngine
 from s1x.model.load import load_tokenizer
+from s1x.stages import Run
 from s1x_puzzles.puzzles import Puzzles
 
 #: of a benchmark's problems, those that hold one which the base model gets right
@@ -203,6 +208,25 @@ def test_lm_evaluation_harness(
             text = row["resps"][0][0]
             assert text == right.answer
             assert graded(row["doc"]["question"], text) == right.correct
+    points = imported(tmp_path)["curves"][0]["points"]
+    assert [point["setting"] for point in points] == ["max 8", "max 24", "max 96"]
+    for budget, point in zip(BUDGETS, points, strict=True):
+        right = [float(e.correct) for (_, name), e in expected.items() if name == budget]
+        low, high = share_interval(right)
+        assert point["accuracy_percent"] == pytest.approx(100 * sum(right) / len(right))
+        assert point["interval_percent"] == pytest.approx([100 * float(low), 100 * float(high)])
+
+
+def imported(folder: Path) -> dict[str, Any]:
+    """The summary of a report over the harness's logs, graded by us."""
+    register()
+    budgets = ",".join(f"{name.replace('=', chr(92) + '=')}/:{n}" for name, n in BUDGETS.items())
+    words = ["stages=[report]", f"output={folder / 'out'}", "import=lm_eval", "import.regrade=true"]
+    words += [f"import.path={folder}", f"import.budgets={{{budgets}}}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", words)
+        summary: Any = Run(load(cfg), cfg, folder / "run", []).execute()
+    return dict(summary)
 
 
 INSPECT_TASK = """

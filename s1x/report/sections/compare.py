@@ -31,8 +31,12 @@ class Compared:
 
 
 def ablation(inputs: Inputs) -> Iterator[Item]:
-    """A table of the settings that the runs share; nothing for a single run."""
-    tuned = [s for s in inputs.tuned if s.role != "base"]
+    """A table of the settings that the runs share; nothing for a single run.
+
+    Base models take part only beside others' imported ones: a run has its base model's own section.
+    """
+    imported = any(s.role == "imported" for s in inputs.thinking)
+    tuned = [s for s in inputs.thinking if s.role != "base" or imported]
     if len({(s.run, s.policy) for s in tuned}) < 2:
         return
     rows: list[Row] = []
