@@ -45,6 +45,7 @@ PATHS = {
     "model": "model=own model.path={}",
     "pool": "pool=jsonl pool.path={}",
     "benchmark": "benchmark=jsonl benchmark.path={}",
+    "import": "import=rows import.path={} (or lm_eval, inspect)",
 }
 TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 

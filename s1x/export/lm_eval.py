@@ -65,7 +65,7 @@ def _sample(index: int, rows: list[Row]) -> dict[str, object]:
     return {
         "doc_id": index,
         "doc": {**{name: first[name] for name in known}, "answer": first["reference_answer"]},
-        "target": str(first["reference_answer"]),
+        "target": first["reference_answer"] or "",
         "arguments": {"gen_args_0": {"arg_0": first["question"], "arg_1": {}}},
         "resps": [[row["answer_text"] for row in rows]],
         "filtered_resps": [

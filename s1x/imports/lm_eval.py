@@ -184,7 +184,7 @@ def _outputs(place: str, line: Json) -> tuple[list[str | None], str | None, list
     if not isinstance(responses, list) or not responses or not isinstance(responses[0], list):
         raise UserError(f"{place}: resps is {responses!r:.60}, not a list of lists")
     first = filtered[0] if isinstance(filtered, list) and filtered else None
-    if all(isinstance(text, str) for text in responses[0]) and len(responses) == 1:
+    if all(isinstance(t, (str, type(None))) for t in responses[0]) and len(responses) == 1:
         told = first if isinstance(first, str) and first != NOTHING_FOUND else None
         return list(responses[0]) or [None], told, []
     choices = [str(asked[1]).strip() for asked in _arguments(line) if len(asked) > 1]

@@ -35,8 +35,6 @@ NAMES = (
     *("setting", "limit_min_tokens", "limit_max_tokens", *COLUMNS),
 )
 VERDICTS = (CORRECT, WRONG, UNANSWERED, UNGRADED)
-#: rows as an error counts them: the header is line 1 of a CSV file
-FIRST_LINE = 2
 
 
 @option("import", "rows")
@@ -71,8 +69,8 @@ class Rows(FileImport):
         if idle := sorted(set(table.columns) - set(ours.values())):
             say_once(f"{file}: columns that are not read: {', '.join(idle)}")
         table = table.select(pl.col(theirs).alias(name) for name, theirs in ours.items())
-        for number, row in enumerate(table.iter_rows(named=True)):
-            yield self._answer(f"{file} line {number + FIRST_LINE}", row, file)
+        for number, row in enumerate(table.iter_rows(named=True), 1):
+            yield self._answer(f"{file} row {number}", row, file)
 
     def _check(self, file: Path, ours: Json) -> None:
         """Refuses a table that lacks what an answer needs."""

@@ -20,6 +20,7 @@ from s1x.imports.importer import Answer, Budget, FileImport
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.option import result_settings
+from s1x.report.inputs import clean
 from s1x.rows import CORRECT, UNGRADED, WRONG
 from s1x.stages import ArtifactStage, Run
 
@@ -303,10 +304,11 @@ def _row(answer: Answer, problem: Problem, grade: Grade | None, ours: bool) -> R
             columns.setdefault("ungraded_reason", "the file has no verdict on it")
     else:
         columns["verdict"] = told
-    return {
+    row = {
         **{"problem_id": problem.problem_id, "sample": answer.sample},
         **{"setting": answer.budget.setting, "question": problem.question or None},
         **{"reference_answer": problem.answer or None, "domain": problem.domain or None},
         **columns,
         **{"thinking_text": answer.thinking, "answer_text": answer.text},
     }
+    return {name: clean(value) for name, value in row.items()}

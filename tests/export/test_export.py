@@ -195,6 +195,28 @@ def test_every_eval_evers_own_validator_accepts_them(tmp_path: Path, evaluation:
         assert report.warnings == []
 
 
+def test_what_was_imported_is_exported_with_what_is_known(tmp_path: Path) -> None:
+    file = tmp_path / "sums.csv"
+    file.write_text("problem_id,correct,model\na,true,lab/one\nb,false,lab/one\n", encoding="utf-8")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        words = ["stages=[export]", f"output={tmp_path / 'out'}", WHO, FORMATS]
+        cfg = compose("config", [*words, "import=rows", f"import.path={file}"])
+        run = Run(load(cfg), cfg, tmp_path / "run", [])
+        run.execute()
+    (artifact,) = run.made["export"]
+    _, results = next(records(artifact.folder / "lm_eval"))
+    check("point", results["budget"])
+    assert results["budget"]["mean_thinking_tokens"] is None
+    _, record = next(records(artifact.folder / "every_eval_ever"))
+    assert record["model_info"]["id"] == "lab/one"
+    assert record["evaluation_results"][0]["score_details"]["score"] == 0.5
+    samples = next(artifact.folder.rglob("*_samples.jsonl")).read_text(encoding="utf-8")
+    assert [json.loads(line)["token_usage"] for line in samples.splitlines()] == [None, None]
+    again = imported(tmp_path, "lm_eval", artifact.folder / "lm_eval")
+    assert again["verdict"].to_list() == ["correct", "wrong"]
+    assert again["thinking_tokens"].to_list() == [None, None]
+
+
 def test_a_model_cards_results_are_percent_a_file_for_each_point(
     tmp_path: Path, evaluation: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,6 +176,12 @@ def test_a_file_that_is_cut_off_or_no_log_is_refused(tmp_path: Path) -> None:
         _ = LmEval(path=str(tmp_path / "nothing")).answers
 
 
+def test_half_a_surrogate_pair_in_a_text_ends_no_import(tmp_path: Path) -> None:
+    log = lm_eval_log(tmp_path / "log", [True], texts=["so \ud800 it is 1"])
+    (row,) = rows_of(tmp_path, "import=lm_eval", f"import.path={log}").iter_rows(named=True)
+    assert row["answer_text"] == "so ? it is 1"
+
+
 def test_two_runs_that_are_not_told_apart_are_refused(tmp_path: Path) -> None:
     lm_eval_log(tmp_path / "a", RIGHT)
     lm_eval_log(tmp_path / "b", RIGHT)

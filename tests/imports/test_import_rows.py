@@ -92,26 +92,26 @@ def test_our_own_rows_are_read_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("yes,64", "maybe,64", r"line 2: correct is 'maybe', not true or false"),
+        ("yes,64", "maybe,64", r"row 1: correct is 'maybe', not true or false"),
         (
             "64,10",
             "lots,10",
-            r"line 2: limit_max_tokens must be a whole number, 0 or more, got 'lots'",
+            r"row 1: limit_max_tokens must be a whole number, 0 or more, got 'lots'",
         ),
         (
             "512,40",
             "512,4.5",
-            r"line 3: thinking_tokens must be a whole number, 0 or more, got '4\.5'",
+            r"row 2: thinking_tokens must be a whole number, 0 or more, got '4\.5'",
         ),
         (
             "a,1+1?,2,It is 2.,yes,512",
             "a,1+1?,3,It is 2.,yes,512",
-            r"line 3: id a has another question",
+            r"row 2: id a has another question",
         ),
         (
             "a,1+1?,2,It is 2.,yes,512",
             "a,1+1?,2,It is 2.,yes,64",
-            r"line 3 answers question a at max 64",
+            r"row 2 answers question a at max 64",
         ),
     ],
 )
