@@ -27,6 +27,7 @@ GROUPS = {
     "model": "the model that is trained and asked",
     "train": "how weights and optimizer states lie on the devices",
     "engine": "what writes the traces",
+    "scorer": "what scores the steps of traces, for searches",
     "workers": "who runs the engine: this process, or copies on every machine",
     "budget": "how thinking tokens are spent",
     "benchmark": "the questions that are asked",

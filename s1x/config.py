@@ -28,6 +28,7 @@ from s1x.pool.pool import Pool
 from s1x.report.settings import Prices, ReportSettings
 from s1x.report.tracker import Tracker
 from s1x.scorer.scorer import Scorer
+from s1x.search.search import Search
 from s1x.selection.recipe import Recipe
 from s1x.serve.serve import Serve
 from s1x.stages import ON_THE_WAY, STAGES
@@ -243,6 +244,13 @@ def _refuse_idle(config: Config, given: set[str]) -> None:
         raise UserError(
             f"import does nothing without one of the stages {' and '.join(READ_IMPORTS)}; "
             "add it to stages"
+        )
+    asked = "scorer" in {key.partition(".")[0] for key in given} and not in_sweep()
+    if asked and not (isinstance(config.budget, Search) and config.budget.needs_scorer):
+        raise UserError(
+            f"scorer does nothing with budget {type(config.budget).__name__}, which asks for no "
+            "scores; set budget to best_of_n, weighted_vote, rebase, beam_search, dvts or "
+            "particle_filter"
         )
     temperature = config.budget.temperature(config.sampling.temperature)
     check_samples(temperature, config.sampling.samples_per_problem)

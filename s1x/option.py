@@ -28,7 +28,7 @@ T = TypeVar("T", bound="type[Option]")
 #: group → option name → class; filled by the decorator as option modules are imported.
 REGISTRY: dict[str, dict[str, type[Option]]] = {}
 
-#: the package of each group's options, a module for each option, of its name; or their one module
+#: the packages of each group's options, a module for each option, of its name; or their one module
 PACKAGES = {
     "pool": "s1x.pool",
     "selection": "s1x.selection",
@@ -37,7 +37,7 @@ PACKAGES = {
     "train": "s1x.train",
     "engine": "s1x.engine",
     "workers": "s1x.workers",
-    "budget": "s1x.budget",
+    "budget": "s1x.budget s1x.search",
     "benchmark": "s1x.benchmark",
     "grader": "s1x.benchmark",
     "tracker": "s1x.report",
@@ -179,14 +179,18 @@ def option_class(group: str, name: str, key: str) -> type[Option]:
             raise UserError(f"{key} {name} lacks {', '.join(missing)}; write it in the class")
         return found
     if name not in known and group in PACKAGES:
-        package = importlib.import_module(PACKAGES[group])
-        modules = [info.name for info in pkgutil.iter_modules(vars(package).get("__path__", []))]
+        packages = [importlib.import_module(package) for package in PACKAGES[group].split()]
+        places = {
+            info.name: f"{package.__name__}.{info.name}"
+            for package in packages
+            for info in pkgutil.iter_modules(vars(package).get("__path__", []))
+        }
         # the module of its name; one of another name is found by looking at all of them
-        for module in [name, *modules] if name in modules else modules:
+        for module in [name, *places] if name in places else places:
             if name in known:
                 break
             try:
-                importlib.import_module(f"{package.__name__}.{module}")
+                importlib.import_module(places[module])
             except ImportError:  # what a module of another name needs may be missing here
                 if module == name:
                     raise

@@ -60,6 +60,12 @@ def schema() -> pa.Schema:
             ("extraction_rule", text),
             ("verdict", text),  # correct | wrong | unanswered | ungraded
             ("ungraded_reason", text),
+            ("total_tokens", count),  # the model wrote for this row: all traces, probes, restarts
+            ("scorer_tokens", count),  # that a scorer read for it
+            # by the scorer's parameters / the model's; null where either is not known
+            ("scorer_weighed_tokens", pa.float64()),
+            ("num_traces", count),  # forks included
+            ("search_tree", text),  # JSON: parent, scores, answer and fate of each trace
             # from the prompt on; the first two null where tokens were there before (trace store)
             ("first_token_seconds", pa.float64()),
             ("thinking_seconds", pa.float64()),  # to the end of thinking

@@ -96,12 +96,14 @@ def test_a_scales_own_settings_stand_in_no_swaps_way(group: str, name: str) -> N
     "group", [g for g in GROUPS if g not in ("model", "selection", "benchmark")]
 )
 def test_an_option_has_the_same_name_in_conf_and_package(group: str) -> None:
-    package = PACKAGES[group]
-    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        with contextlib.suppress(ImportError):  # the running half of an engine that is optional
-            importlib.import_module(f"{package}.{info.name}")
+    packages = PACKAGES[group].split()
+    for package in packages:
+        for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            with contextlib.suppress(ImportError):  # the running half of an engine that is optional
+                importlib.import_module(f"{package}.{info.name}")
     for name, cls in REGISTRY[group].items():
-        assert cls.__module__ == f"{package}.{name}", f"{group}/{name} is in {cls.__module__}"
+        places = [f"{package}.{name}" for package in packages]
+        assert cls.__module__ in places, f"{group}/{name} is in {cls.__module__}"
         assert any(
             f"/schema/{group}@_here_: {name}" in path.read_text()
             for path in (CONF / group).glob("*.yaml")

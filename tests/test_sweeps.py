@@ -149,6 +149,25 @@ def test_sample_count(output: Path) -> None:
     assert list((swept.report / "figures").glob("parallel_puzzles_hard*.png"))
 
 
+def test_search(output: Path) -> None:
+    """One trace, votes, best-of-N and a tree on one axis, which the scorer's tokens are on too."""
+    ways = ("budget_forcing", "majority_vote", "best_of_n", "rebase")
+    swept = sweep(output, "search", 4, f"budget={','.join(ways)}", "curve.num_traces=[1,2]")
+    rows = swept.table("search_puzzles_hard")
+    sizes = {row["setting"]: row for row in rows}
+    assert {"natural", "majority of 2", "best of 2", "REBASE of 2"} <= set(sizes)
+    for name in ("majority of 2", "best of 2", "REBASE of 2"):
+        assert float(sizes[name]["traces"]) >= 2
+    assert float(sizes["majority of 2"]["scorer tokens"]) == 0
+    for name in ("best of 2", "REBASE of 2"):
+        assert float(sizes[name]["scorer tokens"]) > 0
+        assert float(sizes[name]["all tokens"]) > float(sizes[name]["generated tokens"])
+        assert sizes[name]["against the majority"]
+    same = float(sizes["best of 2"]["generated tokens"])
+    assert same == float(sizes["majority of 2"]["generated tokens"]), "the same samples"
+    assert list((swept.report / "figures").glob("search_puzzles_hard*.png"))
+
+
 def test_a_failed_job_is_named_and_the_same_command_runs_only_what_is_missing(
     tmp_path: Path,
 ) -> None:

@@ -37,7 +37,13 @@ NEWER: dict[str, pl.DataType] = {
     "first_token_seconds": pl.Float64(),
     "thinking_seconds": pl.Float64(),
     "wall_seconds": pl.Float64(),
+    "total_tokens": pl.Int64(),
+    "scorer_tokens": pl.Int64(),
+    "scorer_weighed_tokens": pl.Float64(),
+    "num_traces": pl.Int64(),
 }
+#: columns of what all traces of a row took
+SPENT = ("total_tokens", "scorer_tokens", "scorer_weighed_tokens", "num_traces")
 LIMITS = ("limit_min_tokens", "limit_max_tokens")
 #: least and most thinking tokens asked for at a point (None: no such limit)
 Limits = tuple[int | None, int | None]
@@ -87,7 +93,7 @@ class Cell:
         accuracy = correct.fill_null(False).mean()
         return self.rows.group_by("key", maintain_order=True).agg(
             pl.first("domain"),
-            pl.col(*COUNTS, "num_tries").mean(),
+            pl.col(*COUNTS, "num_tries", *SPENT).mean(),
             num_samples=pl.len(),
             accuracy=accuracy if self.num_graded else pl.lit(None, pl.Float64),
             graded=correct.filter(judged).mean(),

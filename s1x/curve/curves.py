@@ -49,6 +49,11 @@ class Point(Result):
     limit_min_tokens: int | None = None  # the budget asked for
     limit_max_tokens: int | None = None
     within_limits_percent: float | None = None  # of single traces
+    mean_num_traces: float | None = None  # of a search, forks included; 1 or tries else
+    mean_generated_tokens: float | None = None  # of all traces, probes and restarts of a row
+    mean_scorer_tokens: float | None = None
+    mean_all_tokens: float | None = None
+    """Generated tokens, and the scorer's weighed by its parameters / the model's."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,10 @@ def _point(cell: Cell) -> Point:
         mean_total_tokens=thinking.mean() + pl.col("answer_tokens").mean(),
         mean_forced_tokens=pl.col("forced_tokens").mean(),
         mean_num_tries=pl.col("num_tries").mean(),
+        mean_num_traces=pl.col("num_traces").mean(),
+        mean_generated_tokens=pl.col("total_tokens").mean(),
+        mean_scorer_tokens=pl.col("scorer_tokens").mean(),
+        mean_all_tokens=(pl.col("total_tokens") + pl.col("scorer_weighed_tokens")).mean(),
     )
     return Point(
         point=cell.point,

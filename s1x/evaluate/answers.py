@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +10,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from s1x.artifact import fingerprint
+from s1x.benchmark.grader import Grader
 from s1x.benchmark.problem import Problem
 from s1x.budget.policy import Policy
 from s1x.engine.engine import LiveEngine, Sampling
 from s1x.errors import SettingError
-from s1x.evaluate.schedule import Answered, answer
+from s1x.evaluate.schedule import Answered, Searching, answer
+from s1x.model.architecture import Architecture
 from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
-from s1x.model.chat_format import Chat, ChatFormat
+from s1x.model.chat_format import Chat, ChatFormat, TokenIds
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
+from s1x.scorer.none import NoScorer
+from s1x.scorer.scorer import LiveScorer, Remembered, Scorer
+from s1x.search.search import Search
 from s1x.traces.store import TraceStore
 from s1x.traces.streams import StreamCounts, Streams
 from s1x.workers.workers import Bench, Done, Work
@@ -50,6 +56,7 @@ class Answering(Work[Item, Answers]):
         samples_per_problem: of each.
         sampling, seed: how tokens are drawn.
         store_folder: of the trace store; None: nothing is kept.
+        grader, scorer: what policies over many traces compare answers and score traces by.
     """
 
     model: Model
@@ -60,6 +67,8 @@ class Answering(Work[Item, Answers]):
     sampling: Sampling
     seed: int
     store_folder: Path | None
+    grader: Grader
+    scorer: Scorer = NoScorer()
 
     def open(self, live: LiveEngine) -> AnswerBench:
         return AnswerBench(self, live)
@@ -75,13 +84,40 @@ class AnswerBench(Bench[Item, Answers]):
         self.store = TraceStore(work.store_folder, key, text, self.prompts.num_ids)
         self.streams = Streams(live, self.store, work.sampling, work.seed)
         self.told = StreamCounts()
+        self.searching = self._searching()
+        self.checked: asyncio.Task[None] | None = None
+
+    def _searching(self) -> Searching | None:
+        """For the curve's searches, if it has any; a scorer is loaded where there is one."""
+        work = self.work
+        searches = [point for point in work.points if isinstance(point, Search)]
+        if not searches:
+            return None
+        scorer: LiveScorer | None = None
+        if any(point.needs_scorer and point.num_traces > 1 for point in searches):
+            scorer = work.scorer.start(work.model)
+            if work.store_folder is not None:
+                scorer = Remembered(scorer, work.store_folder / "scores.sqlite")
+        stops = {point.step_end: self.prompts.holding(point.step_end) for point in searches}
+        numbers = work.model.architecture
+        parameters = Architecture.of(numbers).parameters if numbers else None
+        return Searching(work.grader, scorer, stops, parameters)
 
     async def do(self, item: Item) -> Done[Answers]:
         work, streams = self.work, self.streams
+        if self.searching is not None and self.searching.scorer is not None:
+            self.checked = self.checked or asyncio.ensure_future(self.searching.scorer.check())
+            await self.checked
         problem = work.problems[item.problem]
         chats = [self.prompts.chat(point, problem) for point in work.points]
         answered = await answer(
-            problem, item.sample, work.points, chats, streams, work.samples_per_problem
+            problem,
+            item.sample,
+            work.points,
+            chats,
+            streams,
+            work.samples_per_problem,
+            self.searching,
         )
         counts = streams.counts.since(self.told)
         self.told = dataclasses.replace(streams.counts)
@@ -89,6 +125,8 @@ class AnswerBench(Bench[Item, Answers]):
         return Done(Answers(answered, counts), length, counts.generated_tokens)
 
     def close(self) -> Sequence[str]:
+        if self.searching is not None and self.searching.scorer is not None:
+            self.searching.scorer.close()
         self.store.close()
         return self.store.notes()
 
@@ -106,6 +144,16 @@ class Prompts:
         if prompt_format == DIRECT_FORMAT and model.direct_prompt is not None:
             self.format = self.format.plain_completion(self.tokenizer.all_special_ids)
         self._chats: dict[str, Chat] = {}
+
+    def holding(self, text: str) -> tuple[TokenIds, ...]:
+        """The tokens in whose text a piece of text stands; without any, its own sequence."""
+        ids = [[token] for token in range(self.num_ids)]
+        found = [
+            (i[0],)
+            for i, said in zip(ids, self.tokenizer.batch_decode(ids), strict=True)
+            if text in said
+        ]
+        return tuple(found) or (self.format.encode(text),)
 
     def chat(self, policy: Policy, problem: Problem) -> Chat:
         """The prompt of a problem as the policy words it."""

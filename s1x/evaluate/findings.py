@@ -49,4 +49,5 @@ def findings(
 
 def _acted(row: Row) -> bool:
     forced = any(row["forced_mask"][: row["thinking_tokens"]])
-    return forced or row["end_reason"] == CUT or row["num_waits"] > 0 or row["num_tries"] > 1
+    several = row["num_tries"] > 1 or row["num_traces"] > 1
+    return forced or row["end_reason"] == CUT or row["num_waits"] > 0 or several

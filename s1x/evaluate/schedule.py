@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from s1x.benchmark.forms import normal_form
+from s1x.benchmark.grader import Grader
 from s1x.benchmark.problem import Problem
 from s1x.budget.policy import Policy
 from s1x.budget.rollout import Trace, rollout
 from s1x.engine.live import together
-from s1x.model.chat_format import Chat
+from s1x.model.chat_format import Chat, TokenIds
+from s1x.scorer.scorer import LiveScorer
+from s1x.search.group import Books, CountingReader, Group
+from s1x.search.search import Search, run_search
 from s1x.traces.streams import Streams
 
 
@@ -29,6 +34,46 @@ class Answered:
     sample: int
     trace: Trace
     wall_seconds: float
+    books: Books
+
+
+@dataclass(frozen=True)
+class Searching:
+    """What policies over many traces need beside the streams.
+
+    Attributes:
+        grader: reads answers out of texts, for votes.
+        scorer: None: nothing is scored.
+        step_stops: text that ends a step → the sequences that hold it.
+        parameters: of the model; None: not known.
+    """
+
+    grader: Grader
+    scorer: LiveScorer | None
+    step_stops: Mapping[str, tuple[TokenIds, ...]]
+    parameters: int | None = None
+
+    def group(
+        self, policy: Search, chat: Chat, reader: CountingReader, problem: Problem, sample: int
+    ) -> Group:
+        """The traces of one search, none of which has begun."""
+
+        def key_of(text: str) -> str | None:
+            found = self.grader.extract(problem, text)
+            return normal_form(found.text) if found is not None else None
+
+        stops = self.step_stops[policy.step_end]
+        return Group(
+            policy,
+            chat,
+            reader,
+            problem.question,
+            sample,
+            key_of,
+            self.scorer,
+            stops,
+            self.parameters,
+        )
 
 
 async def answer(
@@ -38,6 +83,7 @@ async def answer(
     chats: Sequence[Chat],
     streams: Streams,
     samples_per_problem: int = 1,
+    searching: Searching | None = None,
 ) -> list[Answered]:
     """One sample of a problem under every point, in the order of the points.
 
@@ -48,15 +94,22 @@ async def answer(
         chats: the prompt of each point.
         streams: what the model writes.
         samples_per_problem: samples of each problem.
+        searching: what policies over many traces need besides.
     """
 
     async def one(point: int) -> Answered:
         begun = time.perf_counter()
         policy = points[point]
         temperature = policy.temperature(streams.sampling.temperature)
-        reader = streams.of(problem.problem_id, temperature)
-        trace = await rollout(policy, chats[point], reader, sample, samples_per_problem)
-        return Answered(problem, point, sample, trace, time.perf_counter() - begun)
+        reader = CountingReader(streams.of(problem.problem_id, temperature))
+        if isinstance(policy, Search):
+            assert searching is not None, "a search wants to know how answers are compared"
+            group = searching.group(policy, chats[point], reader, problem, sample)
+            trace, books = await run_search(policy, group)
+        else:
+            trace = await rollout(policy, chats[point], reader, sample, samples_per_problem)
+            books = Books(reader.num_tokens, num_traces=trace.outcome.num_tries)
+        return Answered(problem, point, sample, trace, time.perf_counter() - begun, books)
 
     found = await together(one(point) for point in reversed(range(len(points))))
     return found[::-1]

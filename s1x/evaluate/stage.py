@@ -34,6 +34,9 @@ from s1x.evaluate.settings import Sampling, check_samples
 from s1x.evaluate.table import Row, make_rows, write_rows
 from s1x.model.model import Model
 from s1x.option import REGISTRY, result_settings
+from s1x.scorer.none import NoScorer
+from s1x.scorer.scorer import Scorer
+from s1x.search.search import Search
 from s1x.stages import ArtifactStage, Run
 from s1x.traces.streams import StreamCounts
 from s1x.workers.local import Local
@@ -53,13 +56,16 @@ class EvaluateStage(ArtifactStage):
     benchmark: str
 
     name = "evaluate"
-    version = 3  # rows say whether thinking looped, or went on in the answer
+    version = 4  # rows say what all traces of a search took
 
     @classmethod
     def check(cls, run: Run) -> None:
         """Questions and references can be read; the server is not asked for two models as one."""
         list(run.problems)  # read now
         run.config.engine.check_roles(run.config.evaluate.models)
+        budget = run.config.budget
+        if isinstance(budget, Search) and budget.needs_scorer:
+            run.config.scorer.must_score()
         run.config.workers.check(run.config.engine)
 
     @classmethod
@@ -94,6 +100,9 @@ class EvaluateStage(ArtifactStage):
             "engine": result_settings(config.engine.for_role(self.role)),
             "sampling": dataclasses.asdict(benchmark.sampling(config.sampling)),
             "seed": config.root.seed,
+            "scorer": (
+                result_settings(config.scorer) if isinstance(config.budget, Search) else None
+            ),
         }
 
     def build(self, folder: Path) -> None:
@@ -114,6 +123,7 @@ class EvaluateStage(ArtifactStage):
             benchmark,
             trained_format=config.train.format if self.role == "fine_tuned" else "plain",
             workers=config.workers,
+            scorer=config.scorer,
         ).run(folder)
 
 
@@ -166,6 +176,7 @@ class Evaluation:
     grader: Grader | None = None
     trained_format: str = "plain"
     workers: Workers = field(default_factory=Local)
+    scorer: Scorer = field(default_factory=NoScorer)
 
     def run(self, folder: Path) -> dict[str, object]:
         """Writes `rows.parquet`, `evaluation.json` and `costs.json`; returns the second.
@@ -193,7 +204,7 @@ class Evaluation:
         }
         title = f"{self.benchmark_name}, {self.model_role.replace('_', '-')} model"
         try:
-            answered, notes = self._answered(title)
+            answered, notes = self._answered(title, grader)
             rows = make_rows(answered, self.shared, self.points, prompts.format, grader)
             self.wall_seconds = time.perf_counter() - begun
         finally:
@@ -209,7 +220,7 @@ class Evaluation:
         costs.write(folder, self._costs(grader))
         return about
 
-    def _answered(self, title: str) -> tuple[list[Answered], list[str]]:
+    def _answered(self, title: str, grader: Grader) -> tuple[list[Answered], list[str]]:
         """Every point of every problem, by problem, point and sample; and what the stores note."""
         work = Answering(
             self.model,
@@ -220,6 +231,8 @@ class Evaluation:
             TokenSampling(self.sampling.temperature, self.sampling.top_p),
             self.seed,
             self.store_folder and self.store_folder.absolute(),
+            grader,
+            self.scorer,
         )
         found, pool = run_in_loop(self._all(work, title))
         self.about, self.replicas = pool.about, [r.described() for r in pool.replicas]

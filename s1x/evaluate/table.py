@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,11 @@ def _row(item: Answered, thinking_text: str, answer_text: str, graded: list[Grad
         "extraction_rule": final.rule,
         "verdict": final.verdict,
         "ungraded_reason": final.reason,
+        "total_tokens": item.books.total_tokens,
+        "scorer_tokens": item.books.scorer_tokens,
+        "scorer_weighed_tokens": item.books.scorer_weighed_tokens,
+        "num_traces": item.books.num_traces,
+        "search_tree": json.dumps(item.books.tree) if item.books.tree else None,
         "first_token_seconds": trace.first_token_seconds,
         "thinking_seconds": trace.thinking_seconds,
         "wall_seconds": item.wall_seconds,

@@ -19,6 +19,10 @@ _ORDER = ("aime24", "math500", "gpqa_diamond")
 CURVES: Mapping[str, Points] = {
     name: [(x, y) for x, y in points] for name, points in _DATA["curves"].items()
 }
+#: way of scaling → the same on AIME24, x the tokens of all traces (s1's figure of REBASE)
+PARALLEL_AIME24: Mapping[str, Points] = {
+    name: [(x, y) for x, y in points] for name, points in _DATA["parallel_aime24"].items()
+}
 MAJORITY_GPQA: Points = [(x, y) for x, y in _DATA["majority_gpqa"]]
 #: name → accuracy % on the three benchmarks
 MODELS: Numbers = _DATA["models"]

@@ -14,7 +14,16 @@ from s1x.report.charts import Chart, save
 from s1x.report.inputs import Inputs
 from s1x.report.page import ASSETS, page
 from s1x.report.parts import Item, Section, Table, file_name
-from s1x.report.sections import compare, costs, curves, reproduction, selection, spending, traces
+from s1x.report.sections import (
+    compare,
+    costs,
+    curves,
+    reproduction,
+    search,
+    selection,
+    spending,
+    traces,
+)
 from s1x.report.sections.overview import head
 from s1x.report.summary import summary
 from s1x.report.traces import blocks, entries
@@ -26,7 +35,7 @@ BUILDERS: dict[str, Callable[[Inputs], Iterator[Item]]] = {
     **{"metrics": curves.metrics, "base": curves.base, "flips": traces.flips},
     **{"budget": traces.budget, "allocation": spending.allocation},
     **{"spill": spending.spilled, "latency": spending.seconds},
-    **{"parallel": traces.parallel, "domains": curves.domains},
+    **{"search": search.search, "parallel": traces.parallel, "domains": curves.domains},
     **{"funnel": selection.funnel, "costs": costs.costs},
 }
 

@@ -16,6 +16,10 @@ class NoScorer(Scorer):
     """No scores: policies that vote count heads."""
 
     def start(self, model: Model) -> LiveScorer:
+        self.must_score()
+        raise AssertionError
+
+    def must_score(self) -> None:
         raise UserError(
             "this budget policy needs scores; give a scorer (scorer=puzzle_verifier on the laptop, "
             "scorer=qwen2_5_math_prm_7b, ...)"

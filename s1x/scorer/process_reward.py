@@ -66,10 +66,7 @@ class ProcessReward(Servers, Patience, Scorer):
         own = Model(path=self.path, revision=self.revision, dtype=self.dtype)
         longest = self.context_tokens or int(load_config(own).max_position_embeddings)
         own = replace(own, context_tokens=longest)
-        live = _LiveProcessReward(self, own, model)
-        if self.known:
-            run_in_loop(live.check_known())
-        return live
+        return _LiveProcessReward(self, own, model)
 
 
 class _LiveProcessReward(LiveScorer):
@@ -144,12 +141,9 @@ class _LiveProcessReward(LiveScorer):
             raise UserError(f"the scorer {self.settings.path} gives scores that are no numbers")
         return found
 
-    async def check_known(self) -> None:
-        """Scores a known right and a known wrong trace.
-
-        Raises:
-            UserError: the right one does not get the higher score.
-        """
+    async def check(self) -> None:
+        if not self.settings.known:
+            return
         question, *traces = self.settings.known
         right, wrong = [
             (await self.score(question, ids, [len(ids)])).scores[0]

@@ -54,6 +54,13 @@ class LiveScorer(ABC):
             UserError: the trace does not fit the scorer, or the scorer does not answer.
         """
 
+    async def check(self) -> None:
+        """Looks whether it tells a known right trace from a wrong one.
+
+        Raises:
+            UserError: it does not.
+        """
+
     def close(self) -> None:
         """Frees memory and connections."""
 
@@ -61,6 +68,13 @@ class LiveScorer(ABC):
 @dataclass(frozen=True)
 class Scorer(Option, ABC):
     """Base of every scorer option."""
+
+    def must_score(self) -> None:
+        """Refuses a scorer that gives no scores.
+
+        Raises:
+            UserError: it does not.
+        """
 
     @abstractmethod
     def start(self, model: Model) -> LiveScorer:
@@ -70,7 +84,7 @@ class Scorer(Option, ABC):
             model: whose traces are scored; its tokenizer reads them.
 
         Raises:
-            UserError: it cannot be loaded, or does not tell a right step from a wrong one.
+            UserError: it cannot be loaded.
         """
 
 
@@ -98,6 +112,9 @@ class Remembered(LiveScorer):
         text = json.dumps([found.scores, found.num_tokens])
         self.store.put(key, self.name, Answer(text, None, None, None, None))
         return found
+
+    async def check(self) -> None:
+        await self.scorer.check()
 
     def close(self) -> None:
         self.scorer.close()

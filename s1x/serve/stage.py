@@ -17,6 +17,7 @@ from s1x.errors import UserError
 from s1x.evaluate.answers import store_key, store_text
 from s1x.evaluate.stage import option_name
 from s1x.model.model import Model
+from s1x.search.search import Search
 from s1x.serve.gateway import Gateway
 from s1x.serve.policies import Policies
 from s1x.serve.prompts import Prompts
@@ -90,4 +91,6 @@ def presets(run: Run) -> Iterator[tuple[str, Policy]]:
     ]
     for name in option_names("budget"):
         with contextlib.suppress(UserError):  # an option that needs a setting of its own
-            yield name, build(compose("config", [*kept, f"budget={name}"]).budget, "budget", Policy)
+            made = build(compose("config", [*kept, f"budget={name}"]).budget, "budget", Policy)
+            if not isinstance(made, Search):  # many traces are no stream
+                yield name, made

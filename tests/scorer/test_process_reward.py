@@ -224,7 +224,8 @@ def test_a_scorer_must_tell_right_from_wrong(folders: dict[str, Path]) -> None:
     told = []
     for known in (["q", "aaaa", "bbbb"], ["q", "bbbb", "aaaa"]):
         try:
-            settings_of(folders, "qwen", known=known).start(policy(folders))
+            live = settings_of(folders, "qwen", known=known).start(policy(folders))
+            run_in_loop(live.check())
         except UserError as error:
             told.append(str(error))
     assert len(told) == 1

@@ -1,0 +1,1 @@
+"""Budget policies over many traces of one question; one file each."""

@@ -1,0 +1,241 @@
+"""Policies over many traces, on the scripted engine and made-up scores."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from policy_bench import ANSWER, NEWLINE, Bench, chat_format
+
+from s1x.budget.budget_forcing import BudgetForcing
+from s1x.budget.rollout import Trace
+from s1x.engine.engine import Sampling
+from s1x.engine.scripted import ScriptedEngine, random_tokens
+from s1x.errors import SettingError, UserError
+from s1x.model.chat_format import Chat
+from s1x.scorer.scorer import LiveScorer, Scored
+from s1x.search.beam_search import BeamSearch
+from s1x.search.best_of_n import BestOfN
+from s1x.search.dvts import Dvts
+from s1x.search.group import Books, Branch, CountingReader, Group
+from s1x.search.majority_vote import MajorityVote
+from s1x.search.particle_filter import ParticleFilter, systematic
+from s1x.search.rebase import Rebase
+from s1x.search.search import Search, aggregated, dealt, most_voted, run_search, shares
+from s1x.search.weighted_vote import WeightedVote
+from s1x.traces.store import TraceStore
+from s1x.traces.streams import Streams
+
+CHAT = Chat(chat_format(), (50, 51))
+COMMON: dict[str, Any] = {"max_thinking_tokens": 60, "max_answer_tokens": 5}
+STEPS: dict[str, Any] = {**COMMON, "step_tokens": 8}
+SEARCHES: dict[str, Callable[[int], Search]] = {
+    "best_of_n": lambda n: BestOfN(num_traces=n, **COMMON),
+    "weighted_vote": lambda n: WeightedVote(num_traces=n, **COMMON),
+    "majority_vote": lambda n: MajorityVote(num_traces=n, **COMMON),
+    "rebase": lambda n: Rebase(num_traces=n, step_tokens=8, **COMMON),
+    "beam_search": lambda n: BeamSearch(
+        num_traces=n, beam_width=min(2, n), step_tokens=8, **COMMON
+    ),
+    "dvts": lambda n: Dvts(num_traces=n, beam_width=min(2, n), step_tokens=8, **COMMON),
+    "particle_filter": lambda n: ParticleFilter(num_traces=n, step_tokens=8, **COMMON),
+}
+
+
+class Hashed(LiveScorer):
+    """Scores drawn from a hash of the tokens, or all the same."""
+
+    num_parameters = 1000
+
+    def __init__(self, same: bool = False) -> None:
+        self.same, self.num_tokens = same, 0
+
+    async def score(self, question: str, ids: Sequence[int], ends: Sequence[int]) -> Scored:
+        self.num_tokens += len(ids)
+        digests = (hashlib.blake2b(array("i", ids[:end]).tobytes()).digest()[0] for end in ends)
+        return Scored(tuple(0.5 if self.same else d / 255 for d in digests), len(ids))
+
+
+class Run:
+    """One search, and everything it touched."""
+
+    def __init__(
+        self,
+        policy: Search,
+        store: TraceStore | None = None,
+        scorer: LiveScorer | None = None,
+        vocabulary_size: int = 12,
+    ) -> None:
+        self.engine = ScriptedEngine(random_tokens(vocabulary_size))
+        temperature = policy.temperature(0.0)
+        self.streams = Streams(self.engine, store or TraceStore(None, "m"), Sampling(temperature))
+        reader = CountingReader(self.streams.of("p"))
+        self.scorer = scorer or Hashed()
+        steps = ((NEWLINE,),)
+        self.group = Group(policy, CHAT, reader, "q", 0, key_of, self.scorer, steps)
+        self.trace, self.books = asyncio.run(self._run(policy))
+
+    async def _run(self, policy: Search) -> tuple[Trace, Books]:
+        return await run_search(policy, self.group)
+
+
+def key_of(text: str) -> str | None:
+    """The first token of the answer, some of which are no answer."""
+    first = text.partition(">")[0]
+    return None if first in ("", "<1", "\n") else first
+
+
+@pytest.mark.parametrize("name", list(SEARCHES))
+@pytest.mark.parametrize("num_traces", [1, 4, 8])
+def test_counts_add_up_to_what_the_engine_wrote(name: str, num_traces: int) -> None:
+    """No token of a stored or shared prefix is generated again."""
+    run = Run(SEARCHES[name](num_traces))
+    assert run.books.total_tokens == run.engine.usage.generated_tokens
+    assert run.books.total_tokens == run.streams.counts.generated_tokens
+    scored = run.scorer.num_tokens  # type: ignore[attr-defined]
+    assert run.books.scorer_tokens == scored
+    assert run.books.num_traces == len(run.books.tree) >= num_traces
+    assert [row["fate"] for row in run.books.tree].count("chosen") == 1
+    assert len(run.trace.thinking_ids) <= 60
+    assert list(CHAT.format.answer_start) == [
+        token
+        for token, part in zip(run.trace.token_ids, _parts(run.trace), strict=True)
+        if part == "delimiter" and token != NEWLINE
+    ]
+
+
+def _parts(trace: Trace) -> list[str]:
+    return [part for part, count in trace.part_tokens.items() for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", list(SEARCHES))
+def test_a_search_that_was_killed_goes_on_from_the_store(name: str, tmp_path: Path) -> None:
+    policy = SEARCHES[name](4)
+    with TraceStore(tmp_path, "m") as store:
+        first = Run(policy, store)
+    with TraceStore(tmp_path, "m") as store:
+        second = Run(policy, store)
+    assert second.engine.usage.generated_tokens == 0
+    assert second.trace == first.trace
+    assert second.books == first.books, "what it took does not depend on what was stored"
+
+
+@pytest.mark.parametrize("name", ["beam_search", "dvts", "best_of_n", "majority_vote"])
+def test_one_trace_is_budget_forcing_under_greedy(name: str) -> None:
+    found = Run(SEARCHES[name](1)).trace
+    plain = Bench.random().run([BudgetForcing(**COMMON)], CHAT)[0]
+    assert found.token_ids == plain.token_ids
+    assert found.forced == plain.forced
+    assert found.outcome == plain.outcome
+
+
+def test_sizes_read_the_same_samples() -> None:
+    store = TraceStore(None, "m")
+    engine = ScriptedEngine(random_tokens(12))
+    streams = Streams(engine, store, Sampling(1.0))
+    generated = []
+    for num_traces in (8, 4, 2):
+        policy = BestOfN(num_traces=num_traces, **COMMON)
+        reader = CountingReader(streams.of("p"))
+        group = Group(policy, CHAT, reader, "q", 0, key_of, Hashed(), ((NEWLINE,),))
+        asyncio.run(run_search(policy, group))
+        generated.append(engine.usage.generated_tokens)
+    assert generated[0] == generated[1] == generated[2]
+
+
+def test_rebase_deals_its_width_at_each_depth() -> None:
+    """Traces alive and done are N after every step; a trace of no width is dropped."""
+    widths: list[int] = []
+
+    class Watched(Rebase):
+        def _next(self, group: Group, live: list[Branch], width: int) -> list[Branch]:
+            found = super()._next(group, live, width)
+            assert len(found) == width
+            scores = [branch.scores[-1] for branch in live]
+            assert [found.count(one) > 0 for one in live] == [
+                n > 0 for n in dealt(width, shares(scores, 0.2))
+            ]
+            widths.append(width)
+            return found
+
+    run = Run(Watched(num_traces=8, step_tokens=4, **COMMON), vocabulary_size=30)
+    assert len(widths) > 2
+    assert all(a >= b for a, b in itertools.pairwise(widths)), "who is done takes a place along"
+    assert any(row["fate"] == "dropped" for row in run.books.tree)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 64), st.lists(st.floats(0, 1), min_size=1, max_size=16))
+def test_widths_sum_to_the_budget(total: int, scores: list[float]) -> None:
+    parts = shares(scores, 0.2)
+    assert sum(parts) == pytest.approx(1)
+    counts = dealt(total, parts)
+    assert sum(counts) == total
+    assert all(abs(n - total * part) < 1 for n, part in zip(counts, parts, strict=True))
+
+
+def test_equal_scores_leave_particles_as_they_are() -> None:
+    """Particle filtering is then plain sampling, with the same traces as majority voting."""
+    filtered = Run(ParticleFilter(num_traces=6, step_tokens=8, **COMMON), scorer=Hashed(same=True))
+    voted = Run(MajorityVote(num_traces=6, **COMMON))
+    assert filtered.books.num_traces == 6
+    ours, theirs = ([b.ids for b in run.group.branches] for run in (filtered, voted))
+    assert ours == theirs
+    assert filtered.trace.token_ids == voted.trace.token_ids
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=12), st.floats(0, 0.999))
+def test_systematic_draws_are_in_proportion(weights: list[float], offset: float) -> None:
+    parts = [weight / sum(weights) for weight in weights]
+    counts = systematic(parts, offset)
+    assert sum(counts) == len(parts)
+    for count, part in zip(counts, parts, strict=True):
+        assert abs(count - part * len(parts)) < 1 + 1e-6
+
+
+def test_forks_share_what_stands_before_them() -> None:
+    run = Run(BeamSearch(num_traces=4, beam_width=4, step_tokens=6, **COMMON), vocabulary_size=40)
+    forks = [b for b in run.group.branches if b.parent is not None]
+    assert forks
+    for fork in forks:
+        shared = list(fork.root[len(CHAT.prompt_ids) :])
+        parent = run.group.branches[fork.parent or 0]
+        assert parent.ids[: len(shared)] == shared == fork.ids[: len(shared)]
+    samples = [b.sample for b in run.group.branches]
+    assert len(set(samples)) == len(samples)
+
+
+def test_votes_and_weights() -> None:
+    def branch(index: int, answer: str | None, weight: float | None) -> Branch:
+        return Branch(index, None, index, (), answer=answer, weight=weight)
+
+    alike = [branch(0, "a", None), branch(1, "b", None), branch(2, "b", None)]
+    assert most_voted(alike).index == 1, "the majority's first"
+    weighed = [branch(0, "a", 0.9), branch(1, "b", 0.3), branch(2, "b", 0.4)]
+    assert most_voted(weighed).index == 0
+    weighed[1].weight = 0.6
+    assert most_voted(weighed).index == 1, "the heaviest of the winner's"
+    assert most_voted([branch(0, None, 0.9), branch(1, "b", 0.1)]).index == 1
+    assert most_voted([branch(0, None, 0.2), branch(1, None, 0.4)]).index == 1
+    scores = (0.5, 0.8, 0.4)
+    wanted = {"last": 0.4, "min": 0.4, "product": 0.16, "mean": 1.7 / 3}
+    assert {how: aggregated(scores, how) for how in wanted} == pytest.approx(wanted)
+
+
+def test_mistakes_are_told() -> None:
+    with pytest.raises(SettingError, match="a multiple of beam_width"):
+        BeamSearch(num_traces=5, beam_width=2)
+    with pytest.raises(UserError, match="runs many traces"):
+        Bench.random().run([BestOfN(num_traces=2)], CHAT)
+    assert BestOfN(num_traces=1).temperature(0.0) == 0.0
+    assert BestOfN(num_traces=2).temperature(0.0) == 1.0
+    assert ANSWER in CHAT.format.answer_start
