@@ -246,7 +246,8 @@ def _refuse_idle(config: Config, given: set[str]) -> None:
             "add it to stages"
         )
     asked = "scorer" in {key.partition(".")[0] for key in given} and not in_sweep()
-    if asked and not (isinstance(config.budget, Search) and config.budget.needs_scorer):
+    scores = isinstance(config.budget, Search) and config.budget.needs_scorer
+    if asked and not scores and "serve" not in config.root.stages:  # a request may want scores
         raise UserError(
             f"scorer does nothing with budget {type(config.budget).__name__}, which asks for no "
             "scores; set budget to best_of_n, weighted_vote, rebase, beam_search, dvts or "

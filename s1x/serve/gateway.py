@@ -19,6 +19,8 @@ from s1x.engine.engine import LiveEngine, Sampling
 from s1x.engine.live import together
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat
+from s1x.scorer.scorer import LiveScorer
+from s1x.search.search import Search
 from s1x.serve import tools
 from s1x.serve.body import Ask
 from s1x.serve.metrics import Metrics
@@ -26,6 +28,7 @@ from s1x.serve.policies import Policies
 from s1x.serve.prompts import Prompts
 from s1x.serve.recorder import Piece, Recorder
 from s1x.serve.refusal import Json, RefusedError
+from s1x.serve.searches import Searches
 from s1x.serve.serve import Serve
 from s1x.traces.store import TraceStore
 from s1x.traces.streams import ProblemStreams, Streams
@@ -145,6 +148,7 @@ class Gateway:
         sampling: of requests that say nothing of it.
         store: remembers what is written.
         settings: how much is taken on.
+        scorer: of traces, for policies over many of them; None: there is none.
     """
 
     def __init__(
@@ -155,14 +159,21 @@ class Gateway:
         sampling: Sampling,
         store: TraceStore,
         settings: Serve,
+        scorer: LiveScorer | None = None,
     ) -> None:
         self.engine, self.prompts, self.policies = engine, prompts, policies
         self.sampling, self.store, self.settings = sampling, store, settings
         self.streams = Streams(engine, store, sampling, max_idle=_IDLE_STREAMS)
+        self.searches = Searches(prompts.model, scorer, settings.max_samples)
         self.metrics = Metrics()
         self._slots = asyncio.Semaphore(settings.max_requests)
         self.open: set[Work] = set()
         self._mean_seconds = 1.0
+
+    def served_policies(self) -> dict[str, Policy]:
+        """Those that can be asked for: searches only where there is what they need."""
+        presets = self.policies.presets
+        return {name: p for name, p in presets.items() if self.searches.serves(p)}
 
     def prepare(self, ask: Ask, begun: float) -> Work:
         """The policy, prompts and answers-to-be of a request that came in then.
@@ -171,6 +182,8 @@ class Gateway:
             RefusedError: it cannot be served.
         """
         name, policy = self.policies.make(ask.budget)
+        if isinstance(policy, Search):
+            self.searches.check(policy, ask)
         sampling = self._sampling(ask, policy)
         chats: list[Chat] = []
         for prompt in ask.prompts:
@@ -259,9 +272,15 @@ class Gateway:
     async def _answer(self, work: Work, recorder: Recorder, places: asyncio.Semaphore) -> None:
         ask, chat = work.ask, work.chat_of(recorder)
         reader = self._reader(work.sampling, chat)
-        sample, stride = recorder.index % ask.num_samples, ask.num_samples
+        stride = ask.num_samples
+        place, sample = divmod(recorder.index, stride)
         async with places:
-            trace = await rollout(work.policy, chat, reader, sample, stride, recorder)
+            if isinstance(work.policy, Search):
+                prompt = ask.prompts[place]
+                found = await self.searches.run(work.policy, chat, prompt, reader, sample)
+                trace = recorder.chose(*found)
+            else:
+                trace = await rollout(work.policy, chat, reader, sample, stride, recorder)
         recorder.end(trace)
         self.metrics.answered(recorder, 0 if sample else len(chat.prompt_ids))
         work.pieces.put_nowait(recorder)

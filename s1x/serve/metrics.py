@@ -46,6 +46,8 @@ class Metrics:
         self.tokens.labels("prompt").inc(prompt_tokens)
         for kind, count in recorder.spent_tokens.items():
             self.tokens.labels(kind).inc(count)
+        if recorder.books:
+            self.tokens.labels("scorer").inc(recorder.books.scorer_tokens)
         self.ends.labels(trace.outcome.end_reason).inc()
         self.waits.inc(trace.outcome.num_waits)
         times = {

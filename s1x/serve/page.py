@@ -30,7 +30,7 @@ def page(gateway: Gateway, needs_key: bool) -> tuple[str, dict[str, str]]:
     """
     model, policies = gateway.prompts.model, gateway.policies
     own = {policies.own_name: policies.own}
-    offered = {**own, **policies.presets, **own}
+    offered = {**own, **gateway.served_policies(), **own}
     facts = {
         "context_tokens": model.context_tokens,
         "sampled": not gateway.sampling.greedy,

@@ -33,6 +33,7 @@ SHORT = {
     "target": "target_thinking_tokens",
     "steps": "max_steps",
     "tries": "max_tries",
+    "traces": "num_traces",
     "checks": "num_unchanged_checks",
     "answer": "max_answer_tokens",
 }

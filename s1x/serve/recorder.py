@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from s1x.budget.policy import ANSWER, CUE, DELIMITER, PARTS, THINKING
 from s1x.budget.rollout import Trace
+from s1x.search.group import Books
 from s1x.serve.detokenize import Detokenizer, StopFinder
 from s1x.serve.refusal import Json
 from s1x.serve.tools import calls_in
@@ -56,6 +57,7 @@ class Recorder:
         begun: when the request came in.
         calls: of tools, once the trace is whole.
         trace: once it is whole.
+        books: what all traces took, where this one was chosen out of many.
     """
 
     index: int
@@ -66,6 +68,7 @@ class Recorder:
     holds: str = ""
     calls: list[Json] = field(default_factory=list)
     trace: Trace | None = None
+    books: Books | None = None
     first_seconds: float | None = None
     thinking_seconds: float | None = None
     total_seconds: float = 0.0
@@ -97,6 +100,15 @@ class Recorder:
     def spent(self, kind: str, num_tokens: int) -> None:
         """Tokens that are not in the trace."""
         self.spent_tokens[kind] += num_tokens
+
+    def chose(self, trace: Trace, books: Books) -> Trace:
+        """A search has chosen its trace, which is told at once."""
+        self.books = books
+        self.spent("discarded", books.total_tokens - trace.forced.count(False))
+        for part, begin, end, forced in runs(trace):
+            if not self.wrote(part, trace.token_ids[begin:end], forced):
+                break
+        return trace
 
     def end(self, trace: Trace) -> None:
         """The trace is whole."""
@@ -134,8 +146,13 @@ class Recorder:
     def facts(self) -> Json:
         """What the reply says of the answer, beside its text."""
         assert self.trace is not None
-        trace, parts = self.trace, self.trace.part_tokens
+        trace, parts, books = self.trace, self.trace.part_tokens, self.books
         return {
+            **(
+                {"num_traces": books.num_traces, "scorer_tokens": books.scorer_tokens}
+                if books
+                else {}
+            ),
             "end_reason": trace.outcome.end_reason,
             "num_waits": trace.outcome.num_waits,
             "num_tries": trace.outcome.num_tries,
@@ -156,17 +173,18 @@ class Recorder:
         }
 
 
-def forced_spans(trace: Trace) -> list[Json]:
-    """Runs of forced tokens: [start, end) among the completion's tokens, and the part."""
+def runs(trace: Trace) -> Iterator[tuple[str, int, int, bool]]:
+    """Runs of tokens of one kind: part, [start, end) among the completion's, whether forced."""
     of = [part for part in PARTS for _ in range(trace.part_tokens[part])]
-    spans: list[Json] = []
     at = 0
     for (forced, part), run in groupby(zip(trace.forced, of, strict=True)):
-        count = len(list(run))
-        if forced:
-            spans.append({"start": at, "end": at + count, "part": part})
-        at += count
-    return spans
+        begin, at = at, at + len(list(run))
+        yield part, begin, at, forced
+
+
+def forced_spans(trace: Trace) -> list[Json]:
+    """Where forced tokens stand."""
+    return [{"start": a, "end": b, "part": part} for part, a, b, forced in runs(trace) if forced]
 
 
 def _rounded(seconds: float | None) -> float | None:

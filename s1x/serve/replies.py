@@ -154,11 +154,15 @@ class Reply:
         }
 
     def usage(self) -> Json:
-        """Counts of ids: a prompt once, thinking with what was forced, delimiters, answers."""
+        """Counts of ids: a prompt once, thinking with what was forced, delimiters, answers.
+
+        Traces that a search did not choose are thinking.
+        """
         prompt = sum(len(chat.prompt_ids) for chat in self.work.chats)
         traces = [r.trace for r in self.work.recorders if r.trace is not None]
-        written = sum(len(trace.token_ids) for trace in traces)
-        thinking = sum(trace.part_tokens[THINKING] for trace in traces)
+        others = sum(r.spent_tokens["discarded"] for r in self.work.recorders if r.books)
+        written = others + sum(len(trace.token_ids) for trace in traces)
+        thinking = others + sum(trace.part_tokens[THINKING] for trace in traces)
         found: Json = {
             "prompt_tokens": prompt,
             "completion_tokens": written,

@@ -48,7 +48,9 @@ class Serve(Option):
     max_queued: int = setting(
         256, "requests that may wait; more are told to come again", at_least=0
     )
-    max_samples: int = setting(16, "answers of one request at most (n)", at_least=1)
+    max_samples: int = setting(
+        16, "answers of one request at most (n), or traces of all", at_least=1
+    )
     max_body_mib: float = setting(4.0, "size of a request", above=0)
     keep_alive_seconds: float = setting(
         10.0, "a comment line is sent when a stream was silent for so long", above=0

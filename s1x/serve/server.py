@@ -84,7 +84,8 @@ class App:
         self._authorize(request)
         if policy := request.path_params.get("policy"):
             self._refuse_unknown(f"{self.model}@{policy}")
-        names = [self.model, *(f"{self.model}@{name}" for name in self.gateway.policies.presets)]
+        served = self.gateway.served_policies()
+        names = [self.model, *(f"{self.model}@{name}" for name in served)]
         return JSONResponse({"object": "list", "data": [_model(name) for name in names]})
 
     async def one_model(self, request: Request) -> Response:

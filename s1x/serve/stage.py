@@ -17,6 +17,8 @@ from s1x.errors import UserError
 from s1x.evaluate.answers import store_key, store_text
 from s1x.evaluate.stage import option_name
 from s1x.model.model import Model
+from s1x.scorer.none import NoScorer
+from s1x.scorer.scorer import Remembered
 from s1x.search.search import Search
 from s1x.serve.gateway import Gateway
 from s1x.serve.policies import Policies
@@ -40,6 +42,8 @@ class ServeStage(Stage):
                 "workers does nothing in stages=[serve]: the gateway has one engine; for several "
                 "copies start servers, and name them in engine=openai engine.base_urls"
             )
+        if isinstance(run.config.budget, Search) and run.config.budget.needs_scorer:
+            run.config.scorer.must_score()
         run.config.serve.api_key()
         listening_socket(run.config.serve).close()
         if "train" not in run.stages:
@@ -62,11 +66,19 @@ class ServeStage(Stage):
         )
         sampling = Sampling(config.sampling.temperature, config.sampling.top_p)
 
+        scorer = None
+        if not isinstance(config.scorer, NoScorer):
+            scorer = config.scorer.start(model)
+            if settings.keep_traces:
+                scorer = Remembered(scorer, run.output / "traces" / "scores.sqlite")
+
         async def work() -> None:
-            gateway = Gateway(live, prompts, policies, sampling, store, settings)
+            if scorer is not None:
+                await scorer.check()
+            gateway = Gateway(live, prompts, policies, sampling, store, settings, scorer)
             await serve(gateway, settings)
 
-        with store:
+        with store, contextlib.closing(scorer) if scorer else contextlib.nullcontext():
             run_in_loop(work())
 
 
@@ -91,6 +103,4 @@ def presets(run: Run) -> Iterator[tuple[str, Policy]]:
     ]
     for name in option_names("budget"):
         with contextlib.suppress(UserError):  # an option that needs a setting of its own
-            made = build(compose("config", [*kept, f"budget={name}"]).budget, "budget", Policy)
-            if not isinstance(made, Search):  # many traces are no stream
-                yield name, made
+            yield name, build(compose("config", [*kept, f"budget={name}"]).budget, "budget", Policy)

@@ -17,6 +17,7 @@ from s1x.budget.budget_forcing import BudgetForcing
 from s1x.engine.engine import LiveEngine, Sampling
 from s1x.model.model import Model
 from s1x.option import option_class
+from s1x.scorer.scorer import LiveScorer
 from s1x.serve.gateway import Gateway
 from s1x.serve.policies import Policies
 from s1x.serve.prompts import Prompts
@@ -50,13 +51,17 @@ def presets() -> dict[str, Policy]:
 
 
 def gateway(
-    engine: LiveEngine, settings: Serve | None = None, store: Path | None = None, **own: Any
+    engine: LiveEngine,
+    settings: Serve | None = None,
+    store: Path | None = None,
+    scorer: LiveScorer | None = None,
+    **own: Any,
 ) -> Gateway:
     prompts = Prompts(MODEL)
     policy = BudgetForcing(max_answer_tokens=24, **own)
     traces = TraceStore(store, "puzzle")
     policies = Policies("budget_forcing", policy, presets(), (settings or Serve()).efforts)
-    return Gateway(engine, prompts, policies, Sampling(), traces, settings or Serve())
+    return Gateway(engine, prompts, policies, Sampling(), traces, settings or Serve(), scorer)
 
 
 @contextlib.asynccontextmanager

@@ -237,22 +237,24 @@ def test_each_of_several_prompts_has_its_own_limit(puzzle: LiveEngine) -> None:
 
 
 def test_cached_prompt_tokens_are_counted(puzzle: LiveEngine, tmp_path: Path) -> None:
+    question = "At which x is 9x+1 equal to 22 (mod 23)?"  # no other test has asked it
+
     async def ask() -> None:
         async with served(puzzle, store=tmp_path) as client:
 
-            async def counts(question: str, **wish: Any) -> tuple[int, int]:
-                usage = (await client.chat(question, **wish))["usage"]
+            async def counts(asked: str, **wish: Any) -> tuple[int, int]:
+                usage = (await client.chat(asked, **wish))["usage"]
                 return usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
 
-            long = asyncio.ensure_future(counts(QUESTION))
+            long = asyncio.ensure_future(counts(question))
             while client.gate.streams.counts.generated_tokens < 5:
                 await asyncio.sleep(0.001)
             # another prompt finds the beginning that both have
-            other, shared = await counts(QUESTION + " Find x.", budget={"max_thinking_tokens": 5})
+            other, shared = await counts(question + " Find x.", budget={"max_thinking_tokens": 5})
             assert 10 < shared < other
             prompt, cached = await long
             assert cached < 10
-            assert await counts(QUESTION) == (prompt, prompt)  # it came out of the store
+            assert await counts(question) == (prompt, prompt)  # it came out of the store
 
     asyncio.run(ask())
 

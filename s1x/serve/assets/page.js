@@ -172,11 +172,12 @@ class Answer {
   }
 
   finish() {
-    const {budget, end_reason: reason, num_waits: waits, num_tries: tries, finish} = this.facts;
+    const {budget, end_reason: reason, num_waits: waits, num_tries: tries, num_traces: traces, finish} = this.facts;
     this.title.textContent = `${budget.label}`;
     const words = [reason === "cut" && budget.limited_by !== "budget" ? REASONS.truncated : REASONS[reason] ?? reason];
     if (reason === "cut" && budget.limited_by === "budget") words[0] += ` of ${amount(budget.thinking_limit_tokens, "token")}`;
     if (waits) words.push(`its end was put off ${["", "once", "twice"][waits] ?? `${waits} times`}`);
+    if (traces > 1) words.push(`chosen out of ${traces} traces`);
     if (tries > 1) words.push(`it took ${tries} tries`);
     if (finish === "length") words.push("the answer was cut");
     this.end.textContent = `${words.join("; ")}.`;
