@@ -1,12 +1,14 @@
-"""An evaluation that takes a while, to be killed: `resumable_run.py FOLDER [MODEL]`.
+"""An evaluation that is killed: `resumable_run.py FOLDER REQUESTS` or `FOLDER --model MODEL`.
 
-With a model folder it is the whole evaluate stage on the transformers engine; without, the schedule
-over random streams, which starts in no time.
+With a model it is the evaluate stage on the transformers engine, killed from outside; without,
+the schedule over random streams, which starts in no time and kills itself at that many requests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,15 +33,18 @@ CURVE = {"max_thinking_tokens": [8, 32, 128, None], "num_waits": [0, 1, 3]}
 NUM_PROBLEMS = 60
 
 
-def evaluate(folder: Path, seconds_per_request: float = 0.0) -> dict[str, Any]:
+def evaluate(folder: Path, die_at_request: int | None = None) -> dict[str, Any]:
     """All rows, and what the engine was asked for."""
 
-    class Slow(ScriptedEngine):
+    class Mortal(ScriptedEngine):
         async def generate(self, request: Request, on_tokens: OnTokens) -> None:
-            await asyncio.sleep(seconds_per_request)
+            if die_at_request is not None:
+                await asyncio.sleep(0.1)  # so that the store commits in between
+            if die_at_request is not None and len(self.requests) >= die_at_request:
+                os.kill(os.getpid(), signal.SIGKILL)
             await super().generate(request, on_tokens)
 
-    engine = Slow(random_tokens(40), max_sequences=16)
+    engine = Mortal(random_tokens(40), max_sequences=16)
     form = chat_format((7, 8), context_tokens=400)
     problems = [Problem(f"p{i}", str(i), "", "d") for i in range(NUM_PROBLEMS)]
     policy = BudgetForcing(max_answer_tokens=8, answer_reserve_tokens=8)
@@ -103,11 +108,10 @@ def evaluate_model(folder: Path, model_folder: Path, num_problems: int = 900) ->
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    if len(sys.argv) > 2:
+    if sys.argv[2] == "--model":
         with tempfile.TemporaryDirectory() as warm:  # imports and loading are not to be killed
-            evaluate_model(Path(warm) / "run", Path(sys.argv[2]), num_problems=1)
+            evaluate_model(Path(warm) / "run", Path(sys.argv[3]), num_problems=1)
         print("started", flush=True)
-        evaluate_model(place, Path(sys.argv[2]))
+        evaluate_model(place, Path(sys.argv[3]))
     else:
-        print("started", flush=True)
-        evaluate(place, 0.1)
+        evaluate(place, int(sys.argv[2]))

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -293,32 +293,32 @@ def test_a_policy_of_ones_own(model: Model, tmp_path: Path) -> None:
 RESUMABLE = Path(__file__).parent / "resumable_run.py"
 
 
-def _kill_and_finish(folder: Path, moments: Sequence[float], model: Path | None = None) -> None:
-    """Kills an evaluation at each of the moments (seconds after it began), then lets it end."""
-    import resumable_run
-
-    arguments = [str(folder)] if model is None else [str(folder), str(model)]
-    stored = killed = 0
-    for seconds in moments:
-        process = subprocess.Popen(
-            [sys.executable, str(RESUMABLE), *arguments],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(RESUMABLE.parents[1])},
-        )
+def _killed(folder: Path, *arguments: str, after_seconds: float | None = None) -> None:
+    """One evaluation into the folder, killed from outside or, without seconds, by itself."""
+    process = subprocess.Popen(
+        [sys.executable, str(RESUMABLE), str(folder), *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(RESUMABLE.parents[1])},
+    )
+    if after_seconds is not None:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
-        time.sleep(seconds)
+        time.sleep(after_seconds)
         os.kill(process.pid, signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+
+
+def _kill_and_finish(
+    folder: Path, kills: Sequence[Callable[[], None]], run: Callable[[Path], dict[str, Any]]
+) -> None:
+    stored = 0
+    for kill in kills:
+        kill()
         now = sum(traces.num_tokens for traces in describe(folder)) if folder.is_dir() else 0
         assert now >= stored
         stored = now
-    assert killed == len(moments), "it ended before it could be killed"
     assert stored, "no run got as far as its first commit"
-    run = resumable_run.evaluate
-    if model is not None:
-        run = partial(resumable_run.evaluate_model, model_folder=model)
     last, whole = run(folder), run(folder.with_name("whole"))
     assert last["rows"] == whole["rows"]
     # nothing that was stored is generated again: together they are what one run generates
@@ -327,15 +327,25 @@ def _kill_and_finish(folder: Path, moments: Sequence[float], model: Path | None 
 
 
 def test_kill_9_and_go_on(tmp_path: Path) -> None:
-    rng = random.Random(0)
-    _kill_and_finish(tmp_path / "run", [rng.uniform(0.05, 0.5) for _ in range(3)])
+    import resumable_run
+
+    folder, rng = tmp_path / "run", random.Random(0)
+    # of 489 requests; the first 60 begin together, so nothing is stored before the 61st
+    kills = [partial(_killed, folder, str(rng.randint(61, 130))) for _ in range(3)]
+    _kill_and_finish(folder, kills, resumable_run.evaluate)
 
 
 @pytest.mark.slow
 def test_kill_9_at_twenty_moments(model: Model, tmp_path: Path) -> None:
-    rng = random.Random(1)
-    moments = [rng.uniform(0.2, 1.2) for _ in range(20)]
-    _kill_and_finish(tmp_path / "run", moments, Path(model.path))
+    import resumable_run
+
+    folder, rng = tmp_path / "run", random.Random(1)
+    kills = [
+        partial(_killed, folder, "--model", model.path, after_seconds=rng.uniform(0.2, 1.2))
+        for _ in range(20)
+    ]
+    run = partial(resumable_run.evaluate_model, model_folder=Path(model.path))
+    _kill_and_finish(folder, kills, run)
 
 
 @pytest.fixture(autouse=True, scope="module")
