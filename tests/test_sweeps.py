@@ -1,4 +1,4 @@
-"""The six sweeps for real, in their quickest form: what they share, what their report says."""
+"""The sweeps for real, in their quickest form: what they share, what their report says."""
 
 from __future__ import annotations
 
@@ -105,6 +105,33 @@ def test_wait_string(output: Path) -> None:
         assert waited
         assert all(row["thinking_text"].split().count(word) >= 2 for row in waited), word
     assert len(swept.table("ablation")) == 4, "one job and three differences to it"
+
+
+def test_closing(output: Path) -> None:
+    """Each way of closing is a curve with its accuracy and its spill, from the same traces."""
+    swept = sweep(output, "closing", 3)
+    ways = ("delimiter", "sentence", "line_end")
+    curves = [f"budget.closing={way}, fine-tuned" for way in ways]
+    points = ["max 16", "max 64", "natural"]
+    assert swept.curves() == dict.fromkeys(curves, points)
+    spilled = {(row["model"], row["setting"]) for row in swept.table("spill")}
+    assert {(curve, "max 16") for curve in curves} <= spilled
+    figures = {path.stem for path in (swept.report / "figures").glob("*.png")}
+    assert {"curve_puzzles_hard", "closing_puzzles_hard"} <= figures
+    plain, sentence, line = (
+        [row for row in swept.rows(job) if row["end_reason"] == "cut"] for job in range(3)
+    )
+    assert plain
+    assert all(row["thinking_tokens"] <= row["limit"] for row in limited(plain, 1.0))
+    assert all(row["thinking_tokens"] <= row["limit"] for row in limited(line, 1.1))
+    for ours, theirs in zip(plain, sentence, strict=True):
+        tokens = ours["thinking_tokens"]
+        assert ours["token_ids"][:tokens] == theirs["token_ids"][: theirs["thinking_tokens"]]
+        assert theirs["forced_tokens"] > ours["forced_tokens"], "the sentence is forced"
+
+
+def limited(rows: list[dict[str, Any]], margin: float) -> list[dict[str, Any]]:
+    return [{**row, "limit": margin * int(row["setting"].removeprefix("max "))} for row in rows]
 
 
 def test_selection_ablation(output: Path) -> None:

@@ -20,7 +20,8 @@ class BudgetForcing(LimitedPolicy):
     is dropped, the wait string is put in and it thinks on. Minimum: the same until the thinking has
     that many tokens. Departures from s1's code (docs/budget.md): a Wait does not renew the limit;
     forced tokens count; a wait string that no longer fits is not put in, and the end stands as
-    natural; after a Wait the model may end at once; the newline before a forced end is not counted.
+    natural; after a Wait the model may end at once; what is forced to close thinking (newline,
+    sentence) is not counted.
     """
 
     swept_settings = ("max_thinking_tokens", "num_waits")
@@ -80,7 +81,7 @@ class BudgetForcing(LimitedPolicy):
         return ", ".join(parts) or "natural"
 
     def limits(self) -> tuple[int | None, int | None]:
-        return self.min_thinking_tokens or None, self.max_thinking_tokens
+        return self.min_thinking_tokens or None, self.with_margin(self.max_thinking_tokens)
 
     def wait_words(self) -> tuple[str, ...]:
         return (self.wait_string,) if self.wait_string else ()

@@ -11,6 +11,10 @@ from typing import ClassVar
 
 from s1x.budget.thinking import (
     ANSWER,
+    AT_LINE_END,
+    AT_ONCE,
+    BY_SENTENCE,
+    CLOSINGS,
     CUE,
     DELIMITER,
     PARTS,
@@ -23,7 +27,8 @@ from s1x.budget.thinking import (
     Steps,
     Thinking,
 )
-from s1x.model.chat_format import Chat
+from s1x.errors import SettingError
+from s1x.model.chat_format import Chat, TokenIds
 from s1x.option import Option, setting
 from s1x.traces.request import ALL, Request
 
@@ -54,6 +59,21 @@ class Policy(Option):
     answer_reserve_tokens: int = setting(
         100, "tokens of the context kept free for the answer (s1: 100)", at_least=0
     )
+    closing: str = setting(
+        AT_ONCE,
+        "how thinking that is cut is closed: by the delimiter at once, after a sentence, or at the "
+        "next line end, a tenth further at most",
+        choices=CLOSINGS,
+    )
+    closing_sentence: str = setting(
+        "There is no time left to think, so I will answer now.", "with closing=sentence"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.closing == BY_SENTENCE and not self.closing_sentence.strip():
+            must = "a sentence with closing=sentence"
+            raise SettingError("closing_sentence", must, self.closing_sentence)
 
     def answer_request(self, chat: Chat) -> Request:
         """The request for the answer."""
@@ -73,6 +93,24 @@ class Policy(Option):
     def forced_limit(self) -> int | None:
         """Thinking tokens after which the end is forced; None: what the context holds."""
         return None
+
+    def closing_sentence_ids(self, chat: Chat) -> TokenIds:
+        """The line that closes thinking with closing=sentence, where the context can hold it."""
+        if self.closing != BY_SENTENCE:
+            return ()
+        ids = chat.encode(self.closing_sentence + "\n")
+        return ids if len(ids) <= chat.thinking_room(self.answer_reserve_tokens) else ()
+
+    def room_tokens(self, chat: Chat) -> int:
+        """Thinking tokens that the context holds beside what closes them and the answer."""
+        room = chat.thinking_room(self.answer_reserve_tokens)
+        return room - len(self.closing_sentence_ids(chat))
+
+    def with_margin(self, limit: int | None) -> int | None:
+        """Thinking tokens at most where they are cut at a limit: closing may add some."""
+        if limit is None or self.closing != AT_LINE_END:
+            return limit
+        return limit + limit // 10
 
     def label(self) -> str:
         """The point's name on a curve: "max 512", "natural", "Wait x 2"."""
@@ -106,4 +144,4 @@ class LimitedPolicy(Policy):
         return self.max_thinking_tokens
 
     def limits(self) -> tuple[int | None, int | None]:
-        return None, self.max_thinking_tokens
+        return None, self.with_margin(self.max_thinking_tokens)

@@ -25,6 +25,7 @@ from s1x.budget.thinking import (
     Probe,
     Restart,
     Step,
+    Steps,
 )
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
@@ -112,36 +113,21 @@ async def rollout(
             so that rejection sampling and majority voting read the same samples.
         listener: hears the trace as it is written, if anybody does.
     """
-    driver = _Driver(chat, reader, sample, sample_stride, listener)
+    driver = Driver(chat, reader, sample, sample_stride, listener)
     driver.holds_back = policy.may_restart
-    steps = policy.run(chat)
-    try:
-        step = next(steps)
-        while True:
-            step = steps.send(await driver.take(step))
-    except StopIteration as end:
-        outcome = end.value
-    finally:
-        steps.close()
-    assert isinstance(outcome, Outcome), f"{type(policy).__name__}.run must return an Outcome"
-    if driver.overran and outcome.end_reason != TRUNCATED:
-        # the end of the context made the cut, whatever the policy calls it
-        outcome = replace(outcome, end_reason=TRUNCATED)
-    driver.trace.outcome = outcome
-    if not driver.replayed:
-        driver.trace.first_token_seconds = driver.first_token_seconds
-        driver.trace.thinking_seconds = driver.thinking_seconds
-    return driver.trace
+    return await driver.whole(policy.run(chat))
 
 
-class _Driver:
+class Driver:
+    """Drives one trace; see `rollout`."""
+
     def __init__(
         self,
         chat: Chat,
         reader: Reader,
         sample: int,
-        sample_stride: int,
-        listener: Listener | None,
+        sample_stride: int = 1,
+        listener: Listener | None = None,
     ) -> None:
         self.chat, self.reader = chat, reader
         self.sample, self.sample_stride = sample, sample_stride
@@ -157,7 +143,40 @@ class _Driver:
         self.thinking_seconds: float | None = None
         self.replayed = False
 
+    def resume(self, ids: Sequence[int], root: TokenIds, start: int, stop_ids: TokenIds) -> None:
+        """Goes on where somebody else has read thinking.
+
+        Args:
+            ids: thinking tokens.
+            root, start: the stream that they were read from last, and how many of its tokens.
+            stop_ids: what ended it, if the model did.
+        """
+        self.trace.add(ids, [False] * len(ids), THINKING)
+        self.root, self.start, self.stop_ids = root, start, stop_ids
+        self.replayed = True
+
+    async def whole(self, steps: Steps) -> Trace:
+        """The trace that a policy's steps make."""
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(await self.take(step))
+        except StopIteration as end:
+            outcome = end.value
+        finally:
+            steps.close()
+        assert isinstance(outcome, Outcome), "a policy's run must return an Outcome"
+        if self.overran and outcome.end_reason != TRUNCATED:
+            # the end of the context made the cut, whatever the policy calls it
+            outcome = replace(outcome, end_reason=TRUNCATED)
+        self.trace.outcome = outcome
+        if not self.replayed:
+            self.trace.first_token_seconds = self.first_token_seconds
+            self.trace.thinking_seconds = self.thinking_seconds
+        return self.trace
+
     async def take(self, step: Step) -> Continuation:
+        """One step."""
         if isinstance(step, Request):
             return await self._generate(step)
         if isinstance(step, Force):

@@ -64,4 +64,5 @@ class StepConditional(Policy):
 
     def limits(self) -> tuple[int | None, int | None]:
         # paper, Table 13
-        return None, None if self.max_steps is None else self.max_steps * self.step_tokens
+        told = None if self.max_steps is None else self.max_steps * self.step_tokens
+        return None, self.with_margin(told) if self.force else told

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: the parts of an assistant's turn, in their order
 THINKING, DELIMITER, CUE, ANSWER = "thinking", "delimiter", "cue", "answer"
 PARTS = (THINKING, DELIMITER, CUE, ANSWER)
+#: how thinking that is cut is closed
+AT_ONCE, BY_SENTENCE, AT_LINE_END = CLOSINGS = ("delimiter", "sentence", "line_end")
 
 
 @dataclass(frozen=True)
@@ -86,19 +88,21 @@ class Thinking:
 
     Attributes:
         ids: the thinking tokens so far, forced ones included.
-        limit_tokens: the policy's limit, or what the context holds where that is less.
+        room_tokens: what the context holds.
+        limit_tokens: the policy's limit, or the room where that is less.
         clamped: whether the context set the limit.
         num_waits: wait strings put in so far.
     """
 
     def __init__(self, chat: Chat, policy: Policy, max_thinking_tokens: int | None = None) -> None:
-        room = chat.thinking_room(policy.answer_reserve_tokens)
+        room = self.room_tokens = policy.room_tokens(chat)
         self.chat, self.policy = chat, policy
         self.clamped = max_thinking_tokens is None or max_thinking_tokens > room
         self.limit_tokens = room if max_thinking_tokens is None else min(max_thinking_tokens, room)
         self.ids: list[int] = []
         self.num_waits = 0
         self._ban_first: TokenIds = ()
+        self._stop_ids: TokenIds = ()
 
     @property
     def left_tokens(self) -> int:
@@ -119,6 +123,7 @@ class Thinking:
         piece = yield Request(max_tokens=wanted, stop=stop, ban_first=self._ban_first)
         self._ban_first = ()
         self.ids += piece.token_ids
+        self._stop_ids = piece.stop_ids
         return piece.stopped and piece.stop_ids not in also_stop
 
     def force(self, token_ids: TokenIds) -> Move[bool]:
@@ -167,8 +172,7 @@ class Thinking:
     def probe(self, as_cut: bool) -> Move[TokenIds]:
         """The answer the model would give now, which leaves the trace as it is."""
         cue = self.chat.format.cue if as_cut else ()
-        ids = self.chat.closing_ids(self.ids, as_cut)
-        piece = yield Probe(ids, cue, self.policy.answer_request(self.chat))
+        piece = yield Probe(self._closing_ids(as_cut), cue, self.policy.answer_request(self.chat))
         return piece.token_ids
 
     def restart(self) -> Move[None]:
@@ -180,13 +184,36 @@ class Thinking:
         """Ends thinking and lets the model answer.
 
         Args:
-            ended: whether the model ended its thinking; if not, it is cut: a newline (if need be),
-                the delimiter and the cue are forced, else the delimiter only.
+            ended: whether the model ended its thinking; if not, it is closed as the policy says and
+                the cue is forced, else the delimiter only.
             num_tries: samples drawn.
         """
-        yield Force(self.chat.closing_ids(self.ids, not ended), DELIMITER)
+        cut = TRUNCATED if self.clamped and self.left_tokens <= 0 else CUT
+        if not ended and self.policy.closing == AT_LINE_END:
+            ended = yield from self._to_line_end()
+        yield Force(self._closing_ids(not ended), DELIMITER)
         if not ended and self.chat.format.cue:
             yield Force(self.chat.format.cue, CUE)
         yield self.policy.answer_request(self.chat)
-        cut = TRUNCATED if self.clamped and self.left_tokens <= 0 else CUT
         return Outcome(NATURAL if ended else cut, self.num_waits, num_tries)
+
+    def _to_line_end(self) -> Move[bool]:
+        """The model thinks on to the end of its line, a tenth further at most; True: it ended."""
+        self.limit_tokens = min(len(self.ids) + len(self.ids) // 10, self.room_tokens)
+        if self.left_tokens <= 0 or not self.chat.line_break(self.ids):
+            return False
+        ended = yield from self.think(also_stop=self.chat.format.holding("\n"))
+        if not ended:
+            yield from self.force(self._stop_ids)
+        return ended
+
+    def _closing_ids(self, as_cut: bool) -> TokenIds:
+        """What is forced between thinking and answer (or cue); a cut ends the line, as in s1."""
+        start = self.chat.format.answer_start
+        if not as_cut:
+            return start
+        return (
+            *self.chat.line_break(self.ids),
+            *self.policy.closing_sentence_ids(self.chat),
+            *start,
+        )

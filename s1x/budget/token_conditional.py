@@ -31,6 +31,10 @@ class TokenConditional(LimitedPolicy):
     def forced_limit(self) -> int | None:
         return self.max_thinking_tokens if self.force else None
 
+    def limits(self) -> tuple[int | None, int | None]:
+        told = self.max_thinking_tokens
+        return None, self.with_margin(told) if self.force else told
+
     def label(self) -> str:
         if self.max_thinking_tokens is None:
             return "natural"

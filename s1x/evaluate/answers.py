@@ -18,7 +18,7 @@ from s1x.errors import SettingError
 from s1x.evaluate.schedule import Answered, Searching, answer
 from s1x.model.architecture import Architecture
 from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
-from s1x.model.chat_format import Chat, ChatFormat, TokenIds
+from s1x.model.chat_format import Chat, ChatFormat
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.scorer.none import NoScorer
@@ -98,10 +98,9 @@ class AnswerBench(Bench[Item, Answers]):
             scorer = work.scorer.start(work.model)
             if work.store_folder is not None:
                 scorer = Remembered(scorer, work.store_folder / "scores.sqlite")
-        stops = {point.step_end: self.prompts.holding(point.step_end) for point in searches}
         numbers = work.model.architecture
         parameters = Architecture.of(numbers).parameters if numbers else None
-        return Searching(work.grader, scorer, stops, parameters)
+        return Searching(work.grader, scorer, parameters)
 
     async def do(self, item: Item) -> Done[Answers]:
         work, streams = self.work, self.streams
@@ -144,16 +143,6 @@ class Prompts:
         if prompt_format == DIRECT_FORMAT and model.direct_prompt is not None:
             self.format = self.format.plain_completion(self.tokenizer.all_special_ids)
         self._chats: dict[str, Chat] = {}
-
-    def holding(self, text: str) -> tuple[TokenIds, ...]:
-        """The tokens in whose text a piece of text stands; without any, its own sequence."""
-        ids = [[token] for token in range(self.num_ids)]
-        found = [
-            (i[0],)
-            for i, said in zip(ids, self.tokenizer.batch_decode(ids), strict=True)
-            if text in said
-        ]
-        return tuple(found) or (self.format.encode(text),)
 
     def chat(self, policy: Policy, problem: Problem) -> Chat:
         """The prompt of a problem as the policy words it."""

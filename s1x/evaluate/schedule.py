@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s1x.benchmark.forms import normal_form
@@ -18,7 +18,7 @@ from s1x.benchmark.problem import Problem
 from s1x.budget.policy import Policy
 from s1x.budget.rollout import Trace, rollout
 from s1x.engine.live import together
-from s1x.model.chat_format import Chat, TokenIds
+from s1x.model.chat_format import Chat
 from s1x.scorer.scorer import LiveScorer
 from s1x.search.group import Books, CountingReader, Group
 from s1x.search.search import Search, run_search
@@ -44,13 +44,11 @@ class Searching:
     Attributes:
         grader: reads answers out of texts, for votes.
         scorer: None: nothing is scored.
-        step_stops: text that ends a step → the sequences that hold it.
         parameters: of the model; None: not known.
     """
 
     grader: Grader
     scorer: LiveScorer | None
-    step_stops: Mapping[str, tuple[TokenIds, ...]]
     parameters: int | None = None
 
     def group(
@@ -62,7 +60,6 @@ class Searching:
             found = self.grader.extract(problem, text)
             return normal_form(found.text) if found is not None else None
 
-        stops = self.step_stops[policy.step_end]
         return Group(
             policy,
             chat,
@@ -71,7 +68,7 @@ class Searching:
             sample,
             key_of,
             self.scorer,
-            stops,
+            chat.format.holding(policy.step_end),
             self.parameters,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from s1x.model.chat import encode as encode_text
@@ -34,6 +35,7 @@ class ChatFormat:
             the tokenizer has no newline.
         encode: text to ids, without special tokens added.
         decode: ids to text, special tokens kept.
+        holding: the tokens in whose text a piece of text stands; without any, its own sequence.
     """
 
     context_tokens: int
@@ -44,6 +46,7 @@ class ChatFormat:
     newline: TokenIds
     encode: Callable[[str], TokenIds]
     decode: Callable[[Sequence[int]], str]
+    holding: Callable[[str], tuple[TokenIds, ...]]
 
     @classmethod
     def of(cls, model: Model, tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
@@ -58,6 +61,12 @@ class ChatFormat:
             )
             assert isinstance(text, str)
             return text
+
+        @lru_cache(8)
+        def holding(text: str) -> tuple[TokenIds, ...]:
+            ids = [[token] for token in range(1 + max(tokenizer.get_vocab().values()))]
+            texts = enumerate(tokenizer.batch_decode(ids))
+            return tuple((token,) for token, said in texts if text in said) or (encode(text),)
 
         turn_ends = (encode(model.end_of_turn), *_end_of_text(tokenizer))
         answer_stops = tuple(dict.fromkeys(ids for ids in turn_ends if ids))
@@ -75,6 +84,7 @@ class ChatFormat:
             newline=newline if newline and decode(newline) == "\n" else (),
             encode=encode,
             decode=decode,
+            holding=holding,
         )
 
     def plain_completion(self, special_ids: Sequence[int]) -> ChatFormat:
@@ -128,14 +138,6 @@ class Chat:
         closing = len(form.newline) + len(form.answer_start) + len(form.cue)
         used = len(self.prompt_ids) + closing + answer_reserve_tokens
         return max(0, form.context_tokens - used)
-
-    def closing_ids(self, thinking_ids: Sequence[int], was_cut: bool) -> TokenIds:
-        """Ids between thinking and answer: after a cut a newline (where there is none) comes first.
-
-        This is how s1's evaluation does it; the cue is not part of it.
-        """
-        line_break = self.line_break(thinking_ids) if was_cut else ()
-        return line_break + self.format.answer_start
 
     def line_break(self, thinking_ids: Sequence[int]) -> TokenIds:
         """A newline's ids where the thinking (which opens on a line of its own) lacks one."""

@@ -8,17 +8,16 @@ fork is a stream of its own that begins where its parent stands, and shares all 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from dataclasses import dataclass, field, fields
 
 from s1x.budget.budget_forcing import BudgetForcing
-from s1x.budget.policy import ANSWER, CUE, DELIMITER, THINKING, LimitedPolicy
-from s1x.budget.rollout import Trace, rollout
-from s1x.budget.thinking import Outcome
+from s1x.budget.policy import LimitedPolicy
+from s1x.budget.rollout import Driver, Trace, rollout
+from s1x.budget.thinking import Thinking
 from s1x.engine.live import together
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
-from s1x.rows import CUT, NATURAL, TRUNCATED
+from s1x.rows import NATURAL
 from s1x.scorer.scorer import LiveScorer
 from s1x.traces.request import Continuation, OnTokens, Reader, Request
 
@@ -117,7 +116,7 @@ class Group:
     @property
     def limit_tokens(self) -> int:
         """Thinking tokens of a trace at most."""
-        room = self.chat.thinking_room(self.policy.answer_reserve_tokens)
+        room = self.policy.room_tokens(self.chat)
         most = self.policy.max_thinking_tokens
         return room if most is None else min(most, room)
 
@@ -151,8 +150,8 @@ class Group:
 
     async def whole(self, numbers: Sequence[int]) -> list[Branch]:
         """Samples of the prompt from beginning to answer, as budget forcing cuts them."""
-        shared = ("max_thinking_tokens", "max_answer_tokens", "answer_reserve_tokens")
-        policy = BudgetForcing(**{name: getattr(self.policy, name) for name in shared})
+        shared = {f.name: getattr(self.policy, f.name) for f in fields(LimitedPolicy)}
+        policy = BudgetForcing(**shared)
 
         async def one(branch: Branch) -> Branch:
             trace = await rollout(policy, self.chat, self.reader, branch.sample)
@@ -198,27 +197,11 @@ class Group:
         await together(self._finish(branch) for branch in branches)
 
     async def _finish(self, branch: Branch) -> None:
-        chat = self.chat
-        closing = chat.closing_ids(branch.ids, not branch.ended)
-        cue = () if branch.ended else chat.format.cue
-        root = (*chat.prompt_ids, *branch.ids, *closing, *cue)
-        wish = self.policy.answer_request(chat)
-        most = min(wish.max_tokens, chat.format.context_tokens - len(root))
-        trace = Trace(chat.prompt_ids)
-        trace.add(branch.ids, [False] * len(branch.ids), THINKING)
-        pairs = zip(closing, branch.end_ids, strict=False)
-        own = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-        trace.add(closing, [place >= own for place in range(len(closing))], DELIMITER)
-        trace.add(cue, [True] * len(cue), CUE)
-        piece = Continuation()
-        if most > 0:
-            wish = replace(wish, max_tokens=most, prefix_ids=root, sample=branch.sample)
-            piece = await self.reader.read(wish)
-        trace.add(piece.token_ids, [False] * len(piece.token_ids), ANSWER)
-        trace.answer_cut = not piece.stopped
-        limited = self.policy.max_thinking_tokens
-        by_context = limited is None or limited > self.limit_tokens
-        trace.outcome = Outcome(NATURAL if branch.ended else TRUNCATED if by_context else CUT)
+        driver = Driver(self.chat, self.reader, branch.sample)
+        driver.resume(branch.ids, branch.root, branch.start, branch.end_ids)
+        thinking = Thinking(self.chat, self.policy, self.policy.max_thinking_tokens)
+        thinking.ids = branch.ids
+        trace = await driver.whole(thinking.answer(branch.ended))
         branch.trace, branch.answer, branch.fate = trace, self._answer_of(trace), "finished"
 
     def _answer_of(self, trace: Trace) -> str | None:

@@ -124,7 +124,7 @@ class Work:
 
     def limit(self, chat: Chat) -> Json:
         """How long one may think after a prompt, and what says so."""
-        room = chat.thinking_room(self.policy.answer_reserve_tokens)
+        room = self.policy.room_tokens(chat)
         most = 0 if isinstance(self.policy, DirectAnswer) else self.policy.limits()[1]
         is_only_told = vars(self.policy).get("force") is False
         if most is not None and most <= room and not is_only_told:
@@ -164,7 +164,7 @@ class Gateway:
         self.engine, self.prompts, self.policies = engine, prompts, policies
         self.sampling, self.store, self.settings = sampling, store, settings
         self.streams = Streams(engine, store, sampling, max_idle=_IDLE_STREAMS)
-        self.searches = Searches(prompts.model, scorer, settings.max_samples)
+        self.searches = Searches(scorer, settings.max_samples)
         self.metrics = Metrics()
         self._slots = asyncio.Semaphore(settings.max_requests)
         self.open: set[Work] = set()

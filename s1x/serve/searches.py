@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import lru_cache
 
 from s1x.benchmark.extraction import DEFAULT_RULES, WHOLE_TEXT, extract
 from s1x.benchmark.forms import normal_form
 from s1x.budget.policy import Policy
 from s1x.budget.rollout import Trace
-from s1x.evaluate.answers import THINKING_FORMAT, Prompts
 from s1x.model.chat_format import Chat
-from s1x.model.model import Model
 from s1x.scorer.scorer import LiveScorer
 from s1x.search.group import Books, CountingReader, Group
 from s1x.search.search import Search, run_search
@@ -25,14 +22,12 @@ class Searches:
     """Runs the searches of one model.
 
     Args:
-        model: whose traces they are.
         scorer: None where the gateway has none; then there is the majority, no more.
         max_traces: of a request.
     """
 
-    def __init__(self, model: Model, scorer: LiveScorer | None, max_traces: int) -> None:
+    def __init__(self, scorer: LiveScorer | None, max_traces: int) -> None:
         self.scorer, self.max_traces = scorer, max_traces
-        self._step_stops = lru_cache(8)(lambda text: Prompts(model, THINKING_FORMAT).holding(text))
 
     def serves(self, policy: Policy) -> bool:
         """Whether there is what a policy needs."""
@@ -80,7 +75,7 @@ class Searches:
             sample,
             _key,
             self.scorer,
-            await asyncio.to_thread(self._step_stops, policy.step_end),
+            await asyncio.to_thread(chat.format.holding, policy.step_end),
         )
         return await run_search(policy, group)
 

@@ -65,6 +65,7 @@ class ServeStage(Stage):
             num_ids=prompts.num_ids,
         )
         sampling = Sampling(config.sampling.temperature, config.sampling.top_p)
+        prompts.format.holding("\n")  # takes its time once, and no request shall wait for it
 
         scorer = None
         if not isinstance(config.scorer, NoScorer):

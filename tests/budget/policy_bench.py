@@ -43,6 +43,7 @@ def chat_format(thinking_end: TokenIds = (7,), context_tokens: int = 200) -> Cha
         newline=(NEWLINE,),
         encode=encode,
         decode=decode,
+        holding=lambda text: (encode(text),),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import policy_bench as world
 import pytest
@@ -162,6 +163,82 @@ def test_flips_are_the_answers_of_the_points_with_fewer_waits() -> None:
     before = bench.engine.usage.generated_tokens
     assert run(bench, BudgetForcing()).answer_ids == [30]
     assert bench.engine.usage.generated_tokens == before
+
+
+LINE = (20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, world.NEWLINE, 32, END)
+
+
+def closed(
+    closing: str, limit: int | None, script: tuple[int, ...] = LINE, context: int = 500
+) -> Trace:
+    policy = BudgetForcing(max_thinking_tokens=limit, closing=closing, closing_sentence="Wait")
+    return run(writes({PROMPT: script, (*START, world.CUE): (40,), START: (41,)}), policy, context)
+
+
+def test_a_sentence_closes_thinking_outside_the_limit() -> None:
+    trace = closed("sentence", 2)
+    sentence = list(encode("Wait\n"))
+    assert trace.token_ids == [20, 21, world.NEWLINE, *sentence, *START, world.CUE, 40]
+    assert (trace.part_tokens["thinking"], sum(trace.forced)) == (2, len(sentence) + 4)
+    assert closed("sentence", None).token_ids == closed("delimiter", None).token_ids
+    # nor does it take room that the context has not
+    squeezed = closed("sentence", 10, context=2 + 4 + 100 + 3)
+    assert squeezed.token_ids[:4] == [20, 21, 22, world.NEWLINE]
+    assert squeezed.token_ids[4:7] == [*START, world.CUE]
+
+
+def test_thinking_goes_on_to_the_line_end_by_a_tenth_at_most() -> None:
+    long = (*LINE[:9], 60, *LINE[9:])
+    assert closed("line_end", 10).thinking_ids == list(LINE[:11]), "a tenth of 10 is one more"
+    far = tuple(range(20, 50))
+    assert closed("line_end", 25, far).thinking_ids == list(far[:27])
+    found = closed("line_end", 20, (*range(20, 41), world.NEWLINE, 50))
+    assert found.thinking_ids == [*range(20, 41), world.NEWLINE]
+    assert found.token_ids[22:24] == list(START), "the line has ended: no newline is forced"
+    assert not any(found.forced[:22])
+    assert found.outcome.end_reason == CUT
+    at_end = closed("line_end", 12)
+    assert at_end.thinking_ids == list(LINE[:12]), "it stands at a line's end already"
+    assert closed("line_end", 13, long).thinking_ids == list(long[:13])
+
+
+def test_a_model_that_ends_within_the_tenth_has_ended_by_itself() -> None:
+    trace = closed("line_end", 20, (*range(20, 41), END))
+    assert (trace.thinking_ids, trace.outcome.end_reason) == ([*range(20, 41)], NATURAL)
+    assert trace.token_ids[21:] == [*START, 41]
+
+
+def test_closing_never_leaves_the_context() -> None:
+    trace = closed("line_end", None, tuple(range(20, 90)), context=2 + 4 + 100 + 30)
+    assert (len(trace.thinking_ids), trace.outcome.end_reason) == (30, TRUNCATED)
+
+
+def test_a_promise_holds_what_closing_may_add() -> None:
+    at_line_end: dict[str, Any] = {"closing": "line_end"}
+    for policy, limits in (
+        (BudgetForcing(max_thinking_tokens=58, **at_line_end), (None, 63)),
+        (BudgetForcing(max_thinking_tokens=58), (None, 58)),
+        (BudgetForcing(**at_line_end), (None, None)),
+        (TokenConditional(max_thinking_tokens=64, force=True, **at_line_end), (None, 70)),
+        (TokenConditional(max_thinking_tokens=64, **at_line_end), (None, 64)),
+        (StepConditional(max_steps=2, step_tokens=20, force=True, **at_line_end), (None, 44)),
+        (EarlyExit(max_thinking_tokens=58, **at_line_end), (None, 63)),
+    ):
+        assert policy.limits() == limits
+    with pytest.raises(SettingError, match="closing must be one of delimiter, sentence, line_end"):
+        BudgetForcing(closing="abrupt")
+    with pytest.raises(SettingError, match="closing_sentence must be a sentence"):
+        BudgetForcing(closing="sentence", closing_sentence=" ")
+
+
+@pytest.mark.parametrize("closing", ["delimiter", "sentence", "line_end"])
+def test_closings_share_the_tokens_up_to_the_limit(closing: str) -> None:
+    bench = Bench.random(40)
+    chat = Chat(chat_format((END,), 500), PROMPT)
+    plain, other = bench.run(
+        [BudgetForcing(max_thinking_tokens=30, closing=how) for how in ("delimiter", closing)], chat
+    )
+    assert other.thinking_ids[: len(plain.thinking_ids)] == plain.thinking_ids
 
 
 @pytest.mark.parametrize(("natural", "waits"), [(2, 0), (5, 3), (20, 0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from s1x.budget.policy import DELIMITER, THINKING, Policy
 from s1x.budget.rejection_sampling import RejectionSampling
 from s1x.budget.rollout import Trace
 from s1x.budget.step_conditional import StepConditional
+from s1x.budget.thinking import CLOSINGS
 from s1x.budget.token_conditional import TokenConditional
 from s1x.budget.unlimited import Unlimited
 from s1x.budget.wait_window import WaitWindow
@@ -24,7 +26,7 @@ from s1x.model.chat_format import Chat
 from s1x.rows import CUT, NATURAL, TRUNCATED
 
 PROMPT = (50, 51, 52)
-COMMON = {"max_answer_tokens": 6, "answer_reserve_tokens": 5}
+BOUNDS: dict[str, Any] = {"max_answer_tokens": 6, "answer_reserve_tokens": 5}
 limits = st.one_of(st.none(), st.integers(0, 150))
 wait_strings = st.sampled_from(["Wait", "Hmm wait", ""])
 delimiters = st.sampled_from([(7,), (7, 8), (7, 7, 8), (8, 7, 8, 9)])
@@ -35,6 +37,11 @@ def policies(draw: st.DrawFn) -> Policy:
     """Any policy with any settings."""
     limit, wait = draw(limits), draw(wait_strings)
     small = draw(st.integers(0, 3))
+    common: dict[str, Any] = {
+        **BOUNDS,
+        "closing": draw(st.sampled_from(CLOSINGS)),
+        "closing_sentence": "bye",
+    }
     kind = draw(st.integers(0, 8))
     if kind == 0:
         least = draw(st.integers(0, limit if limit is not None else 60))
@@ -44,31 +51,31 @@ def policies(draw: st.DrawFn) -> Policy:
             num_waits=small,
             wait_string=wait,
             count_flips=draw(st.booleans()),
-            **COMMON,
+            **common,
         )
     if kind == 1:
-        return Unlimited(**COMMON)
+        return Unlimited(**common)
     if kind == 2:
-        return TokenConditional(max_thinking_tokens=limit, force=draw(st.booleans()), **COMMON)
+        return TokenConditional(max_thinking_tokens=limit, force=draw(st.booleans()), **common)
     if kind == 3:
         return StepConditional(
-            max_steps=small or None, step_tokens=16, force=draw(st.booleans()), **COMMON
+            max_steps=small or None, step_tokens=16, force=draw(st.booleans()), **common
         )
     if kind == 4:
-        return ClassConditional(max_thinking_tokens=limit, **COMMON)
+        return ClassConditional(max_thinking_tokens=limit, **common)
     if kind == 5:
-        return RejectionSampling(max_thinking_tokens=limit, max_tries=4, **COMMON)
+        return RejectionSampling(max_thinking_tokens=limit, max_tries=4, **common)
     if kind == 6:
-        return EarlyExit(check_every_tokens=1 + small * 5, max_thinking_tokens=limit, **COMMON)
+        return EarlyExit(check_every_tokens=1 + small * 5, max_thinking_tokens=limit, **common)
     if kind == 7:
         return WaitWindow(
             low_thinking_tokens=small,
             high_thinking_tokens=40,
             target_thinking_tokens=30,
             wait_string=wait,
-            **COMMON,
+            **common,
         )
-    return DirectAnswer(**COMMON)
+    return DirectAnswer(**common)
 
 
 def forced_limit(policy: Policy) -> int | None:
@@ -84,7 +91,7 @@ def check_books(trace: Trace, policy: Policy, chat: Chat) -> None:
     assert len(ids) == len(trace.forced) == sum(parts.values())
     assert len(trace.prompt_ids) + len(ids) <= chat.format.context_tokens
     limit = forced_limit(policy)
-    room = chat.thinking_room(policy.answer_reserve_tokens)
+    room = policy.room_tokens(chat)
     assert parts[THINKING] <= room
     assert limit is None or parts[THINKING] <= limit
     assert decode(trace.thinking_ids) + decode(ids[parts[THINKING] :]) == decode(ids)
@@ -96,7 +103,9 @@ def check_books(trace: Trace, policy: Policy, chat: Chat) -> None:
     if isinstance(policy, DirectAnswer):
         assert not delimiter
     else:
-        assert delimiter in (start, [0, *start])
+        closed = [*policy.closing_sentence_ids(chat), *start]
+        cut = outcome.end_reason != NATURAL
+        assert delimiter in ((closed, [0, *closed]) if cut else (start,))
         assert (outcome.end_reason == NATURAL) == (parts["cue"] == 0)
     assert END_OF_TURN not in trace.answer_ids
 
@@ -159,7 +168,7 @@ def test_k_waits_are_exactly_k_wait_strings(
 ) -> None:
     chat = Chat(chat_format(delimiter, 4_000), PROMPT)
     policy = BudgetForcing(
-        num_waits=waits, wait_string=wait_string, max_thinking_tokens=limit, **COMMON
+        num_waits=waits, wait_string=wait_string, max_thinking_tokens=limit, **BOUNDS
     )
     trace = Bench.random(14, seed).run([policy], chat)[0]
     forced = [
@@ -178,7 +187,7 @@ def test_k_waits_are_exactly_k_wait_strings(
 def test_waits_extend_the_trace_with_fewer(vocabulary: int) -> None:
     chat = Chat(chat_format(context_tokens=2_000), PROMPT)
     bench = Bench.random(vocabulary)
-    traces = bench.run([BudgetForcing(num_waits=k, **COMMON) for k in range(4)], chat)
+    traces = bench.run([BudgetForcing(num_waits=k, **BOUNDS) for k in range(4)], chat)
     for fewer, more in itertools.pairwise(traces):
         assert more.thinking_ids[: len(fewer.thinking_ids) + 1] == [*fewer.thinking_ids, WAIT]
 
@@ -188,7 +197,7 @@ def test_a_cut_trace_is_the_beginning_of_the_natural_one(limit: int) -> None:
     chat = Chat(chat_format((7, 8, 9), 400), PROMPT)
     bench = Bench.random(15)
     cut, natural = bench.run(
-        [BudgetForcing(max_thinking_tokens=limit, **COMMON), Unlimited(**COMMON)], chat
+        [BudgetForcing(max_thinking_tokens=limit, **BOUNDS), Unlimited(**BOUNDS)], chat
     )
     assert cut.thinking_ids == natural.thinking_ids[:limit]
     assert cut.outcome.end_reason in (CUT, NATURAL)

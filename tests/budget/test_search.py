@@ -7,6 +7,7 @@ import hashlib
 import itertools
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from policy_bench import ANSWER, NEWLINE, Bench, chat_format
 
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.rollout import Trace
+from s1x.budget.thinking import CLOSINGS
 from s1x.engine.engine import Sampling
 from s1x.engine.scripted import ScriptedEngine, random_tokens
 from s1x.errors import SettingError, UserError
@@ -128,10 +130,11 @@ def test_a_search_that_was_killed_goes_on_from_the_store(name: str, tmp_path: Pa
     assert second.books == first.books, "what it took does not depend on what was stored"
 
 
+@pytest.mark.parametrize("closing", CLOSINGS)
 @pytest.mark.parametrize("name", ["beam_search", "dvts", "best_of_n", "majority_vote"])
-def test_one_trace_is_budget_forcing_under_greedy(name: str) -> None:
-    found = Run(SEARCHES[name](1)).trace
-    plain = Bench.random().run([BudgetForcing(**COMMON)], CHAT)[0]
+def test_one_trace_is_budget_forcing_under_greedy(name: str, closing: str) -> None:
+    found = Run(replace(SEARCHES[name](1), closing=closing)).trace
+    plain = Bench.random().run([BudgetForcing(closing=closing, **COMMON)], CHAT)[0]
     assert found.token_ids == plain.token_ids
     assert found.forced == plain.forced
     assert found.outcome == plain.outcome
@@ -182,10 +185,16 @@ def test_widths_sum_to_the_budget(total: int, scores: list[float]) -> None:
     assert all(abs(n - total * part) < 1 for n, part in zip(counts, parts, strict=True))
 
 
-def test_equal_scores_leave_particles_as_they_are() -> None:
+@pytest.mark.parametrize("closing", CLOSINGS)
+def test_equal_scores_leave_particles_as_they_are(closing: str) -> None:
     """Particle filtering is then plain sampling, with the same traces as majority voting."""
-    filtered = Run(ParticleFilter(num_traces=6, step_tokens=8, **COMMON), scorer=Hashed(same=True))
-    voted = Run(MajorityVote(num_traces=6, **COMMON))
+    limits = {**COMMON, "closing": closing, "max_thinking_tokens": 20}
+    filtered = Run(
+        ParticleFilter(num_traces=6, step_tokens=8, **limits),
+        scorer=Hashed(same=True),
+        vocabulary_size=30,
+    )
+    voted = Run(MajorityVote(num_traces=6, **limits), vocabulary_size=30)
     assert filtered.books.num_traces == 6
     ours, theirs = ([b.ids for b in run.group.branches] for run in (filtered, voted))
     assert ours == theirs

@@ -271,6 +271,26 @@ def test_a_budget_that_is_told_needs_a_users_turn(puzzle: LiveEngine) -> None:
     assert "prompt has no user's turn" in said
 
 
+def test_a_request_says_how_thinking_is_closed(puzzle: LiveEngine) -> None:
+    async def ask() -> list[Any]:
+        limit: dict[str, Any] = {"policy": "budget_forcing", "max_thinking_tokens": 20}
+        async with served(puzzle) as client:
+            refused = await client.refused(budget={**limit, "closing": "abruptly"})
+            assert "budget.closing must be one of delimiter, sentence, line_end" in refused
+            asked = [
+                {"closing": "delimiter"},
+                {"closing": "sentence", "closing_sentence": "no time left"},
+                {"closing": "line_end"},
+            ]
+            return [(await client.chat(budget={**limit, **way}))["s1x"] for way in asked]
+
+    plain, sentence, line = asyncio.run(ask())
+    assert [said["end_reason"] for said in (plain, sentence)] == ["cut", "cut"]
+    assert sentence["delimiter_tokens"] == plain["delimiter_tokens"] + 4  # and its newline
+    assert sentence["thinking_tokens"] == plain["thinking_tokens"] == 20
+    assert line["thinking_tokens"] <= line["budget"]["thinking_limit_tokens"] == 22
+
+
 def test_an_answer_at_once_has_no_room_for_thinking(puzzle: LiveEngine) -> None:
     async def ask() -> Any:
         async with served(puzzle) as client:

@@ -16,6 +16,7 @@ SHARES = {
     "starved_percent": ("starved", "amber"),
     "spoilt_percent": ("spoilt", "rose"),
 }
+LENGTH = "thinking tokens in % of the natural trace (log scale)"
 
 
 def allocation(inputs: Inputs) -> Iterator[Item]:
@@ -80,6 +81,7 @@ def allocation(inputs: Inputs) -> Iterator[Item]:
 def spilled(inputs: Inputs) -> Iterator[Item]:
     """Spill beside accuracy, over what a budget left of the natural trace."""
     rows: list[Row] = []
+    closings: dict[str, dict[object, Line]] = {}
     for series in inputs.thinking:
         spills: list[Mark] = []
         right: list[Mark] = []
@@ -101,17 +103,25 @@ def spilled(inputs: Inputs) -> Iterator[Item]:
             if found.length_percent:
                 spills.append(Mark(found.length_percent, found.any_percent, cell.setting))
                 right.append(Mark(found.length_percent, accuracy(point), cell.setting))
+        if series in inputs.tuned and spills:
+            how, name = series.settings(series.cells[0]).get("closing"), inputs.name(series)
+            line = Line(name, inputs.hue(series), spills, labelled=series is inputs.main)
+            closings.setdefault(series.benchmark, {}).setdefault(how, line)
         if series in inputs.first(inputs.tuned) and len(spills) > 1:
             yield lines(
                 inputs.key("spill", series),
                 f"{series.benchmark}, {inputs.name(series)}",
-                "thinking tokens in % of the natural trace (log scale)",
+                LENGTH,
                 "% of traces",
                 [
                     Line("spill of those closed", "purple", spills, labelled=True),
                     Line("accuracy of all traces", "orange", right),
                 ],
             )
+    for benchmark, shown in closings.items():
+        if len(shown) > 1:
+            title, y_title = f"{benchmark}: spill by closing", "% of the traces that were closed"
+            yield lines(f"closing_{benchmark}", title, LENGTH, y_title, [*shown.values()])
     if rows:
         yield Table("spill", "Spill at every point", rows)
 
