@@ -71,7 +71,7 @@ class ReadTrace:
         setting: the budget's label ("max 64", "Wait x 1").
         thinking, answer: texts and whether each was forced, in their order.
         thinking_tokens, answer_tokens, forced_tokens: forced ones count as thinking too.
-        end_reason: how thinking ended: natural, cut or truncated.
+        end_reason: how thinking ended: natural, cut, truncated or loop.
         extracted_answer: what a grader finds in the answer.
         verdict: correct, wrong, unanswered, or ungraded where no reference was given.
     """

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 #: verdicts a row can have
 CORRECT, WRONG, UNANSWERED, UNGRADED = "correct", "wrong", "unanswered", "ungraded"
-#: how thinking ended: the model's own delimiter, the limit, the end of the context
-NATURAL, CUT, TRUNCATED = "natural", "cut", "truncated"
+#: how thinking ended: the model's own delimiter, the limit, the end of the context, or either of
+#: these (or the policy, for that) while it repeated itself
+END_REASONS = NATURAL, CUT, TRUNCATED, LOOP = "natural", "cut", "truncated", "loop"
 #: signs that thinking goes on in an answer: a delimiter, a wait word, no end within its limit
 SPILL_DELIMITER, SPILL_WAIT, SPILL_CUT = SPILLS = ("delimiter", "wait", "cut")
 
@@ -48,7 +49,7 @@ def schema() -> pa.Schema:
             ("thinking_text", text),
             ("answer_text", text),  # cue included, end of turn not
             ("answer_cut", pa.bool_()),  # it came to budget.max_answer_tokens before its end
-            ("end_reason", text),  # natural | cut | truncated
+            ("end_reason", text),  # natural | cut | truncated | loop
             ("spill", pa.list_(text)),  # signs of thinking in the answer: delimiter, wait, cut
             ("looped", pa.bool_()),  # the thinking repeats itself word for word
             ("num_waits", count),  # waits really appended

@@ -119,8 +119,7 @@ def figures_page(reports: Mapping[str, Path], folder: Path) -> Path:
             *(f"![{picture.stem}]({name}/{picture.name})" for picture in pictures),
             f"{told}:",
             markdown(_ours(figure, reports[name])),
-            "The paper's (s1-32B):",
-            markdown(figure.published()),
+            *(["The paper's (s1-32B):", markdown(rows)] if (rows := figure.published()) else []),
             figure.words,
         ]
     folder.mkdir(parents=True, exist_ok=True)
@@ -307,6 +306,18 @@ def _search_gains(summary: Summary, report: Path) -> str:
     return f"{'yes' if gain else 'no'}: {said[0]}, the scorer's weighed in; {said[1]}"
 
 
+def _closing_matters(summary: Summary, report: Path) -> str:
+    gap = "difference to reference"
+    rows = [row for row in _table(report, "ablation") if row[gap]]
+    apart = [row for row in rows if row["significance"] == "significant"]
+    said = [
+        f"{row['run'].split(',')[0].removeprefix('budget.closing=')} at {row['setting']} "
+        f"{_with_interval(row, gap)} points"
+        for row in apart
+    ]
+    return f"{'yes' if said else 'no'}: {'; '.join(said) or 'no difference is significant'}"
+
+
 POINTS = ("model", "setting", "thinking tokens", "accuracy %")
 COMPARED = ("setting", "accuracy %", "thinking tokens", "difference to reference", "significance")
 MANY = ("model", "setting", "accuracy %", "against the majority", "all tokens", "traces")
@@ -415,6 +426,18 @@ FIGURES = {
         "The verifier here has learnt from traces of such a model and tells finished ones apart "
         "nearly without fault (its card: AUC 0.98, halfway 0.76), which no published reward model "
         "does on mathematics; it reads each prefix anew, and all it reads is counted.",
+    ),
+    "closing": Figure(
+        "Beyond the paper: how thinking that is cut is closed",
+        "(The paper closes at once, with the delimiter. Does another way change accuracy?)",
+        _closing_matters,
+        ("curve_puzzles_hard", "closing_puzzles_hard"),
+        "spill",
+        ("model", "setting", "accuracy %", "spill %", "length, % of natural", "closed by force"),
+        list,
+        "Spill is thinking that goes on in the answer. Our model has never read the sentence, so "
+        "that it says little about a model that understands one. A line of a puzzle's trace is one "
+        "attempt: at its end the model expects the next attempt.",
     ),
 }
 

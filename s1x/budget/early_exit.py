@@ -35,7 +35,7 @@ class EarlyExit(LimitedPolicy):
         ended, unchanged, last = False, 0, ""
         while not ended and trace.left_tokens > 0 and unchanged < self.num_unchanged_checks:
             ended = yield from trace.think(self.check_every_tokens)
-            if not ended:
+            if not ended and not trace.looped:
                 answer = " ".join(chat.decode((yield from trace.probe(as_cut=True))).split())
                 same = bool(answer) and answer.casefold() == last.casefold()
                 unchanged, last = (unchanged + 1 if same else 0), answer

@@ -59,6 +59,12 @@ class Policy(Option):
     answer_reserve_tokens: int = setting(
         100, "tokens of the context kept free for the answer (s1: 100)", at_least=0
     )
+    loop_check_every_tokens: int | None = setting(
+        None,
+        "thinking tokens between two looks whether it repeats itself word for word, which ends it "
+        "there; null: never",
+        at_least=1,
+    )
     closing: str = setting(
         AT_ONCE,
         "how thinking that is cut is closed: by the delimiter at once, after a sentence, or at the "

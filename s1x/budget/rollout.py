@@ -29,7 +29,7 @@ from s1x.budget.thinking import (
 )
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
-from s1x.rows import NATURAL, TRUNCATED
+from s1x.rows import LOOP, NATURAL, TRUNCATED
 from s1x.traces.request import Continuation, OnTokens, Reader, Request
 
 
@@ -166,7 +166,7 @@ class Driver:
         finally:
             steps.close()
         assert isinstance(outcome, Outcome), "a policy's run must return an Outcome"
-        if self.overran and outcome.end_reason != TRUNCATED:
+        if self.overran and outcome.end_reason not in (TRUNCATED, LOOP):
             # the end of the context made the cut, whatever the policy calls it
             outcome = replace(outcome, end_reason=TRUNCATED)
         self.trace.outcome = outcome

@@ -13,12 +13,13 @@ answer) is a generator to be used with `yield from`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from s1x.model.chat_format import Chat, TokenIds
-from s1x.rows import CUT, NATURAL, TRUNCATED
+from s1x.rows import CUT, END_REASONS, LOOP, NATURAL, TRUNCATED
+from s1x.traces.loops import is_loop
 from s1x.traces.request import Continuation, Request
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Outcome:
     """What only the policy knows at the end.
 
     Attributes:
-        end_reason: natural, cut or truncated (`s1x.rows`).
+        end_reason: natural, cut, truncated or loop (`s1x.rows`).
         num_waits: wait strings really put in.
         num_tries: samples drawn.
     """
@@ -74,7 +75,7 @@ class Outcome:
     num_tries: int = 1
 
     def __post_init__(self) -> None:
-        assert self.end_reason in (NATURAL, CUT, TRUNCATED), self.end_reason
+        assert self.end_reason in END_REASONS, self.end_reason
 
 
 Step: TypeAlias = Request | Force | Probe | Restart
@@ -92,6 +93,7 @@ class Thinking:
         limit_tokens: the policy's limit, or the room where that is less.
         clamped: whether the context set the limit.
         num_waits: wait strings put in so far.
+        looped: whether a loop was found, which ends it.
     """
 
     def __init__(self, chat: Chat, policy: Policy, max_thinking_tokens: int | None = None) -> None:
@@ -101,13 +103,14 @@ class Thinking:
         self.limit_tokens = room if max_thinking_tokens is None else min(max_thinking_tokens, room)
         self.ids: list[int] = []
         self.num_waits = 0
+        self.looped = False
         self._ban_first: TokenIds = ()
         self._stop_ids: TokenIds = ()
 
     @property
     def left_tokens(self) -> int:
         """Thinking tokens that may still come."""
-        return self.limit_tokens - len(self.ids)
+        return 0 if self.looped else self.limit_tokens - len(self.ids)
 
     def think(
         self, max_tokens: int | None = None, also_stop: tuple[TokenIds, ...] = ()
@@ -119,12 +122,19 @@ class Thinking:
             also_stop: sequences that end this piece of thinking, but not thinking itself.
         """
         wanted = self.left_tokens if max_tokens is None else min(max_tokens, self.left_tokens)
-        stop = self.chat.thinking_stops + also_stop
-        piece = yield Request(max_tokens=wanted, stop=stop, ban_first=self._ban_first)
-        self._ban_first = ()
-        self.ids += piece.token_ids
-        self._stop_ids = piece.stop_ids
-        return piece.stopped and piece.stop_ids not in also_stop
+        stop, every = self.chat.thinking_stops + also_stop, self.policy.loop_check_every_tokens
+        while True:
+            size = min(wanted, every - len(self.ids) % every) if every else wanted
+            piece = yield Request(max_tokens=size, stop=stop, ban_first=self._ban_first)
+            self._ban_first = ()
+            self.ids += piece.token_ids
+            self._stop_ids = piece.stop_ids
+            if piece.stopped:
+                return piece.stop_ids not in also_stop
+            self.looped = loops(self.policy, self.chat, self.ids, len(piece.token_ids))
+            wanted -= size
+            if wanted <= 0 or len(piece.token_ids) < size or self.looped:
+                return False
 
     def force(self, token_ids: TokenIds) -> Move[bool]:
         """Puts ids into the thinking; False (and nothing done) where they do not fit."""
@@ -178,7 +188,7 @@ class Thinking:
     def restart(self) -> Move[None]:
         """Throws the trace away: the next thinking is another sample."""
         yield Restart()
-        self.ids, self.num_waits, self._ban_first = [], 0, ()
+        self.ids, self.num_waits, self.looped, self._ban_first = [], 0, False, ()
 
     def answer(self, ended: bool, num_tries: int = 1) -> Move[Outcome]:
         """Ends thinking and lets the model answer.
@@ -189,6 +199,8 @@ class Thinking:
             num_tries: samples drawn.
         """
         cut = TRUNCATED if self.clamped and self.left_tokens <= 0 else CUT
+        if self.looped or (not ended and is_loop(self.chat.decode(self.ids))):
+            cut = LOOP
         if not ended and self.policy.closing == AT_LINE_END:
             ended = yield from self._to_line_end()
         yield Force(self._closing_ids(not ended), DELIMITER)
@@ -217,3 +229,9 @@ class Thinking:
             *self.policy.closing_sentence_ids(self.chat),
             *start,
         )
+
+
+def loops(policy: Policy, chat: Chat, ids: Sequence[int], num_new: int) -> bool:
+    """Whether thinking goes round in circles, if one of its last new tokens is to be looked at."""
+    every = policy.loop_check_every_tokens
+    return every is not None and len(ids) % every < num_new and is_loop(chat.decode(ids))

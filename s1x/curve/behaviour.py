@@ -10,7 +10,7 @@ import polars as pl
 from s1x.curve.cells import Cell
 from s1x.curve.curves import share_estimate
 from s1x.curve.interval import Estimate, Result
-from s1x.rows import CUT, NATURAL, SPILL_CUT, SPILL_DELIMITER, SPILL_WAIT, SPILLS, TRUNCATED
+from s1x.rows import CUT, LOOP, NATURAL, SPILL_CUT, SPILL_DELIMITER, SPILL_WAIT, SPILLS, TRUNCATED
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Spill(Result):
     Of those whose thinking was closed by force; one may show several signs.
     """
 
-    num_closed: int  # traces that were cut or truncated
+    num_closed: int  # traces that were cut or truncated, in a loop or not
     length_percent: float | None  # mean of their thinking tokens, in percent of the natural trace's
     any_percent: Estimate
     delimiter_percent: Estimate
@@ -54,7 +54,7 @@ def spill(cell: Cell, natural: Cell | None = None) -> Spill | None:
         natural: the point without a limit, by whose traces lengths are measured.
     """
     known = cell.rows.filter(pl.col("spill").is_not_null())
-    closed = known.filter(pl.col("end_reason").is_in([CUT, TRUNCATED]))
+    closed = known.filter(pl.col("end_reason").is_in([CUT, TRUNCATED, LOOP]))
     if not closed.height:
         return None
     own, most = known.filter(pl.col("end_reason") == NATURAL), cell.samples_per_problem

@@ -10,7 +10,7 @@ import polars as pl
 from s1x.curve.cells import CURVE_KEY, Cell, cells
 from s1x.curve.interval import Z95, Estimate, Result, share_interval
 from s1x.curve.scaling import Measured, control_estimate, performance_estimate, slope_estimate
-from s1x.rows import CORRECT, CUT, NATURAL, TRUNCATED, UNANSWERED, UNGRADED
+from s1x.rows import CORRECT, CUT, LOOP, NATURAL, TRUNCATED, UNANSWERED, UNGRADED
 
 #: with fewer problems a single answer moves accuracy by more than a point
 FEW_PROBLEMS = 100
@@ -42,10 +42,10 @@ class Point(Result):
     natural_percent: float | None  # how thinking ended, where recorded
     cut_percent: float | None
     truncated_percent: float | None
+    loop_percent: float | None  # closed while it repeated itself word for word
     unanswered_percent: float
     ungraded_percent: float
     answers_cut_percent: float | None = None  # by the limit of answer tokens, where recorded
-    num_looped: int | None = None  # samples whose thinking repeats itself, where recorded
     limit_min_tokens: int | None = None  # the budget asked for
     limit_max_tokens: int | None = None
     within_limits_percent: float | None = None  # of single traces
@@ -165,10 +165,10 @@ def _point(cell: Cell) -> Point:
         natural_percent=_percent("end_reason", NATURAL),
         cut_percent=_percent("end_reason", CUT),
         truncated_percent=_percent("end_reason", TRUNCATED),
+        loop_percent=_percent("end_reason", LOOP),
         unanswered_percent=_percent("verdict", UNANSWERED).fill_null(0.0),
         ungraded_percent=_percent("verdict", UNGRADED).fill_null(0.0),
         answers_cut_percent=_percent("answer_cut", True),
-        num_looped=pl.when(pl.col("looped").is_not_null().any()).then(pl.col("looped").sum()),
         within_limits_percent=None if low is None and high is None else 100 * inside.mean(),
         num_correct=(pl.col("verdict") == CORRECT).sum(),
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from s1x.budget import Policy
 from s1x.evaluate.table import Row
-from s1x.rows import CUT, TRUNCATED, UNGRADED
+from s1x.rows import CUT, LOOP, TRUNCATED, UNGRADED
 
 
 def share_cut(rows: Sequence[Row]) -> float | None:
@@ -27,6 +27,11 @@ def findings(
     if truncated := sum(row["end_reason"] == TRUNCATED for row in rows):
         found.append(
             f"{truncated} of {len(rows)} traces ended with the model's context, not by budget"
+        )
+    if loops := sum(row["end_reason"] == LOOP for row in rows):
+        found.append(
+            f"{loops} of {len(rows)} traces were closed while they repeated themselves word for "
+            "word; budget.loop_check_every_tokens ends a loop where it is found"
         )
     if ungraded := [row["ungraded_reason"] for row in rows if row["verdict"] == UNGRADED]:
         found.append(f"{len(ungraded)} of {len(rows)} answers are ungraded: {ungraded[0]}")
@@ -50,4 +55,4 @@ def findings(
 def _acted(row: Row) -> bool:
     forced = any(row["forced_mask"][: row["thinking_tokens"]])
     several = row["num_tries"] > 1 or row["num_traces"] > 1
-    return forced or row["end_reason"] == CUT or row["num_waits"] > 0 or several
+    return forced or row["end_reason"] in (CUT, LOOP) or row["num_waits"] > 0 or several

@@ -56,7 +56,7 @@ class EvaluateStage(ArtifactStage):
     benchmark: str
 
     name = "evaluate"
-    version = 4  # rows say what all traces of a search took
+    version = 5  # a loop is an end reason
 
     @classmethod
     def check(cls, run: Run) -> None:

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from s1x.benchmark.grader import Grade, Grader
 from s1x.budget.policy import ANSWER, Policy
 from s1x.evaluate.schedule import Answered
 from s1x.evaluate.spill import spill
 from s1x.model.chat_format import ChatFormat
-from s1x.selection.loops import MAX_LOOP_SHARE, loop_shares
+from s1x.traces.loops import is_loop
 
 Row = dict[str, Any]
 """The columns of `s1x.rows`."""
@@ -43,13 +41,12 @@ def make_rows(
         for text in answers
     }
     grades = dict(zip(different, grader.grade_all(list(different.values())), strict=True))
-    loops = loop_shares(pl.Series([thinking for thinking, *_ in texts], dtype=pl.String))
     rows = []
-    for item, (thinking_text, *answers), loop in zip(answered, texts, loops, strict=True):
+    for item, (thinking_text, *answers) in zip(answered, texts, strict=True):
         graded = [grades[item.problem.problem_id, text] for text in answers]
         own, point = _row(item, thinking_text, answers[-1], graded), points[item.point]
         own["spill"] = spill(item.trace, form, point.wait_words())
-        own["looped"] = loop > MAX_LOOP_SHARE
+        own["looped"] = is_loop(thinking_text)
         rows.append({**shared, "setting": point.label(), **own})
     return rows
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from s1x.errors import SettingError, UserError
 from s1x.option import Option, setting
-from s1x.rows import CUT, NATURAL, SPILLS, TRUNCATED
+from s1x.rows import END_REASONS, NATURAL, SPILLS
 
 #: columns of `s1x.rows` that a file may say beside the texts and the verdict
 COLUMNS = (
@@ -28,7 +28,6 @@ COLUMNS = (
     *("extraction_rule", "ungraded_reason", "first_token_seconds", "thinking_seconds"),
     "wall_seconds",
 )
-END_REASONS = (NATURAL, CUT, TRUNCATED)
 IMPORTED, UNKNOWN = "imported", "unknown"
 #: how tables write right and wrong
 TRUE, FALSE = ("true", "1", "1.0", "yes", "c", "correct"), ("false", "0", "0.0", "no", "i", "wrong")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.policy import LimitedPolicy
 from s1x.budget.rollout import Driver, Trace, rollout
-from s1x.budget.thinking import Thinking
+from s1x.budget.thinking import Thinking, loops
 from s1x.engine.live import together
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
@@ -52,6 +52,7 @@ class Branch:
         step_ends: of its steps, exclusive offsets into `ids`.
         scores: of its steps, as far as they were asked for.
         ended: whether the model ended its thinking; `end_ids`: what it wrote for that.
+        looped: whether a loop was found, which ends it too.
         trace: the whole, once it has answered.
         answer: what it answers, in the form that votes compare; None: nothing.
         weight: what it counts in the choice.
@@ -68,6 +69,7 @@ class Branch:
     scores: tuple[float, ...] = ()
     ended: bool = False
     end_ids: TokenIds = ()
+    looped: bool = False
     trace: Trace | None = None
     answer: str | None = None
     weight: float | None = None
@@ -169,7 +171,7 @@ class Group:
 
     async def _grow(self, branch: Branch, step_tokens: int) -> None:
         most = min(step_tokens, self.limit_tokens - len(branch.ids))
-        if branch.ended or most <= 0:
+        if branch.ended or branch.looped or most <= 0:
             return
         piece = await self.reader.read(
             Request(
@@ -187,10 +189,11 @@ class Group:
         branch.start += len(new)
         if new:
             branch.step_ends.append(len(branch.ids))
+        branch.looped = not branch.ended and loops(self.policy, self.chat, branch.ids, len(new))
 
     def is_done(self, branch: Branch) -> bool:
-        """Whether its thinking is over: by itself, or because nothing more fits."""
-        return branch.ended or len(branch.ids) >= self.limit_tokens
+        """Whether its thinking is over: by itself, in a loop, or because nothing more fits."""
+        return branch.ended or branch.looped or len(branch.ids) >= self.limit_tokens
 
     async def finish(self, branches: Sequence[Branch]) -> None:
         """Each ends its thinking (a cut where it had not ended) and answers."""
@@ -200,7 +203,7 @@ class Group:
         driver = Driver(self.chat, self.reader, branch.sample)
         driver.resume(branch.ids, branch.root, branch.start, branch.end_ids)
         thinking = Thinking(self.chat, self.policy, self.policy.max_thinking_tokens)
-        thinking.ids = branch.ids
+        thinking.ids, thinking.looped = branch.ids, branch.looped
         trace = await driver.whole(thinking.answer(branch.ended))
         branch.trace, branch.answer, branch.fate = trace, self._answer_of(trace), "finished"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from s1x.option import option, setting
-from s1x.selection.loops import MAX_LOOP_SHARE, MIN_WORDS, PASSAGE_WORDS, loop_shares
 from s1x.selection.step import Drops, Rows, Step
+from s1x.traces.loops import MAX_LOOP_SHARE, MIN_WORDS, PASSAGE_WORDS, loop_shares
 
 
 @option("selection_step", "looping")
 @dataclass(frozen=True)
 class Looping(Step):
-    """Drops traces that repeat themselves word for word (`s1x.selection.loops`).
+    """Drops traces that repeat themselves word for word (`s1x.traces.loops`).
 
     How a loop is found: the trace is cut into all its passages of `passage_words` words in a row,
     and `loop share` is the share of passages that stood earlier in the same trace already.

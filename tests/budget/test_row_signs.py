@@ -20,8 +20,8 @@ from s1x.engine.engine import Request
 from s1x.engine.scripted import ScriptedEngine
 from s1x.evaluate.spill import spill
 from s1x.model.chat_format import Chat
-from s1x.selection.loops import MAX_LOOP_SHARE, loop_shares
 from s1x.traces import streams
+from s1x.traces.loops import is_loop, loop_shares
 
 END = 7
 WORDS = {20: " 5", 21: " Wait", 22: " wait", 23: " Waiter", 24: " Hmm", 25: ",", 26: " Stop"}
@@ -58,10 +58,7 @@ def test_the_share_of_a_loop_by_hand() -> None:
     assert shares == pytest.approx([1 - 2 / 5, 0, 0, 0])
     walk = "we go round the pond and come back to where we began then " * 30
     steps = " ".join(f"step {i} gives {i * i}" for i in range(100))
-    assert [share > MAX_LOOP_SHARE for share in loop_shares(pl.Series([walk, steps]))] == [
-        True,
-        False,
-    ]
+    assert [is_loop(walk), is_loop(steps), is_loop("")] == [True, False, False]
 
 
 @pytest.fixture

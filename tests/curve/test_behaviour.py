@@ -69,13 +69,18 @@ def test_percentiles_of_seconds_by_hand() -> None:
     assert metrics.latency(metrics.cells(table_of(rows[-1:]))[0]) is None
 
 
-def test_loops_are_counted_where_rows_say_so() -> None:
+def test_loops_are_one_of_the_ways_in_which_thinking_ends() -> None:
+    ends = ("loop", "cut", "loop", "natural", None)
     rows = [
-        {"problem_id": str(i), "question": str(i), "looped": looped}
-        for i, looped in enumerate((True, False, None, True))
+        {"problem_id": str(i), "question": str(i), "end_reason": end, "spill": ["wait"]}
+        for i, end in enumerate(ends)
     ]
-    assert metrics.curves(table_of(rows))[0].points[0].num_looped == 2
-    assert metrics.curves(table_of(rows[1:2]))[0].points[0].num_looped == 0
-    assert metrics.curves(table_of(rows[2:3]))[0].points[0].num_looped is None
+    point = metrics.curves(table_of(rows))[0].points[0]
+    shares = (point.natural_percent, point.cut_percent, point.truncated_percent, point.loop_percent)
+    assert shares == (25, 25, 0, 50)
+    spill = metrics.spill(metrics.cells(table_of(rows))[0])
+    assert spill is not None
+    assert spill.num_closed == 3, "a loop is closed by force"
+    assert metrics.curves(table_of(rows[4:]))[0].points[0].loop_percent is None
     old = table_of(rows).drop("looped", "spill", "first_token_seconds", "thinking_seconds")
-    assert metrics.curves(old)[0].points[0].num_looped is None
+    assert metrics.curves(old)[0].points[0].loop_percent == 50

@@ -31,7 +31,12 @@ def test_a_log_has_its_accuracy_with_our_interval_and_no_tokens(tmp_path: Path) 
     low, high = share_interval([float(right) for right in RIGHT])
     assert point["accuracy_percent"] == pytest.approx(60.0)
     assert point["interval_percent"] == pytest.approx([100 * float(low), 100 * float(high)])
-    for unknown in ("mean_thinking_tokens", "mean_answer_tokens", "natural_percent", "num_looped"):
+    for unknown in (
+        "mean_thinking_tokens",
+        "mean_answer_tokens",
+        "natural_percent",
+        "loop_percent",
+    ):
         assert point[unknown] is None, unknown
     assert curve["control_percent"]["value"] is None
     assert curve["scaling_per_doubling"]["value"] is None

@@ -203,7 +203,7 @@ def _row(
         "forced_tokens": sum(forced),
         "thinking_text": " ".join(thinking) + (HOSTILE if benchmark.hostile else ""),
         "answer_text": ("Final Answer: " if cut else "") + answer,
-        "end_reason": "cut" if cut else "natural",
+        "end_reason": ("loop" if index == 1 else "cut") if cut else "natural",
         "spill": ["wait"] if cut and index % 4 == 0 else [],
         "looped": index == 1,
         "first_token_seconds": 0.25,

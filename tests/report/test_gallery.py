@@ -70,11 +70,14 @@ def test_runs_and_samples_have_their_tables(tmp_path: Path) -> None:
         folder = world.evaluation(tmp_path / name, benchmark, skill=skill)
         runs.append({"label": name, "evaluations": [folder]})
     report.run({"runs": runs}, [], None, None, tmp_path / "r")
-    names = ("selection_ablation", "budget_policy", "sample_count", "wait_string")
+    names = ("selection_ablation", "budget_policy", "sample_count", "wait_string", "closing")
     text = figures_page(dict.fromkeys(names, tmp_path / "r"), tmp_path / "page").read_text()
     assert "selection=random_1k" in text
     assert "| token-conditional (TCC) | 40 | -24 | 40.0 |" in text
     assert "the vote of 2 natural samples" in text
+    closing = text[text.index("## Beyond the paper") :].split("\n## ")[0]
+    assert "| length, % of natural |" in closing
+    assert "The paper's (s1-32B)" not in closing, "it has published nothing of that"
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

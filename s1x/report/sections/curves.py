@@ -26,8 +26,8 @@ POINT_COLUMNS = {
     "forced tokens": "mean_forced_tokens",
     "cut %": "cut_percent",
     "truncated %": "truncated_percent",
+    "loop %": "loop_percent",
     "answers cut %": "answers_cut_percent",
-    "loops": "num_looped",
     "unanswered %": "unanswered_percent",
     "ungraded %": "ungraded_percent",
     "n": "num_problems",
@@ -48,9 +48,9 @@ def curves(inputs: Inputs) -> Iterator[Item]:
         yield from _without_tokens(inputs, benchmark)
     yield from _warnings(inputs)
     note = (
-        "“cut”: the budget ended thinking; “truncated”: the context was full; “answers cut”: the "
-        "answer came to budget.max_answer_tokens; “loops”: samples whose thinking repeats itself "
-        "word for word. Ungraded answers count as not right."
+        "“cut”: the budget ended thinking; “truncated”: the context was full; “loop”: either, in "
+        "thinking that repeats itself word for word; “answers cut”: the answer came to "
+        "budget.max_answer_tokens. Ungraded answers count as not right."
     )
     for benchmark in inputs.benchmarks:
         rows: list[Row] = [
@@ -125,6 +125,7 @@ def mark(point: Point) -> Mark:
         "{:,.1f} answer tokens": point.mean_answer_tokens,
         "thinking cut {:.0f}%": point.cut_percent,
         "thinking truncated {:.0f}%": point.truncated_percent,
+        "thinking in a loop {:.0f}%": point.loop_percent or None,
     }
     details = (
         f"{point.num_correct} of {point.num_problems * point.samples_per_problem} correct",

@@ -16,7 +16,7 @@ from s1x.report.inputs import Inputs, Series
 from s1x.report.lines import Line, Mark, lines, published
 from s1x.report.parts import Item, Row, Table, Trace, accuracy
 from s1x.report.traces import MENDED, PROBLEM, SPOILT, texts
-from s1x.rows import CORRECT, CUT, NATURAL, TRUNCATED, WRONG
+from s1x.rows import CORRECT, CUT, LOOP, NATURAL, TRUNCATED, WRONG
 
 #: field of `Flips` → its hue
 KINDS = {
@@ -25,7 +25,7 @@ KINDS = {
     "right_to_wrong": "rose",
     "stayed_wrong": "silver",
 }
-ENDS = {NATURAL: "green", CUT: "amber", TRUNCATED: "red"}
+ENDS = {NATURAL: "green", CUT: "amber", TRUNCATED: "red", LOOP: "purple"}
 MOST_BINS = 30
 #: field of `SampleCount` → its words and hue
 VOTES = {

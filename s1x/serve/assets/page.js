@@ -4,7 +4,7 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 const [ask, question, lanes, answers] = ["ask", "question", "lanes", "answers"].map(id => document.getElementById(id));
 const [go, stop, again, compare] = ["go", "stop", "again", "compare"].map(id => document.getElementById(id));
 const REASONS = {natural: "The model ended its thinking by itself", cut: "Thinking was cut at its budget",
-  truncated: "Thinking was cut at the end of the context"};
+  truncated: "Thinking was cut at the end of the context", loop: "Thinking went round in circles and was cut"};
 const amount = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 
 // Budgets on a log scale, four steps an octave; where a setting may be left open, "natural" ends it.

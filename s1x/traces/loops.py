@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import polars as pl
 
-from s1x.selection.texts import words_of
-
 #: words of a passage; share of passages that may have stood before; shorter texts are not judged
 PASSAGE_WORDS, MAX_LOOP_SHARE, MIN_WORDS = 20, 0.3, 100
 #: letters of scripts that put no spaces between words
@@ -22,7 +20,12 @@ def loop_shares(
     in a row; one that loops repeats nearly all of them.
     """
     spaced = texts.fill_null("").str.replace_all(UNSPACED, " $1 ")
-    return [_share(words_of(text), passage_words, min_words) for text in spaced]
+    return [_share(text.lower().split(), passage_words, min_words) for text in spaced]
+
+
+def is_loop(text: str) -> bool:
+    """Whether a trace of this text goes round in circles."""
+    return loop_shares(pl.Series([text], dtype=pl.String))[0] > MAX_LOOP_SHARE
 
 
 def _share(words: list[str], passage_words: int, min_words: int) -> float:
