@@ -61,7 +61,7 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     """The options of every benchmark here."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
-    parser.add_argument("--model", type=Path, help="a model folder; default: a random small one")
+    parser.add_argument("--model", type=Path, help="a folder, or smollm2; default: a random small one")
     parser.add_argument(
         "--real-vocabulary",
         action="store_true",
@@ -81,6 +81,8 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
 def make_model(options: argparse.Namespace, context_tokens: int = 1024) -> Model:
     """The model to run: the folder's, or a random one written to a temporary folder."""
     folder = options.model
+    if folder == Path("smollm2"):
+        return SMOLLM2
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="s1x-benchmark-"))
         write_random_model(folder, context_tokens, options.real_vocabulary)
@@ -183,19 +185,21 @@ def evaluate(
     store: Path | None = None,
     endless: bool = False,
     chats: Sequence[Chat] | None = None,
+    confidence: bool = False,
 ) -> Run:
     """All points of all questions in one pass, over an empty store unless one is given.
 
     Args:
         endless: the model's own end of thinking is ignored, so that every limit is used up.
         chats: prompts to use in place of the questions' bare texts.
+        confidence: how sure the model was of each token is asked for and kept.
     """
     if chats is None:
         chats = make_chats(model, questions, endless)
     by_id = {p.problem_id: chat for p, chat in zip(questions, chats, strict=True)}
     forget(live)
     before = replace(live.usage)
-    with TraceStore(store, "m") as traces_kept:
+    with TraceStore(store, "m", end_ids=(2,) if confidence else None) as traces_kept:
         streams = Streams(live, traces_kept, Sampling())
         begun, cpu_begun = time.perf_counter(), time.process_time()
         asked = (

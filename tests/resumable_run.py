@@ -12,7 +12,6 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "budget"))
@@ -76,6 +75,7 @@ def evaluate_model(folder: Path, model_folder: Path, num_problems: int = 900) ->
     import pyarrow.parquet as pq
 
     from s1x.engine.transformers import Transformers
+    from s1x.evaluate.settings import Sampling as EvaluateSampling
     from s1x.evaluate.stage import Evaluation
     from s1x.model.model import Model
     from s1x.rows import schema
@@ -94,7 +94,7 @@ def evaluate_model(folder: Path, model_folder: Path, num_problems: int = 900) ->
             Problem(f"p{i}", f"solve {i} x + 3 = 5 mod 7", "1", "d") for i in range(num_problems)
         ],
         engine=Transformers(batch_size=32),
-        sampling=SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=1),
+        sampling=EvaluateSampling(),
         seed=0,
         store_folder=folder,
     ).run(out)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +28,7 @@ from s1x.engine.live import close_engine
 from s1x.engine.scripted import Scripted
 from s1x.engine.transformers import Transformers
 from s1x.errors import SettingError
+from s1x.evaluate.settings import Sampling
 from s1x.evaluate.stage import Evaluation
 from s1x.evaluate.store import check
 from s1x.model.model import Model
@@ -41,7 +41,7 @@ from tiny_model import write_tiny_model  # noqa: E402
 
 CURVE = {"max_thinking_tokens": [4, 16, 48], "num_waits": [0, 2]}
 SMALL = {"max_answer_tokens": 8, "answer_reserve_tokens": 8}
-GREEDY = SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=1)
+GREEDY = Sampling(temperature=0.0, top_p=1.0, samples_per_problem=1)
 UNTIMED = [name for name in schema().names if not name.endswith("_seconds")]
 
 
@@ -200,7 +200,7 @@ def test_direct_answers_are_one_point_without_thinking(model: Model, tmp_path: P
 
 
 def test_samples_differ_and_come_back(model: Model, tmp_path: Path) -> None:
-    sampling = SimpleNamespace(temperature=1.0, top_p=0.95, samples_per_problem=3)
+    sampling = Sampling(temperature=1.0, top_p=0.95, samples_per_problem=3)
     _, rows = run(model, tmp_path / "a", sampling=sampling)
     assert [row["sample"] for row in rows[:3]] == [0, 1, 2]
     first = [tuple(row["token_ids"]) for row in rows[:3]]
@@ -212,7 +212,7 @@ def test_samples_differ_and_come_back(model: Model, tmp_path: Path) -> None:
 
 
 def test_greedy_samples_are_refused(model: Model, tmp_path: Path) -> None:
-    sampling = SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=2)
+    sampling = Sampling(temperature=0.0, top_p=1.0, samples_per_problem=2)
     with pytest.raises(SettingError, match=r"set sampling\.temperature"):
         run(model, tmp_path, sampling=sampling)
 

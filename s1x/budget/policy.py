@@ -43,13 +43,15 @@ class Policy(Option):
     `swept_settings` make the policy's curve, in their order (`s1x.budget.points`); `swept_values`
     are their values where the settings' `curve` gives none. `train_format` is the `train.format`
     that its models need: `+sweep=budget_policy` trains them in it. `may_restart`: whether it throws
-    traces away, which it may do only until it closes the thinking.
+    traces away, which it may do only until it closes the thinking. `needs_confidence`: whether it
+    looks at how sure the model was of its tokens (`s1x.traces.confidence`).
     """
 
     swept_settings: ClassVar[tuple[str, ...]] = ()
     swept_values: ClassVar[Mapping[str, Sequence[object]]] = {}
     train_format: ClassVar[str] = "plain"
     may_restart: ClassVar[bool] = False
+    needs_confidence: ClassVar[bool] = False
 
     max_answer_tokens: int | None = setting(
         1024,

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, takewhile
 from typing import Protocol
 
+import numpy as np
+
 from s1x.budget.policy import Policy
 from s1x.budget.thinking import (
     ANSWER,
@@ -30,7 +32,8 @@ from s1x.budget.thinking import (
 from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import LOOP, NATURAL, TRUNCATED
-from s1x.traces.request import Continuation, OnTokens, Reader, Request
+from s1x.traces.confidence import NUM_VALUES, Confidence
+from s1x.traces.request import LENGTH, Continuation, OnTokens, Reader, Request
 
 
 @dataclass
@@ -62,6 +65,21 @@ class Trace:
     cached_prompt_tokens: int | None = None
     first_token_seconds: float | None = field(default=None, compare=False)
     thinking_seconds: float | None = field(default=None, compare=False)
+    _confidence: list[Confidence | int] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """(tokens, 4), NaN where a token was forced; None where nothing was recorded."""
+        if all(isinstance(piece, int) for piece in self._confidence):
+            return None
+        return np.concatenate(
+            [
+                np.full((piece, NUM_VALUES), np.nan, np.float16)
+                if isinstance(piece, int)
+                else piece
+                for piece in self._confidence
+            ]
+        )
 
     @property
     def thinking_ids(self) -> list[int]:
@@ -73,8 +91,17 @@ class Trace:
         count = self.part_tokens[CUE] + self.part_tokens[ANSWER]
         return self.token_ids[len(self.token_ids) - count :]
 
-    def add(self, ids: Sequence[int], forced: Sequence[bool], part: str) -> None:
-        """Puts tokens at the end of the trace."""
+    def add(
+        self,
+        ids: Sequence[int],
+        forced: Sequence[bool],
+        part: str,
+        confidence: Confidence | None = None,
+    ) -> None:
+        """Puts tokens at the end of the trace; confidence is that of the first of them."""
+        rows = confidence if confidence is None else confidence[: len(ids)]
+        known = 0 if rows is None else len(rows)
+        self._confidence += [*([] if rows is None else [rows]), len(ids) - known]
         later = PARTS[PARTS.index(part) + 1 :]
         assert not any(self.part_tokens[name] for name in later), f"{part} after {later}"
         self.token_ids += ids
@@ -136,6 +163,7 @@ class Driver:
         self.root: TokenIds = chat.prompt_ids
         self.start = 0
         self.stop_ids: TokenIds = ()
+        self.stop_confidence: Confidence | None = None
         self.ban_first: TokenIds = ()
         self.overran = False
         self.begun = time.perf_counter()
@@ -143,15 +171,24 @@ class Driver:
         self.thinking_seconds: float | None = None
         self.replayed = False
 
-    def resume(self, ids: Sequence[int], root: TokenIds, start: int, stop_ids: TokenIds) -> None:
+    def resume(
+        self,
+        ids: Sequence[int],
+        root: TokenIds,
+        start: int,
+        stop_ids: TokenIds,
+        confidence: Confidence | None = None,
+    ) -> None:
         """Goes on where somebody else has read thinking.
 
         Args:
             ids: thinking tokens.
             root, start: the stream that they were read from last, and how many of its tokens.
             stop_ids: what ended it, if the model did.
+            confidence: of both, where it is recorded.
         """
-        self.trace.add(ids, [False] * len(ids), THINKING)
+        self.trace.add(ids, [False] * len(ids), THINKING, confidence)
+        self.stop_confidence = None if confidence is None else confidence[len(ids) :]
         self.root, self.start, self.stop_ids = root, start, stop_ids
         self.replayed = True
 
@@ -197,12 +234,15 @@ class Driver:
         piece = await self._read(wish, self.root, self.start, self._ear(part))
         if not self.trace.token_ids:
             self.trace.cached_prompt_tokens = piece.cached_tokens
-        short = self._room(self.root, self.start) < wish.max_tokens and not piece.stopped
+        ran_out = piece.finish_reason == LENGTH
+        short = self._room(self.root, self.start) < wish.max_tokens and ran_out
         self.overran |= short and part == THINKING
         self.trace.answer_cut = part == ANSWER and not piece.stopped
-        self.trace.add(piece.token_ids, [False] * len(piece.token_ids), part)
-        self.start += len(piece.token_ids)
+        number = len(piece.token_ids)
+        self.trace.add(piece.token_ids, [False] * number, part, piece.confidence)
+        self.start += number
         self.stop_ids = piece.stop_ids
+        self.stop_confidence = None if piece.confidence is None else piece.confidence[number:]
         return piece
 
     def _force(self, step: Force) -> None:
@@ -215,7 +255,8 @@ class Driver:
         forced = [i >= own for i in range(count)]
         if self._ear(step.part):
             self._tell(step.part, step.token_ids, forced)
-        self.trace.add(step.token_ids, forced, step.part)
+        known = self.stop_confidence
+        self.trace.add(step.token_ids, forced, step.part, None if known is None else known[:own])
         if count:
             self._new_root()
 
@@ -258,6 +299,7 @@ class Driver:
     def _new_root(self) -> None:
         self.root = (*self.chat.prompt_ids, *self.trace.token_ids)
         self.start, self.stop_ids, self.ban_first = 0, (), ()
+        self.stop_confidence = None
 
     def _room(self, root: TokenIds, start: int) -> int:
         return max(0, self.chat.format.context_tokens - len(root) - start)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import CUT, END_REASONS, LOOP, NATURAL, TRUNCATED
+from s1x.traces.confidence import Confidence
 from s1x.traces.loops import is_loop
 from s1x.traces.request import Continuation, Request
 
@@ -94,6 +95,7 @@ class Thinking:
         clamped: whether the context set the limit.
         num_waits: wait strings put in so far.
         looped: whether a loop was found, which ends it.
+        end_confidence: (4,) of the token that ended thinking last, where it is recorded.
     """
 
     def __init__(self, chat: Chat, policy: Policy, max_thinking_tokens: int | None = None) -> None:
@@ -104,6 +106,7 @@ class Thinking:
         self.ids: list[int] = []
         self.num_waits = 0
         self.looped = False
+        self.end_confidence: Confidence | None = None
         self._ban_first: TokenIds = ()
         self._stop_ids: TokenIds = ()
 
@@ -129,6 +132,8 @@ class Thinking:
             self._ban_first = ()
             self.ids += piece.token_ids
             self._stop_ids = piece.stop_ids
+            rows = None if piece.confidence is None else piece.confidence[len(piece.token_ids) :]
+            self.end_confidence = None if rows is None or not len(rows) else rows[0]
             if piece.stopped:
                 return piece.stop_ids not in also_stop
             self.looped = loops(self.policy, self.chat, self.ids, len(piece.token_ids))

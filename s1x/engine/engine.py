@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 from s1x.option import Option
+from s1x.traces.confidence import Confidence
 from s1x.traces.request import OnTokens, Request, Sampling, ends_with_stop
 
 if TYPE_CHECKING:
@@ -87,8 +88,12 @@ class Writing:
         may_end = bool(written) and written[-1] in self._last_ids
         return may_end and ends_with_stop(written, request.stop)
 
-    def take(self, ids: Sequence[int]) -> None:
-        """Hands tokens on."""
+    def take(self, ids: Sequence[int], confidence: Confidence | None = None) -> None:
+        """Hands tokens on, and before them how sure the model was, where that is asked for."""
+        if self.request.on_confidence is not None:
+            assert confidence is not None
+            assert len(confidence) == len(ids)
+            self.request.on_confidence(confidence)
         self.written += ids
         self.is_wanted = self.on_tokens(ids)
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from s1x.engine.client import Client, GivenUpError, RefusedError
 from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, Writing, ends_with_stop
 from s1x.engine.live import run_in_loop
@@ -22,6 +24,7 @@ from s1x.engine.servers import Patience, Servers
 from s1x.errors import SettingError, UserError
 from s1x.model.chat_format import TokenIds
 from s1x.option import option, setting
+from s1x.traces.confidence import NUM_LIKELIEST, Confidence, confidence_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -178,6 +181,24 @@ class OpenAIEngine(LiveEngine):
         run_in_loop(self.client.close())
 
 
+_NO_CONFIDENCE = (
+    "engine: the server {}, and sampling.confidence=true or the budget policy wants them; use a "
+    "server that gives both (vLLM), engine=vllm or engine=transformers"
+)
+
+
+def _id_of(name: str) -> int:
+    """The id that a server names a token by ("token_id:17").
+
+    Raises:
+        UserError: it names tokens by their text.
+    """
+    head, _, number = name.partition("token_id:")
+    if head or not number.isdecimal():
+        raise UserError(_NO_CONFIDENCE.format("names the likeliest tokens by their text"))
+    return int(number)
+
+
 @dataclass(eq=False, kw_only=True)
 class _Calls(Writing):
     """A request being served, by one call after another: an `Exchange` of the client.
@@ -220,6 +241,8 @@ class _Calls(Writing):
             body["logit_bias"] = {str(token): -100 for token in request.ban_first}
         if settings.return_token_ids:
             body["return_token_ids"] = True
+        if request.on_confidence is not None:
+            body |= {"logprobs": NUM_LIKELIEST, "return_tokens_as_token_ids": True}
         if settings.stream:
             body["stream"] = True
         if settings.send_extensions:
@@ -238,11 +261,13 @@ class _Calls(Writing):
         if event.choices:  # one without only counts
             self._last = event.choice
             ids = self._last.token_ids
+            if ids is None and self.request.on_confidence is not None:
+                raise UserError(_NO_CONFIDENCE.format("returns text without token ids"))
             if ids is None:
                 self._text += self._last.text or ""
                 self._take_words()
             else:
-                self._take(self._checked(ids))
+                self._take(self._checked(ids), self._confidence(len(ids)))
         return self.is_wanted
 
     def _take_words(self) -> None:
@@ -270,9 +295,32 @@ class _Calls(Writing):
                 "engine.send_extensions=true if the server knows ignore_eos"
             )
 
-    def _take(self, ids: Sequence[int]) -> None:
+    def _take(self, ids: Sequence[int], confidence: Confidence | None = None) -> None:
         if ids and self.is_wanted:
-            self.take(ids)
+            self.take(ids, confidence)
+
+    def _confidence(self, number: int) -> Confidence | None:
+        """(tokens, 4) of the last event, where it is asked for.
+
+        Raises:
+            UserError: the server does not give log-probabilities, or too few of them.
+        """
+        if self.request.on_confidence is None or not number:
+            return None
+        given = self._last.logprobs
+        if given is None:
+            raise UserError(_NO_CONFIDENCE.format("gives no log-probabilities"))
+        top = [sorted(names.items(), key=lambda item: -item[1]) for names in given.top_logprobs]
+        width = min(NUM_LIKELIEST, len(self.engine.vocabulary))
+        if len(given.token_logprobs) != number or any(len(likeliest) < width for likeliest in top):
+            told = f"gives fewer than {width} log-probabilities a token"
+            raise UserError(_NO_CONFIDENCE.format(told))
+        return confidence_rows(
+            np.array(given.token_logprobs),
+            np.array([[value for _, value in likeliest[:width]] for likeliest in top]),
+            np.array([[_id_of(name) for name, _ in likeliest[:width]] for likeliest in top]),
+            self.request.end_ids,
+        )
 
     def _checked(self, ids: list[int]) -> list[int]:
         for token in ids:

@@ -38,12 +38,20 @@ class Message(_Part):
     reasoning: str | None = None
 
 
+class LogProbs(_Part):
+    """Of a completion's tokens: their own, and those of the likeliest by name."""
+
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+
+
 class Choice(_Part):
     """What a model wrote: a message of a chat, or a text or ids of a completion."""
 
     message: Message | None = None
     text: str | None = None
     token_ids: list[int] | None = None
+    logprobs: LogProbs | None = None
     finish_reason: str | None = None
     stop_reason: object = None
 

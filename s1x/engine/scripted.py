@@ -13,9 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from s1x.engine.engine import Engine, LiveEngine, OnTokens, Request, Writing
 from s1x.model.chat_format import ChatFormat, TokenIds
 from s1x.option import option, setting
+from s1x.traces.confidence import Confidence
 
 if TYPE_CHECKING:
     from s1x.model.model import Model
@@ -93,12 +96,20 @@ class ScriptedEngine(LiveEngine):
         while not writing.is_done:
             await asyncio.sleep(0)
             ids.append(self.next_token(ids, request))
-            writing.take(ids[-1:])
+            asked = request.on_confidence is not None
+            writing.take(ids[-1:], hashed_confidence(ids) if asked else None)
         written = len(writing.written)
         self.requests.append((request, written))
         self.usage.calls += 1
         self.usage.prompt_tokens += len(request.prefix_ids)
         self.usage.generated_tokens += written
+
+
+def hashed_confidence(ids: Sequence[int]) -> Confidence:
+    """(1, 4) values that could be a model's, drawn from a hash of all ids up to the token."""
+    digest = hashlib.blake2b(array("i", ids).tobytes(), digest_size=8).digest()
+    log_prob, entropy, mean = (-4 * b / 255 for b in digest[:3])
+    return np.array([[log_prob, -entropy, 4 * mean - 3, 1 + digest[3] % 24]], np.float16)
 
 
 def random_tokens(vocabulary_size: int, seed: int = 0) -> NextToken:

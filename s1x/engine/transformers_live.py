@@ -25,6 +25,7 @@ from s1x.engine.transformers import Transformers
 from s1x.errors import UserError
 from s1x.model.load import load_causal_lm, load_tokenizer
 from s1x.model.model import Model
+from s1x.traces.confidence import NUM_LIKELIEST, Confidence, confidence_rows
 
 _ATTENTION = "s1x_rows"
 #: a prefix with at most N new tokens is fed along with the others, token by token, unless a pass of
@@ -239,10 +240,31 @@ class TransformersEngine(LiveEngine):
         logits = self._forward(0, len(self.active), 1)
         assert logits is not None
         chosen = self._choose(logits)
+        confidence = self._confidence(logits, chosen)
         for row in reversed(range(len(self.active))):
             sequence = self.active[row]
-            if not sequence.pending and self._write(sequence, chosen[row]):
+            if not sequence.pending and self._write(sequence, chosen[row], confidence.get(row)):
                 self._leave(row)
+
+    def _confidence(self, logits: torch.Tensor, chosen: list[int]) -> dict[int, Confidence]:
+        """Row → (1, 4): how sure the model was, for the sequences of which it is asked."""
+        asked = [
+            row
+            for row, sequence in enumerate(self.active)
+            if sequence.request.on_confidence is not None and not sequence.pending
+        ]
+        if not asked:
+            return {}
+        own = logits if len(asked) == len(logits) else logits[asked]
+        own = own.float().log_softmax(-1)
+        written = torch.tensor([chosen[row] for row in asked], device=own.device)
+        likeliest, ids = own.topk(min(NUM_LIKELIEST, own.shape[-1]))
+        log_probs = own.gather(1, written[:, None])[:, 0]
+        end_ids = self.active[asked[0]].request.end_ids
+        values = confidence_rows(
+            log_probs.cpu().numpy(), likeliest.cpu().numpy(), ids.cpu().numpy(), end_ids
+        )
+        return {row: values[i : i + 1] for i, row in enumerate(asked)}
 
     def _leave(self, row: int) -> None:
         """A sequence has ended, or nobody waits for it: its row is parked."""
@@ -267,11 +289,11 @@ class TransformersEngine(LiveEngine):
             self.active = [self.active[row] for row in order]
             self._steps_unsorted = 0
 
-    def _write(self, sequence: _Sequence, token: int) -> bool:
+    def _write(self, sequence: _Sequence, token: int, confidence: Confidence | None) -> bool:
         """Hands a token on; True: the request is done."""
         sequence.pending.append(token)
         self.usage.generated_tokens += 1
-        sequence.take((token,))
+        sequence.take((token,), confidence)
         return sequence.is_done
 
     def _forward(self, first: int, last: int, width: int) -> torch.Tensor | None:
@@ -310,9 +332,15 @@ class TransformersEngine(LiveEngine):
         logits = logits.float()
         if self.banned is not None:
             logits = logits.masked_fill(self.banned, float("-inf"))
-        for row, sequence in enumerate(self.active):
-            if sequence.request.ban_first and not sequence.written:
-                logits[row, list(sequence.request.ban_first)] = float("-inf")
+        bans = {
+            row: list(sequence.request.ban_first)
+            for row, sequence in enumerate(self.active)
+            if sequence.request.ban_first and not sequence.written
+        }
+        if bans:  # others read the logits as they are
+            logits = logits.clone()
+        for row, ids in bans.items():
+            logits[row, ids] = float("-inf")
         chosen: list[int] = logits.argmax(-1).tolist()
         sampled = [r for r, s in enumerate(self.active) if not s.request.sampling.greedy]
         if sampled:

@@ -22,10 +22,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.engine.protocol import StreamingInput
 from vllm.inputs import TokensInput, tokens_input
+from vllm.logprobs import FlatLogprobs
 from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
@@ -39,12 +41,15 @@ from s1x.engine.vllm_sessions import Outputs, Pieces, Session, Sessions
 from s1x.errors import UserError
 from s1x.model.load import load_config, load_tokenizer
 from s1x.model.model import Model
+from s1x.traces.confidence import NUM_LIKELIEST, Confidence, confidence_rows
 
 #: what vLLM's logit bias can take off a logit, and the ids that it takes at most on a GPU
 _BANNED, _MAX_BIASED = -100.0, 1024
 #: tokens that come in one piece where nobody can need them singly: each piece wakes this process,
 #: which may share a core with vLLM's scheduler
 _PIECE_TOKENS = 16
+#: tokens of one request whose log-probabilities are asked for: vLLM keeps all of them until its end
+_CONFIDENCE_TOKENS = 4096
 #: seconds that vLLM's processes get to clean up after themselves
 _CLOSING_SECONDS = 60.0
 
@@ -173,12 +178,13 @@ class VllmEngine(LiveEngine):
             session = self._session_for(work.rest())
             if session is not None:
                 await self._in_session(session, work)
-        if not work.is_done:
-            await self._plain(work)
+        while not work.is_done:
+            await self._plain(work, _CONFIDENCE_TOKENS if request.on_confidence else None)
 
     async def _plain(self, work: Writing, num_tokens: int | None = None) -> None:
         request, name = work.rest(), self._name()
-        request = replace(request, max_tokens=num_tokens or request.max_tokens)
+        most = min(num_tokens or request.max_tokens, request.max_tokens)
+        request = replace(request, max_tokens=most)
         rank = self._rank(request)
         outputs = self.engine.generate(
             _tokens(request.prefix_ids),
@@ -206,7 +212,8 @@ class VllmEngine(LiveEngine):
 
     def _session_for(self, request: Request) -> Session | None:
         """A session that may take the request, if it is one for a session."""
-        if not self._sessions_on or not request.sampling.greedy:
+        # a session's log-probabilities would be those that its first piece asked for
+        if not (self._sessions_on and request.sampling.greedy) or request.on_confidence:
             return None
         num_tokens = len(request.prefix_ids) + request.max_tokens
         session = self.sessions.take(request.prefix_ids, num_tokens)
@@ -287,7 +294,8 @@ class VllmEngine(LiveEngine):
             )
         if not work.written and work.request.on_cached is not None:
             work.request.on_cached(output.num_cached_tokens or 0)
-        work.take(ids)
+        asked = work.request.on_confidence is not None
+        work.take(ids, _confidence(output, work.request.end_ids) if asked else None)
 
     def _rank(self, request: Request) -> int:
         """The copy of the model that takes the request's group, and so has its prefixes."""
@@ -317,6 +325,8 @@ class VllmEngine(LiveEngine):
             output_kind=RequestOutputKind.DELTA,
             stream_interval=1 if singly else _PIECE_TOKENS,
             skip_clone=True,
+            logprobs=NUM_LIKELIEST if request.on_confidence else None,
+            flat_logprobs=request.on_confidence is not None,
         )
 
     def _name(self) -> str:
@@ -327,6 +337,16 @@ class VllmEngine(LiveEngine):
         self.engine.shutdown(timeout=_CLOSING_SECONDS)
         # its destructor would do so again, when the interpreter has taken its modules away
         self.engine.shutdown = lambda timeout=None: None  # type: ignore[method-assign]
+
+
+def _confidence(output: RequestOutput, end_ids: Sequence[int]) -> Confidence:
+    """(tokens, 4) of a piece: vLLM gives each token's log-probability, then the likeliest ones'."""
+    flat, number = output.outputs[0].logprobs, len(output.outputs[0].token_ids)
+    assert isinstance(flat, FlatLogprobs)
+    assert len(flat) == number
+    log_probs = np.array(flat.logprobs).reshape(number, -1)
+    ids = np.array(flat.token_ids).reshape(number, -1)
+    return confidence_rows(log_probs[:, 0], log_probs[:, 1:], ids[:, 1:], end_ids)
 
 
 @contextlib.contextmanager

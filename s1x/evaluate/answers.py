@@ -18,7 +18,7 @@ from s1x.errors import SettingError
 from s1x.evaluate.schedule import Answered, Searching, answer
 from s1x.model.architecture import Architecture
 from s1x.model.chat import direct_prompt_ids, thinking_prompt_ids
-from s1x.model.chat_format import Chat, ChatFormat
+from s1x.model.chat_format import Chat, ChatFormat, TokenIds
 from s1x.model.load import load_tokenizer
 from s1x.model.model import Model
 from s1x.scorer.none import NoScorer
@@ -56,6 +56,7 @@ class Answering(Work[Item, Answers]):
         samples_per_problem: of each.
         sampling, seed: how tokens are drawn.
         store_folder: of the trace store; None: nothing is kept.
+        confidence: whether how sure the model was of its tokens is kept with them.
         grader, scorer: what policies over many traces compare answers and score traces by.
     """
 
@@ -69,6 +70,7 @@ class Answering(Work[Item, Answers]):
     store_folder: Path | None
     grader: Grader
     scorer: Scorer = NoScorer()
+    confidence: bool = False
 
     def open(self, live: LiveEngine) -> AnswerBench:
         return AnswerBench(self, live)
@@ -80,8 +82,9 @@ class AnswerBench(Bench[Item, Answers]):
     def __init__(self, work: Answering, live: LiveEngine) -> None:
         model = work.model
         self.work, self.prompts = work, Prompts(model, work.prompt_format)
-        key, text = store_key(model, live), store_text(model, live)
-        self.store = TraceStore(work.store_folder, key, text, self.prompts.num_ids)
+        end_ids = self.prompts.format.end_ids if work.confidence else None
+        key, text = store_key(model, live, end_ids), store_text(model, live)
+        self.store = TraceStore(work.store_folder, key, text, self.prompts.num_ids, end_ids=end_ids)
         self.streams = Streams(live, self.store, work.sampling, work.seed)
         self.told = StreamCounts()
         self.searching = self._searching()
@@ -154,11 +157,15 @@ class Prompts:
         return self._chats[text]
 
 
-def store_key(model: Model, live: LiveEngine) -> str:
-    """The trace store's folder of a model: its weights and all that the numbers depend on."""
+def store_key(model: Model, live: LiveEngine, end_ids: TokenIds | None = None) -> str:
+    """The trace store's folder of a model: its weights and all that the numbers depend on.
+
+    Streams with confidence stand apart, so that in their folder every token has it.
+    """
     # delimiters and limits are the reader's affair: the same weights write the same tokens
     plain = Model(name="", path=model.path, revision=model.revision, gguf_file=model.gguf_file)
-    return fingerprint({"weights": plain.fingerprint(), "engine": live.identity})
+    parts = {"weights": plain.fingerprint(), "engine": live.identity}
+    return fingerprint(parts if end_ids is None else {**parts, "confidence": end_ids})
 
 
 def store_text(model: Model, live: LiveEngine) -> dict[str, object]:

@@ -18,6 +18,11 @@ class Sampling(Option):
     samples_per_problem: int = setting(
         1, "samples of every problem, for pass@k and majority", at_least=1
     )
+    confidence: bool = setting(
+        False,
+        "also keep how sure the model was of each token (docs/confidence.md); policies that need "
+        "it switch it on",
+    )
 
 
 @option("evaluate", "evaluate")

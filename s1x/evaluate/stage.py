@@ -233,6 +233,7 @@ class Evaluation:
             self.store_folder and self.store_folder.absolute(),
             grader,
             self.scorer,
+            self.sampling.confidence or any(point.needs_confidence for point in self.points),
         )
         found, pool = run_in_loop(self._all(work, title))
         self.about, self.replicas = pool.about, [r.described() for r in pool.replicas]

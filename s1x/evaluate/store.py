@@ -20,7 +20,7 @@ from s1x.evaluate.answers import store_key
 from s1x.model.model import Model
 from s1x.stages import Run, Stage
 from s1x.traces.store import TraceStore
-from s1x.traces.upkeep import ModelTraces, describe, opened, prune
+from s1x.traces.upkeep import ModelTraces, describe, end_ids, opened, prune
 
 
 class StoreStage(Stage):
@@ -76,7 +76,7 @@ def check(folder: Path, engine: Engine, num_streams: int, seed: int = 0) -> Iter
         try:
             model = _model_of(traces)
             live = live_engine(engine, model)
-            if store_key(model, live) != traces.model:
+            if store_key(model, live, end_ids(traces.description)) != traces.model:
                 wrote = json.dumps(traces.description.get("engine"))
                 raise UserError(f"other weights or another engine wrote it ({wrote})")
             with opened(folder / traces.model, traces.description) as store:

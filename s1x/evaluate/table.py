@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from s1x.benchmark.grader import Grade, Grader
 from s1x.budget.policy import ANSWER, Policy
+from s1x.budget.rollout import Trace
 from s1x.evaluate.schedule import Answered
 from s1x.evaluate.spill import spill
 from s1x.model.chat_format import ChatFormat
+from s1x.traces.confidence import ENTROPY, LOG_PROB, MEAN_LOG_PROB
 from s1x.traces.loops import is_loop
 
 Row = dict[str, Any]
@@ -73,6 +77,7 @@ def _row(item: Answered, thinking_text: str, answer_text: str, graded: list[Grad
         "prompt_tokens": len(trace.prompt_ids),
         "token_ids": trace.token_ids,
         "forced_mask": trace.forced,
+        **_confidence(trace),
         "thinking_tokens": thinking_tokens,
         "answer_tokens": trace.part_tokens[ANSWER],
         "forced_tokens": sum(trace.forced),
@@ -99,6 +104,19 @@ def _row(item: Answered, thinking_text: str, answer_text: str, graded: list[Grad
         "first_token_seconds": trace.first_token_seconds,
         "thinking_seconds": trace.thinking_seconds,
         "wall_seconds": item.wall_seconds,
+    }
+
+
+def _confidence(trace: Trace) -> dict[str, object]:
+    """A number or None for each token; None for all where nothing was recorded."""
+    names, rows = ("token_log_probs", "token_entropies", "token_confidences"), trace.confidence
+    if rows is None:
+        return dict.fromkeys(names)
+    signs = {LOG_PROB: 1, ENTROPY: 1, MEAN_LOG_PROB: -1}
+    columns = [sign * rows[:, place] for place, sign in signs.items()]
+    return {
+        name: [None if np.isnan(value) else value for value in column]
+        for name, column in zip(names, columns, strict=True)
     }
 
 

@@ -48,6 +48,11 @@ class ChatFormat:
     decode: Callable[[Sequence[int]], str]
     holding: Callable[[str], tuple[TokenIds, ...]]
 
+    @property
+    def end_ids(self) -> TokenIds:
+        """The first ids of what ends thinking, each once."""
+        return tuple(sorted({stop[0] for stop in self.thinking_stops}))
+
     @classmethod
     def of(cls, model: Model, tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
         """The format that `model` names, in the ids of its tokenizer."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 
+import numpy as np
+
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.policy import LimitedPolicy
 from s1x.budget.rollout import Driver, Trace, rollout
@@ -19,6 +21,7 @@ from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import NATURAL
 from s1x.scorer.scorer import LiveScorer
+from s1x.traces.confidence import Confidence
 from s1x.traces.request import Continuation, OnTokens, Reader, Request
 
 #: samples of one search; the next one's begin after them
@@ -50,6 +53,7 @@ class Branch:
         sample: of the streams that it reads.
         ids: thinking tokens.
         step_ends: of its steps, exclusive offsets into `ids`.
+        confidence: of `ids` and `end_ids`, piece by piece, where it is recorded.
         scores: of its steps, as far as they were asked for.
         ended: whether the model ended its thinking; `end_ids`: what it wrote for that.
         looped: whether a loop was found, which ends it too.
@@ -70,6 +74,7 @@ class Branch:
     ended: bool = False
     end_ids: TokenIds = ()
     looped: bool = False
+    confidence: list[Confidence] = field(default_factory=list)
     trace: Trace | None = None
     answer: str | None = None
     weight: float | None = None
@@ -144,6 +149,7 @@ class Group:
         root = (*self.chat.prompt_ids, *parent.ids)
         made = Branch(len(self.branches), parent.index, sample, root, list(parent.ids))
         made.step_ends, made.scores = list(parent.step_ends), parent.scores
+        made.confidence = list(parent.confidence)
         return self._add(made)
 
     def _add(self, branch: Branch) -> Branch:
@@ -186,6 +192,8 @@ class Group:
         branch.end_ids = piece.stop_ids if branch.ended else ()
         new = [*piece.token_ids, *(() if branch.ended else piece.stop_ids)]
         branch.ids += new
+        if piece.confidence is not None:
+            branch.confidence.append(piece.confidence)
         branch.start += len(new)
         if new:
             branch.step_ends.append(len(branch.ids))
@@ -201,7 +209,8 @@ class Group:
 
     async def _finish(self, branch: Branch) -> None:
         driver = Driver(self.chat, self.reader, branch.sample)
-        driver.resume(branch.ids, branch.root, branch.start, branch.end_ids)
+        known = np.concatenate(branch.confidence) if branch.confidence else None
+        driver.resume(branch.ids, branch.root, branch.start, branch.end_ids, known)
         thinking = Thinking(self.chat, self.policy, self.policy.max_thinking_tokens)
         thinking.ids, thinking.looped = branch.ids, branch.looped
         trace = await driver.whole(thinking.answer(branch.ended))

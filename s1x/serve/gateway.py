@@ -171,9 +171,13 @@ class Gateway:
         self._mean_seconds = 1.0
 
     def served_policies(self) -> dict[str, Policy]:
-        """Those that can be asked for: searches only where there is what they need."""
+        """Those that can be asked for: only where there is what they need."""
         presets = self.policies.presets
-        return {name: p for name, p in presets.items() if self.searches.serves(p)}
+        return {name: p for name, p in presets.items() if self._serves(p)}
+
+    def _serves(self, policy: Policy) -> bool:
+        knows = self.store.end_ids is not None or not policy.needs_confidence
+        return knows and self.searches.serves(policy)
 
     def prepare(self, ask: Ask, begun: float) -> Work:
         """The policy, prompts and answers-to-be of a request that came in then.
@@ -182,6 +186,12 @@ class Gateway:
             RefusedError: it cannot be served.
         """
         name, policy = self.policies.make(ask.budget)
+        if policy.needs_confidence and self.store.end_ids is None:
+            raise RefusedError(
+                f"budget policy {name} looks at how sure the model is of its tokens, and this "
+                "gateway was started without sampling.confidence=true",
+                "budget",
+            )
         if isinstance(policy, Search):
             self.searches.check(policy, ask)
         sampling = self._sampling(ask, policy)

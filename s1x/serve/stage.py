@@ -58,11 +58,14 @@ class ServeStage(Stage):
         )
         prompts = Prompts(dataclasses.replace(model, name=settings.name_of(model.name)))
         live = live_engine(config.engine.for_role(settings.model_role), model)
+        wanted = config.sampling.confidence or config.budget.needs_confidence
+        end_ids = prompts.format.end_ids if wanted else None
         store = TraceStore(
             run.output / "traces" if settings.keep_traces else None,
-            store_key(model, live),
+            store_key(model, live, end_ids),
             store_text(model, live),
             num_ids=prompts.num_ids,
+            end_ids=end_ids,
         )
         sampling = Sampling(config.sampling.temperature, config.sampling.top_p)
         prompts.format.holding("\n")  # takes its time once, and no request shall wait for it

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from s1x.model.chat_format import TokenIds
+from s1x.traces.confidence import Confidence, OnConfidence
 
-#: how a piece of writing ended: at a stop sequence, or because its tokens were used up
-STOP, LENGTH = "stop", "length"
+#: how a piece of writing ended: at a stop sequence, because its tokens were used up, or because who
+#: watches its confidence had enough
+STOP, LENGTH, WATCH = "stop", "length", "watch"
 #: as many tokens as the context holds
 ALL = 1 << 62
 
@@ -60,6 +62,10 @@ class Request:
         sample: which of the prompt's samples this is.
         sampling: how to draw.
         on_cached: told how many prefix tokens needed no computing, by an engine that knows.
+        on_confidence: gets how sure the model was of each new token, before `on_tokens` gets the
+            token; None: nobody asks an engine for it. From a reader, False ends the piece before
+            the token.
+        end_ids: first ids of what ends thinking, whose rank is asked for.
         group: requests of one group (a problem) share prefixes; an engine that has several copies
             of the model sends them all to one.
     """
@@ -74,6 +80,8 @@ class Request:
     sample: int = 0
     sampling: Sampling = field(default_factory=Sampling)
     on_cached: Callable[[int], None] | None = field(default=None, compare=False)
+    on_confidence: OnConfidence | None = field(default=None, compare=False)
+    end_ids: TokenIds = ()
     group: str = ""
 
 
@@ -83,8 +91,10 @@ class Continuation:
 
     Attributes:
         token_ids: without the stop sequence.
-        finish_reason: "stop" or "length".
-        stop_ids: the stop sequence that the model wrote, empty on "length".
+        finish_reason: "stop", "length" or "watch".
+        stop_ids: the stop sequence that the model wrote, or the token at which a watcher had
+            enough; empty on "length".
+        confidence: of `token_ids` and `stop_ids`; None: not recorded.
         cached_tokens: prefix tokens that needed no computing, for a reader that listens; None:
             nobody knows.
         first_seconds: from the wish to its first token; None where that was there already.
@@ -95,6 +105,7 @@ class Continuation:
     stop_ids: TokenIds = ()
     cached_tokens: int | None = None
     first_seconds: float | None = field(default=None, compare=False)
+    confidence: Confidence | None = field(default=None, compare=False, repr=False)
 
     @property
     def stopped(self) -> bool:

@@ -10,7 +10,8 @@ Each piece carries a checksum of itself and one of all tokens before it. A piece
 or holds an id that the vocabulary does not have, is never used. A piece continues only the very
 tokens that its writer saw, so what is read is always one stream that a model wrote: where files
 disagree, the longest is taken whole (of equals the one with the smaller ids), and the store counts
-it. Files of schema version 1 have no checksums; their pieces continue their own file's.
+it. Beside the ids a piece can hold how sure the model was of them (`s1x.traces.confidence`), from
+schema version 3 on. Files of version 1 have no checksums; their pieces continue their own file's.
 """
 
 from __future__ import annotations
@@ -25,21 +26,22 @@ import struct
 import time
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from s1x.errors import UserError
+from s1x.traces.confidence import ROW_BYTES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SUFFIX = ".sqlite"
 MODEL_FILE = "model.json"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pieces (
     stream BLOB NOT NULL, start INTEGER NOT NULL, token_ids BLOB NOT NULL,
-    prefix_checksum INTEGER, checksum INTEGER NOT NULL,
+    prefix_checksum INTEGER, checksum INTEGER NOT NULL, confidence BLOB,
     PRIMARY KEY (stream, start, checksum)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS origins (
@@ -47,8 +49,10 @@ CREATE TABLE IF NOT EXISTS origins (
 ) WITHOUT ROWID;
 """
 _READ_PIECES = {
-    1: "SELECT start, token_ids, NULL, NULL FROM pieces WHERE stream = ?",
-    2: "SELECT start, token_ids, prefix_checksum, checksum FROM pieces WHERE stream = ?",
+    1: "SELECT start, token_ids, NULL, NULL, NULL FROM pieces WHERE stream = ?",
+    2: "SELECT start, token_ids, prefix_checksum, checksum, NULL FROM pieces WHERE stream = ?",
+    3: "SELECT start, token_ids, prefix_checksum, checksum, confidence FROM pieces "
+    "WHERE stream = ?",
 }
 #: checksums of stream ends kept in memory; those beyond are computed again from the files
 _MAX_ENDS = 100_000
@@ -60,24 +64,40 @@ class _Piece(NamedTuple):
     token_ids: bytes
     prefix_checksum: int | None
     checksum: int | None
+    confidence: bytes | None
 
 
 @dataclass(eq=False)
-class _Chain:
-    """One stream as far as pieces carry it; `checksum` is of all its tokens."""
+class Stored:
+    """One stream as far as pieces carry it.
+
+    Attributes:
+        tokens: its ids.
+        checksum: of all its tokens.
+        confidences: rows of `s1x.traces.confidence`, one a token; None where any is not there.
+    """
 
     tokens: array[int] = field(default_factory=lambda: array("i"))
     checksum: int = 0
+    confidences: bytearray | None = field(default_factory=bytearray)
 
-    def up_to(self, length: int) -> _Chain:
-        tokens = self.tokens[:length]
-        return _Chain(tokens, zlib.crc32(tokens))
+    def up_to(self, length: int) -> Stored:
+        """Its beginning."""
+        tokens, known = self.tokens[:length], self.confidences
+        rows = None if known is None else known[: length * ROW_BYTES]
+        return Stored(tokens, zlib.crc32(tokens), rows)
 
-    def add(self, token_ids: bytes) -> None:
-        self.tokens.frombytes(token_ids)
-        self.checksum = zlib.crc32(token_ids, self.checksum)
+    def add(self, piece: _Piece) -> None:
+        """Puts a piece at its end."""
+        self.tokens.frombytes(piece.token_ids)
+        self.checksum = zlib.crc32(piece.token_ids, self.checksum)
+        if piece.confidence is None:
+            self.confidences = None
+        elif self.confidences is not None:
+            self.confidences += piece.confidence
 
-    def begins(self, other: _Chain) -> bool:
+    def begins(self, other: Stored) -> bool:
+        """Whether the other one says the same, and perhaps more."""
         return self.tokens == other.tokens[: len(self.tokens)]
 
 
@@ -96,6 +116,8 @@ class TraceStore:
         model: name of the model's own folder: a fingerprint of its weights and its engine.
         description: written beside the streams for people, once.
         num_ids: ids of the vocabulary; a stored id past them is damage. None: not known.
+        end_ids: given, each token has its confidence beside it (pieces without are not used); they
+            are the ids whose rank that tells (`s1x.traces.confidence`).
         save_every_tokens: a stream in flight is saved whenever this many tokens are new.
         commit_every_seconds: how much time a killed process may lose.
 
@@ -116,9 +138,10 @@ class TraceStore:
         num_ids: int | None = None,
         save_every_tokens: int = 64,
         commit_every_seconds: float = 0.5,
+        end_ids: Sequence[int] | None = None,
     ) -> None:
         self.folder = folder / model if folder is not None else None
-        self.num_ids = num_ids
+        self.num_ids, self.end_ids = num_ids, end_ids
         self.save_every_tokens = save_every_tokens
         self.commit_every_seconds = commit_every_seconds
         self.damaged: dict[Path, str] = {}
@@ -132,24 +155,26 @@ class TraceStore:
         self._ends: dict[bytes, tuple[int, int]] = {}
         self._committed_at = self._listed_at = time.monotonic()
         if self.folder is not None:
-            self._describe({**(description or {}), "num_ids": num_ids})
+            about = {"num_ids": num_ids} | ({} if end_ids is None else {"end_ids": list(end_ids)})
+            self._describe({**(description or {}), **about})
             self._list()
 
     # -- reading ----------------------------------------------------------------------------------
 
     def load(self, stream: bytes) -> list[int]:
         """The tokens of a stream from its first one on, as one writer left them."""
-        chains = self._read_all(stream)
+        return self.read(stream).tokens.tolist()
+
+    def read(self, stream: bytes) -> Stored:
+        """What `load` reads, and how sure the model was of it."""
+        chains = self.versions(stream)
         if not chains:
-            return []
+            return Stored()
         self._set_end(stream, len(chains[0].tokens), chains[0].checksum)
-        return chains[0].tokens.tolist()
+        return chains[0]
 
-    def versions(self, stream: bytes) -> list[array[int]]:
+    def versions(self, stream: bytes) -> list[Stored]:
         """All that was written for a stream, the version that is used first; mostly just one."""
-        return [chain.tokens for chain in self._read_all(stream)]
-
-    def _read_all(self, stream: bytes) -> list[_Chain]:
         if self.folder is None:
             return []
         if time.monotonic() - self._listed_at > 5:
@@ -181,11 +206,16 @@ class TraceStore:
 
     def _is_sound(self, file: _File, stream: bytes, piece: _Piece) -> bool:
         """Whether a piece is what was written; if not, its file is noted as damaged."""
-        start, token_ids, prefix_checksum, checksum = piece
+        start, token_ids, prefix_checksum, checksum, confidence = piece
         sound = isinstance(start, int) and start >= 0 and isinstance(token_ids, bytes)
         sound = sound and len(token_ids) > 0 and len(token_ids) % array("i").itemsize == 0
         if sound and file.version > 1:
-            sound = checksum == piece_checksum(stream, start, token_ids, prefix_checksum)
+            sound = checksum == piece_checksum(
+                stream, start, token_ids, prefix_checksum, confidence
+            )
+        if sound and (self.end_ids is not None or confidence is not None):
+            number = len(token_ids) // array("i").itemsize
+            sound = isinstance(confidence, bytes) and len(confidence) == ROW_BYTES * number
         if sound:
             # as unsigned numbers, negative ids are large
             sound = max(array("I", token_ids)) < (self.num_ids or 1 << 31)
@@ -254,14 +284,17 @@ class TraceStore:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def append(self, stream: bytes, start: int, token_ids: Iterable[int]) -> None:
+    def append(
+        self, stream: bytes, start: int, token_ids: Iterable[int], confidence: bytes | None = None
+    ) -> None:
         """Adds a piece of a stream; it is on disk after the next commit, half a second at most."""
         raw = array("i", token_ids).tobytes()
         if self.folder is None or not raw:
             return
         prefix_checksum = self._prefix_checksum(stream, start)
-        checksum = piece_checksum(stream, start, raw, prefix_checksum)
-        self._pending.setdefault(stream, []).append(_Piece(start, raw, prefix_checksum, checksum))
+        checksum = piece_checksum(stream, start, raw, prefix_checksum, confidence)
+        piece = _Piece(start, raw, prefix_checksum, checksum, confidence)
+        self._pending.setdefault(stream, []).append(piece)
         if prefix_checksum is not None:
             length = start + len(raw) // array("i").itemsize
             self._set_end(stream, length, zlib.crc32(raw, prefix_checksum))
@@ -304,7 +337,7 @@ class TraceStore:
         try:
             writer = self._writer or self._create()
             with writer:
-                writer.executemany("INSERT OR IGNORE INTO pieces VALUES (?, ?, ?, ?, ?)", rows)
+                writer.executemany("INSERT OR IGNORE INTO pieces VALUES (?, ?, ?, ?, ?, ?)", rows)
                 writer.executemany("INSERT OR IGNORE INTO origins VALUES (?, ?, ?)", origins)
         except sqlite3.OperationalError as error:
             raise UserError(
@@ -364,33 +397,40 @@ class TraceStore:
         self.close()
 
 
-def piece_checksum(stream: bytes, start: int, token_ids: bytes, prefix_checksum: int | None) -> int:
+def piece_checksum(
+    stream: bytes,
+    start: int,
+    token_ids: bytes,
+    prefix_checksum: int | None,
+    confidence: bytes | None = None,
+) -> int:
     """The checksum of one piece."""
     head = struct.pack("<qq", start, -1 if prefix_checksum is None else prefix_checksum)
-    return zlib.crc32(token_ids, zlib.crc32(head, zlib.crc32(stream)))
+    checksum = zlib.crc32(token_ids, zlib.crc32(head, zlib.crc32(stream)))
+    return checksum if confidence is None else zlib.crc32(confidence, checksum)
 
 
 def _origin_checksum(stream: bytes, origin: str) -> int:
     return zlib.crc32(origin.encode(), zlib.crc32(stream))
 
 
-def _chains(pieces: list[tuple[int, _Piece]]) -> list[_Chain]:
+def _chains(pieces: list[tuple[int, _Piece]]) -> list[Stored]:
     """The streams that pieces of several files (by index) make up; the one to use comes first.
 
     A chain that begins another one says the same and is part of it.
     """
-    chains: list[_Chain] = []
-    of_file: dict[int, _Chain] = {}
+    chains: list[Stored] = []
+    of_file: dict[int, Stored] = {}
     for index, piece in sorted(pieces, key=lambda item: (item[1].start, -len(item[1].token_ids))):
         base = _base(chains, of_file.get(index), piece)
         if base is None:
             continue
         if base in chains and len(base.tokens) == piece.start:  # as usual: the next piece of it
-            base.add(piece.token_ids)
+            base.add(piece)
             of_file[index] = base
             continue
         made = base.up_to(piece.start)
-        made.add(piece.token_ids)
+        made.add(piece)
         longer = next((chain for chain in chains if made.begins(chain)), None)
         if longer is None:
             chains = [*(chain for chain in chains if not chain.begins(made)), made]
@@ -398,7 +438,7 @@ def _chains(pieces: list[tuple[int, _Piece]]) -> list[_Chain]:
     return sorted(chains, key=lambda chain: (-len(chain.tokens), chain.tokens))
 
 
-def _base(chains: list[_Chain], own: _Chain | None, piece: _Piece) -> _Chain | None:
+def _base(chains: list[Stored], own: Stored | None, piece: _Piece) -> Stored | None:
     """A chain whose beginning the piece continues; None where there is none, or a doubt.
 
     Args:
@@ -407,7 +447,7 @@ def _base(chains: list[_Chain], own: _Chain | None, piece: _Piece) -> _Chain | N
         piece: one of version 1 says nothing of the tokens before it, and continues its own file's.
     """
     if piece.start == 0:
-        return _Chain()
+        return Stored()
     long_enough = [chain for chain in chains if len(chain.tokens) >= piece.start]
     wanted = piece.prefix_checksum
     if wanted is not None:

@@ -18,9 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from s1x.model.chat_format import TokenIds
+from s1x.traces.confidence import ROW_BYTES, Confidence, OnConfidence, from_bytes
 from s1x.traces.request import (
     LENGTH,
     STOP,
+    WATCH,
     Continuation,
     OnTokens,
     Request,
@@ -70,6 +72,7 @@ class _Reader:
     scanned: int
     may_go_on: bool
     on_tokens: OnTokens | None = None
+    on_confidence: OnConfidence | None = None
     told: int = 0
     begun: float = 0.0
     first_seconds: float | None = None
@@ -91,6 +94,25 @@ class _Stream:
     last_ids: frozenset[int] = frozenset()
     cached_tokens: int | None = None
 
+    confidences: bytearray | None = None
+    """Rows of `s1x.traces.confidence`, one a token; None: not recorded."""
+
+    def note_confidence(self, rows: Confidence) -> bool:
+        assert self.confidences is not None
+        self.confidences += rows.tobytes()
+        return True
+
+    def rows(self, start: int, end: int) -> Confidence | None:
+        if self.confidences is None:
+            return None
+        return from_bytes(bytes(self.confidences[start * ROW_BYTES : end * ROW_BYTES]))
+
+    def piece(
+        self, start: int, end: int, reason: str = LENGTH, stop_ids: TokenIds = ()
+    ) -> Continuation:
+        rows = self.rows(start, end + len(stop_ids))
+        return Continuation(tuple(self.tokens[start:end]), reason, stop_ids, confidence=rows)
+
     def note_cached(self, num_tokens: int) -> None:
         self.cached_tokens = num_tokens
 
@@ -100,7 +122,8 @@ class Streams:
 
     Args:
         engine: writes what is not there yet.
-        store: remembers; its key must be the model's and the engine's.
+        store: remembers; its key must be the model's and the engine's. Where it keeps how sure the
+            model was of each token, the engine is asked for it.
         sampling: temperature and top_p.
         seed: of the run; a stream's own seed follows from it, the problem, the sample and the
             position where it begins.
@@ -116,7 +139,7 @@ class Streams:
         max_idle: int = 20_000,
     ) -> None:
         self.engine, self.store, self.sampling, self.seed = engine, store, sampling, seed
-        self.max_idle = max_idle
+        self.max_idle, self.end_ids = max_idle, store.end_ids
         self.counts = StreamCounts()
         self._streams: OrderedDict[bytes, _Stream] = OrderedDict()
 
@@ -137,8 +160,10 @@ class Streams:
         stop, may_go_on = request.stop, request.may_go_on
         whole = len(request.prefix_ids) if stream.tokens else 0
         now = time.perf_counter()
-        reader = _Reader(start, end, stop, found, start, may_go_on, on_tokens, start, now)
-        piece = _look(stream.tokens, reader)
+        watch = request.on_confidence
+        assert watch is None or self.end_ids is not None, "nobody records what is watched"
+        reader = _Reader(start, end, stop, found, start, may_go_on, on_tokens, watch, start, now)
+        piece = _look(stream, reader)
         if piece is None:
             self._join(stream, reader)
             try:
@@ -165,9 +190,13 @@ class Streams:
     def _open(self, key: bytes, request: Request) -> _Stream:
         stream = self._streams.get(key)
         if stream is None:
-            tokens = self.store.load(key)
-            root = replace(request, start=0, stop=())
-            stream = _Stream(key, root, tokens, len(tokens), len(tokens))
+            kept = self.store.read(key)
+            root = replace(request, start=0, stop=(), on_confidence=None)
+            number = len(kept.tokens)
+            stream = _Stream(key, root, kept.tokens.tolist(), number, number)
+            if self.end_ids is not None:
+                assert kept.confidences is not None, "the store keeps no confidence"
+                stream.confidences = kept.confidences
             self._streams[key] = stream
             if len(self._streams) > self.max_idle:
                 self._forget()
@@ -219,7 +248,9 @@ class Streams:
             ban_first=stream.request.ban_first if begun == 0 else (),
             on_cached=stream.note_cached if begun == 0 else None,
             may_go_on=any(reader.may_go_on for reader in stream.readers),
-            may_end_early=len(wishes) > 1 or any(reader.on_tokens for reader in stream.readers),
+            may_end_early=len(wishes) > 1 or any(map(_listens, stream.readers)),
+            on_confidence=stream.note_confidence if stream.confidences is not None else None,
+            end_ids=tuple(self.end_ids or ()),
         )
         if begun == 0 and request.may_go_on and len(request.prefix_ids) <= _ORIGIN_TOKENS:
             self.store.note_origin(stream.key, _origin(request))
@@ -232,6 +263,9 @@ class Streams:
             if stream.task is not task:  # nobody waited any more; another may write by now
                 return False
             self.counts.generated_tokens += len(ids)
+            known = stream.confidences
+            number = len(stream.tokens) + len(ids)
+            assert known is None or len(known) == ROW_BYTES * number, "confidence is missing"
             for token in ids:
                 stream.tokens.append(token)
                 if len(stream.tokens) >= stream.next_end or token in stream.last_ids:
@@ -247,7 +281,9 @@ class Streams:
 
     def _save(self, stream: _Stream) -> None:
         if len(stream.tokens) > stream.num_saved:
-            self.store.append(stream.key, stream.num_saved, stream.tokens[stream.num_saved :])
+            begun, rows = stream.num_saved, stream.confidences
+            kept = bytes(rows[begun * ROW_BYTES :]) if rows is not None else None
+            self.store.append(stream.key, begun, stream.tokens[begun:], kept)
             stream.num_saved = len(stream.tokens)
 
 
@@ -312,18 +348,26 @@ def stream_key(request: Request) -> bytes:
     return digest.digest()
 
 
-def _look(tokens: list[int], reader: _Reader) -> Continuation | None:
+def _listens(reader: _Reader) -> bool:
+    return reader.on_tokens is not None or reader.on_confidence is not None
+
+
+def _look(stream: _Stream, reader: _Reader) -> Continuation | None:
     """What the reader gets of the tokens so far, or None where it must wait."""
-    piece = _found(tokens, reader)
-    if reader.on_tokens is None:
+    tokens, piece = stream.tokens, _found(stream, reader)
+    if not _listens(reader):
         return piece
     end = reader.start + len(piece.token_ids) if piece else _certain(tokens, reader)
     # an answer is told token by token, so that it can end at any of them
-    step = max(1, end - reader.told) if reader.may_go_on else 1
+    singly = not reader.may_go_on or reader.on_confidence is not None
+    step = 1 if singly else max(1, end - reader.told)
     while reader.told < end:
         begin, reader.told = reader.told, reader.told + step
-        if not reader.on_tokens(tokens[begin : reader.told]):
-            return Continuation(tuple(tokens[reader.start : reader.told]), STOP)
+        rows = stream.rows(begin, reader.told) if reader.on_confidence else None
+        if rows is not None and reader.on_confidence and not reader.on_confidence(rows):
+            return stream.piece(reader.start, begin, WATCH, (tokens[begin],))
+        if reader.on_tokens and not reader.on_tokens(tokens[begin : reader.told]):
+            return stream.piece(reader.start, reader.told, STOP)
     return piece
 
 
@@ -337,7 +381,8 @@ def _certain(tokens: list[int], reader: _Reader) -> int:
     return end
 
 
-def _found(tokens: list[int], reader: _Reader) -> Continuation | None:
+def _found(stream: _Stream, reader: _Reader) -> Continuation | None:
+    tokens = stream.tokens
     last_ids = {stop[-1] for stop in reader.stop}
     upto = min(len(tokens), reader.end)
     for i in range(reader.scanned, upto):
@@ -346,10 +391,10 @@ def _found(tokens: list[int], reader: _Reader) -> Continuation | None:
         for stop in sorted(reader.stop, key=len, reverse=True):
             begin = i + 1 - len(stop)
             if begin >= reader.start and tuple(tokens[begin : i + 1]) == stop:
-                return Continuation(tuple(tokens[reader.start : begin]), STOP, stop)
+                return stream.piece(reader.start, begin, STOP, stop)
     reader.scanned = upto
     if len(tokens) >= reader.end:
-        return Continuation(tuple(tokens[reader.start : reader.end]), LENGTH)
+        return stream.piece(reader.start, reader.end)
     return None
 
 
@@ -375,7 +420,7 @@ def _note_first(stream: _Stream) -> None:
 def _wake(stream: _Stream) -> None:
     waiting = []
     for reader in stream.readers:
-        piece = None if reader.found.done() else _look(stream.tokens, reader)
+        piece = None if reader.found.done() else _look(stream, reader)
         if piece is not None:
             reader.found.set_result(piece)
         elif not reader.found.done():
@@ -385,6 +430,6 @@ def _wake(stream: _Stream) -> None:
 
 
 def _index(stream: _Stream) -> None:
-    ends = (0 if reader.on_tokens else reader.end for reader in stream.readers)
+    ends = (0 if _listens(reader) else reader.end for reader in stream.readers)
     stream.next_end = min(ends, default=1 << 62)
     stream.last_ids = frozenset(stop[-1] for reader in stream.readers for stop in reader.stop)

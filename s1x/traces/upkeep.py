@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,13 @@ def opened(folder: Path, description: dict[str, object]) -> TraceStore:
     """The store of one model's folder."""
     num_ids = description.get("num_ids")
     known = num_ids if isinstance(num_ids, int) else None
-    return TraceStore(folder.parent, folder.name, num_ids=known)
+    return TraceStore(folder.parent, folder.name, num_ids=known, end_ids=end_ids(description))
+
+
+def end_ids(description: Mapping[str, object]) -> tuple[int, ...] | None:
+    """The ids whose rank a store keeps; None where it keeps no confidence."""
+    ids = description.get("end_ids")
+    return tuple(map(int, ids)) if isinstance(ids, list) else None
 
 
 def _num_bytes(folder: Path) -> int:
@@ -150,8 +156,9 @@ def _merge(folder: Path, description: dict[str, object]) -> None:
     files = [path for path in folder.glob("*" + SUFFIX) if is_readable(path)]
     with opened(folder, description) as store:
         for stream in list(store.streams()):
-            for tokens in store.versions(stream):
-                store.append(stream, 0, tokens)
+            for stored in store.versions(stream):
+                rows = stored.confidences
+                store.append(stream, 0, stored.tokens, None if rows is None else bytes(rows))
         for stream, origin in list(store.origins()):
             store.note_origin(stream, origin)
         store.commit()

@@ -231,3 +231,56 @@ def test_an_address_is_checked_before_anything() -> None:
         SettingError, match=r"base_urls must be addresses of servers.*http://localhost"
     ):
         OpenAI(base_urls=["localhost"])
+
+
+def with_log_probs(likeliest: int, name: str = "token_id:{}") -> Callable[[dict[str, Any]], Reply]:
+    """Each token at log-probability -0.5, the others lower by one each."""
+
+    def reply(body: dict[str, Any]) -> Reply:
+        code, content = with_ids(body)
+        ids = content["choices"][0]["token_ids"]
+        assert body["logprobs"] == 20
+        tops = [
+            {
+                name.format(i): -0.5,
+                **{name.format(i + 1000 * (1 + n)): -1.5 - n for n in range(likeliest - 1)},
+            }
+            for i in ids
+        ]
+        found = {"token_logprobs": [-0.5] * len(ids), "top_logprobs": tops}
+        return code, {"choices": [content["choices"][0] | {"logprobs": found}]}
+
+    return reply
+
+
+def test_log_probabilities_are_asked_for_and_read(serve: Any) -> None:
+    _, engine = serve(with_log_probs(21))
+    rows: list[Any] = []
+    asked = Request(
+        prefix_ids=(5, 10),
+        max_tokens=3,
+        on_confidence=lambda row: bool(rows.append(row)) or True,
+        end_ids=(2012,),
+    )
+    assert run_in_loop(ask(engine, asked)) == (11, 12, 13)
+    (found,) = rows
+    mean = sum([-0.5, *(-1.5 - n for n in range(19))]) / 20
+    assert found[:, 0].tolist() == [-0.5] * 3
+    assert found[:, 2].tolist() == pytest.approx([mean] * 3, rel=1e-3)
+    assert found[:, 3].tolist() == [255, 3, 255]
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (with_ids, "no log-probabilities"),
+        (with_log_probs(5), "fewer than 20"),
+        (with_log_probs(20, "<{}>"), "by their text"),
+        (with_text("abc"), "without token ids"),
+    ],
+)
+def test_servers_that_do_not_tell_are_refused(serve: Any, reply: Any, told: str) -> None:
+    _, engine = serve(reply)
+    asked = Request(prefix_ids=(5, 10), max_tokens=3, on_confidence=lambda row: True)
+    with pytest.raises(UserError, match=told):
+        run_in_loop(ask(engine, asked))

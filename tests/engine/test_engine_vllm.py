@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from test_confidence import asked
 from test_engine_transformers import ask, prompts
 
 from s1x.engine.engine import LiveEngine, Request, Sampling
@@ -126,10 +127,25 @@ def test_samples_are_seeded(engines: tuple[LiveEngine, LiveEngine]) -> None:
     assert one == again != other
 
 
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.0, 0.9, 1)])
+def test_confidence_is_that_of_transformers(
+    engines: tuple[LiveEngine, LiveEngine], sampling: Sampling
+) -> None:
+    prefix = prompts(1, seed=16)[0]
+    ids, rows = asked(engines[0], prefix, sampling)
+    assert len(ids) == len(rows) == 30
+    for place, row in enumerate(rows):  # after the very tokens that vLLM wrote
+        ban = tuple({*range(426)} - {ids[place]})
+        again, known = asked(engines[1], (*prefix, *ids[:place]), Sampling(), bans=ban)
+        assert again[0] == ids[place]
+        assert row == pytest.approx(known[0], rel=5e-3, abs=5e-3)
+
+
 def test_a_whole_curve_of_the_embedded_model_is_equal(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     from s1x.budget.budget_forcing import BudgetForcing
+    from s1x.evaluate.settings import Sampling as EvaluateSampling
     from s1x.evaluate.stage import Evaluation
     from s1x_puzzles.puzzles import Puzzles
 
@@ -152,7 +168,7 @@ def test_a_whole_curve_of_the_embedded_model_is_equal(tmp_path: Path) -> None:
             benchmark_name="puzzles_hard",
             problems=Puzzles(split="hard", num_problems=24).load(),
             engine=engine,
-            sampling=SimpleNamespace(temperature=0.0, top_p=1.0, samples_per_problem=1),
+            sampling=EvaluateSampling(),
             seed=0,
             store_folder=None,
         ).run(folder)

@@ -37,7 +37,13 @@ QUESTION = "Find x with 7x+3 = 5 (mod 31)."
 SHORT_QUESTION = "x/7 leaves 3, x/11 leaves 5. Find x."
 EFFORTS: dict[str, int | None] = {"none": 0, "low": 16, "medium": 48, "high": 96, "max": None}
 NAMES = (
-    *("budget_forcing", "wait_window", "early_exit", "rejection_sampling", "unlimited"),
+    *(
+        "budget_forcing",
+        "wait_window",
+        "early_exit",
+        "rejection_sampling",
+        "unlimited",
+    ),
     *("token_conditional", "step_conditional", "class_conditional", "direct_answer"),
 )
 
@@ -55,11 +61,12 @@ def gateway(
     settings: Serve | None = None,
     store: Path | None = None,
     scorer: LiveScorer | None = None,
+    confidence: bool = False,
     **own: Any,
 ) -> Gateway:
     prompts = Prompts(MODEL)
     policy = BudgetForcing(max_answer_tokens=24, **own)
-    traces = TraceStore(store, "puzzle")
+    traces = TraceStore(store, "puzzle", end_ids=prompts.format.end_ids if confidence else None)
     policies = Policies("budget_forcing", policy, presets(), (settings or Serve()).efforts)
     return Gateway(engine, prompts, policies, Sampling(), traces, settings or Serve(), scorer)
 

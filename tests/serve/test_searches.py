@@ -10,6 +10,7 @@ import gateways
 import pytest
 from gateways import MODEL, QUESTION, Client, budget, gateway, joined, served
 
+from s1x.budget.wait_gate import WaitGate
 from s1x.engine.engine import LiveEngine, Sampling
 from s1x.scorer.scorer import LiveScorer, Scored
 from s1x.search.group import CountingReader
@@ -24,6 +25,7 @@ POLICIES: dict[str, Search] = {
     "majority_vote": MajorityVote(**COMMON),
     "rebase": Rebase(num_traces=3, **COMMON),
 }
+GATE = WaitGate(max_answer_tokens=24)
 
 
 class Evens(LiveScorer):
@@ -40,7 +42,7 @@ class Evens(LiveScorer):
 @pytest.fixture(autouse=True)
 def _presets(monkeypatch: pytest.MonkeyPatch) -> None:
     own = gateways.presets()
-    monkeypatch.setattr(gateways, "presets", lambda: {**own, **POLICIES})
+    monkeypatch.setattr(gateways, "presets", lambda: {**own, **POLICIES, "wait_gate": GATE})
 
 
 @pytest.mark.parametrize("name", list(POLICIES))
@@ -137,3 +139,20 @@ def test_a_search_that_nobody_waits_for_stops(puzzle: LiveEngine) -> None:
             assert puzzle.usage.generated_tokens <= gone + 4  # one step of four traces
 
     asyncio.run(hang_up())
+
+
+def test_what_looks_at_confidence_is_served_where_it_is_kept(puzzle: LiveEngine) -> None:
+    asked = {"policy": "wait_gate", "min_entropy_nats": 0, "max_waits": 1}
+
+    async def run() -> None:
+        async with served(puzzle) as client:
+            assert "without sampling.confidence=true" in await client.refused(budget=asked)
+        async with served(puzzle, confidence=True) as client:
+            gated = await client.chat(budget=asked)
+            forced = await client.chat(budget={"policy": "budget_forcing", "num_waits": 1})
+            same = ("content", "reasoning_content")
+            assert [gated["choices"][0]["message"][name] for name in same] == [
+                forced["choices"][0]["message"][name] for name in same
+            ]
+
+    asyncio.run(run())
