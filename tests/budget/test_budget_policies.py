@@ -353,6 +353,28 @@ def test_early_exit_stops_when_the_answer_stays() -> None:
     assert trace.answer_ids == [world.CUE, 31]
 
 
+@pytest.mark.parametrize(
+    ("words", "exit_tokens"), [([], 6), (["x", "32"], 12), (["3"], 6), (["31"], 20)]
+)
+def test_an_answer_with_an_uncertainty_word_confirms_nothing(
+    words: list[str], exit_tokens: int
+) -> None:
+    """Answers are 31 32 after 2, 4 and 6 tokens and 31 later; words are read whole."""
+    cut = (world.NEWLINE, *START, world.CUE)
+    script: dict[tuple[int, ...], tuple[int, ...]] = {PROMPT: tuple(range(20, 60)), cut: (31,)}
+    script |= {(last, *cut): (31, 32) for last in (21, 23, 25)}
+    policy = EarlyExit(check_every_tokens=2, uncertainty_words=words, max_thinking_tokens=20)
+    assert len(run(writes(script), policy).thinking_ids) == exit_tokens
+
+
+def test_uncertainty_words_are_whole_words_in_any_case() -> None:
+    policy = EarlyExit(uncertainty_words=["wait", "No"])
+    said = {"WAIT, 7": True, "it is 7, no?": True, "nothing": False, "no7": False, "7": False}
+    assert {text: policy._is_unsure(text.casefold()) for text in said} == said
+    with pytest.raises(SettingError, match="uncertainty_words must be words"):
+        EarlyExit(uncertainty_words=["wait", " "])
+
+
 def test_early_exit_leaves_a_natural_end_alone() -> None:
     trace = run(writes({PROMPT: (20, END), START: (30,)}), EarlyExit(check_every_tokens=5))
     assert (trace.probes, trace.outcome.end_reason) == ([], NATURAL)

@@ -97,7 +97,7 @@ def test_wrong_values_are_refused_by_name(dialect: Any) -> None:
         (
             {"model": f"{MODEL.name}@wait_window", "thinking_token_budget": 9},
             "thinking_token_budget (9): budget policy wait_window has no max_thinking_tokens; it "
-            "has answer_reserve_tokens, count_flips,",
+            "has answer_reserve_tokens, ",
         ),
         (
             {"budget": {"num_wait": 2}},
