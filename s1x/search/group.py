@@ -158,18 +158,17 @@ class Group:
 
     async def whole(self, numbers: Sequence[int]) -> list[Branch]:
         """Samples of the prompt from beginning to answer, as budget forcing cuts them."""
+        return await together(self.read_whole(self.open(n), self.reader) for n in numbers)
+
+    async def read_whole(self, branch: Branch, reader: Reader) -> Branch:
+        """A trace that has not begun, from beginning to answer."""
         shared = {f.name: getattr(self.policy, f.name) for f in fields(LimitedPolicy)}
-        policy = BudgetForcing(**shared)
-
-        async def one(branch: Branch) -> Branch:
-            trace = await rollout(policy, self.chat, self.reader, branch.sample)
-            branch.ids, branch.trace = list(trace.thinking_ids), trace
-            branch.ended = trace.outcome.end_reason == NATURAL
-            branch.step_ends = self._steps_in(branch.ids)
-            branch.answer = self._answer_of(trace)
-            return branch
-
-        return await together(one(self.open(number)) for number in numbers)
+        trace = await rollout(BudgetForcing(**shared), self.chat, reader, branch.sample)
+        branch.ids, branch.trace = list(trace.thinking_ids), trace
+        branch.ended = trace.outcome.end_reason == NATURAL
+        branch.step_ends = self._steps_in(branch.ids)
+        branch.answer = self._answer_of(trace)
+        return branch
 
     async def grow(self, branches: Sequence[Branch], step_tokens: int) -> None:
         """Each goes on by one step, or to its end."""
