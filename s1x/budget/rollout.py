@@ -82,6 +82,19 @@ class Trace:
         )
 
     @property
+    def written_confidence(self) -> Confidence | None:
+        """(tokens, 4) of what the model wrote of thinking and answer, in their order."""
+        rows = self.confidence
+        if rows is None:
+            return None
+        places = np.arange(len(rows))
+        thinking = places < self.part_tokens[THINKING]
+        answer = places >= len(rows) - self.part_tokens[ANSWER]
+        own = ~np.asarray(self.forced, bool)
+        written: Confidence = rows[(thinking | answer) & own]
+        return written
+
+    @property
     def thinking_ids(self) -> list[int]:
         return self.token_ids[: self.part_tokens[THINKING]]
 

@@ -8,7 +8,7 @@ A rule sees samples in their order, or all k side by side; subsets of k are thos
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +19,7 @@ from s1x.curve.cells import Cell
 from s1x.curve.curves import share_estimate
 from s1x.curve.interval import Estimate, Floats, Result, contrast_interval
 from s1x.curve.samples import Ints, Samples, by_problem, powers_to, subsets_of, vote
+from s1x.traces.confidence import GROUP_TOKENS, tokens_above
 
 #: (samples, problem, subsets) → of each subset: is the answer right, total tokens written
 Rule = Callable[[Samples, int, Ints], tuple[Floats, Floats]]
@@ -83,6 +84,76 @@ def short_m_at_k(table: Samples, p: int, subsets: Ints, m: int = 3) -> tuple[Flo
     return vote(table, p, finished), thought + answers
 
 
+def confidence_vote(
+    table: Samples, p: int, subsets: Ints, measure: str, keep_percent: float = 100.0
+) -> tuple[Floats, Floats]:
+    """The vote of all k, each weighed by its confidence, of those with an answer the surest alone.
+
+    Tokens: of all k (DeepConf offline, arXiv 2508.15260, section 3.2).
+    """
+    assert table.measures is not None
+    weights = table.measures[measure][p][subsets]
+    answered = table.groups[p][subsets] >= 0
+    among = np.where(answered, weights, np.nan)
+    among[~answered.any(axis=1)] = 0.0
+    bar = np.nanpercentile(among, 100 - keep_percent, axis=1, keepdims=True)
+    right = vote(table, p, subsets, counted=weights >= bar, weights=weights)
+    return right, table.tokens[p][subsets].sum(axis=1)
+
+
+def deepconf(
+    table: Samples, p: int, subsets: Ints, keep_percent: float, group_tokens: int
+) -> tuple[Floats, Floats]:
+    """DeepConf online: the first samples set a bar, later ones stop where a group falls below it.
+
+    The first 16, or a quarter of k where that is less, are written to their end; see
+    `s1x.search.deepconf`, which does so live. Tokens: thinking and answers that are written.
+    """
+    assert table.confidences is not None
+    assert table.measures is not None
+    first = max(1, min(16, subsets.shape[1] // 4))
+    lowest = table.measures["lowest"][p][subsets]
+    bar = np.percentile(lowest[:, :first], 100 - keep_percent, axis=1, keepdims=True)
+    right = vote(table, p, subsets, counted=lowest >= bar, weights=lowest)
+    tokens = table.tokens[p][subsets]
+    for i, j in zip(*np.nonzero(lowest < bar), strict=True):
+        if j >= first:
+            whole = table.confidences[p][subsets[i, j]]
+            cut = tokens_above(whole, float(bar[i, 0]), group_tokens)
+            tokens[i, j] = tokens[i, j] if cut is None else tokens[i, j] - len(whole) + cut
+    return right, tokens.sum(axis=1)
+
+
+def _rules(table: Samples, group_tokens: int) -> dict[str, Rule]:
+    """The rules that can be replayed over these samples."""
+    if table.measures is None:
+        return RULES
+    weighed: dict[str, Rule] = {
+        f"vote by {words}": partial(confidence_vote, measure=measure)
+        for measure, words in MEASURES.items()
+    }
+    kept: dict[str, Rule] = {
+        f"vote of the best {keep}% by tail": partial(
+            confidence_vote, measure="tail", keep_percent=keep
+        )
+        for keep in (10, 90)
+    }
+    online: dict[str, Rule] = {
+        f"DeepConf, best {keep}%": partial(deepconf, keep_percent=keep, group_tokens=group_tokens)
+        for keep in (10, 90)
+    }
+    return {**RULES, **online, **weighed, **kept}
+
+
+#: measure of `confidence_measures` → its words
+MEASURES = {
+    "mean": "mean confidence",
+    "tail": "tail confidence",
+    "bottom": "bottom 10% confidence",
+    "lowest": "lowest group confidence",
+    "self_certainty": "self-certainty",
+    "tail_certainty": "tail entropy",
+}
 #: words for a rule → the rule
 RULES: dict[str, Rule] = {
     "adaptive consistency": adaptive_consistency,
@@ -91,26 +162,34 @@ RULES: dict[str, Rule] = {
 }
 
 
-def replays(cell: Cell, ks: Sequence[int] | None = None, seed: int = 0) -> list[Replay]:
+def replays(
+    cell: Cell,
+    ks: Sequence[int] | None = None,
+    seed: int = 0,
+    group_tokens: int = GROUP_TOKENS,
+) -> list[Replay]:
     """Each rule at each k (default: powers of two from 2 up to the samples per problem, and that).
 
     Problems with fewer samples than the most are left out. None where answers or tokens were not
-    recorded.
+    recorded; rules that weigh confidence only where that was.
     """
-    table = by_problem(cell)
+    table = by_problem(cell, group_tokens)
     count, n = table.right.shape
     if not count or not cell.num_graded or not table.can_replay:
         return []
-    return list(_replays(table, ks or [k for k in powers_to(n) if k > 1], n, seed))
+    rules = _rules(table, group_tokens)
+    return list(_replays(table, rules, ks or [k for k in powers_to(n) if k > 1], n, seed))
 
 
-def _replays(table: Samples, ks: Sequence[int], n: int, seed: int) -> Iterator[Replay]:
+def _replays(
+    table: Samples, rules: Mapping[str, Rule], ks: Sequence[int], n: int, seed: int
+) -> Iterator[Replay]:
     problems = range(len(table.right))
     for k in ks:
         subsets = subsets_of(n, k, seed)
         majority = np.array([vote(table, p, subsets).mean() for p in problems])
         whole = np.mean([table.tokens[p][subsets].sum(axis=1).mean() for p in problems])
-        for name, rule in RULES.items():
+        for name, rule in rules.items():
             found = [rule(table, p, subsets) for p in problems]
             right, tokens = np.array([[part.mean() for part in each] for each in found]).T
             both = np.stack([right, majority], axis=1)

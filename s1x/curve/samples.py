@@ -9,7 +9,7 @@ answer has no vote, and ties go to the answer that came first. An ungraded answe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -22,6 +22,7 @@ from s1x.curve.cells import Cell
 from s1x.curve.curves import share_estimate
 from s1x.curve.interval import Estimate, Floats, Result
 from s1x.rows import CORRECT
+from s1x.traces.confidence import GROUP_TOKENS, Values, confidence_measures
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -97,12 +98,16 @@ class Samples:
 
     Tokens are NaN where not recorded. Groups number the distinct answers of a problem in order of
     appearance; -1: no answer. `has_answers` is False where right answers come without their text.
+    `confidences` are DeepConf's of each token that the model wrote of thinking and answer, and
+    `measures` what they come to (`confidence_measures`); None where any sample has none.
     """
 
     right: Floats
     tokens: Floats
     thinking: Floats
     groups: Ints
+    confidences: Sequence[Sequence[Values]] | None = None
+    measures: Mapping[str, Floats] | None = None
 
     @property
     def has_answers(self) -> bool:
@@ -115,7 +120,7 @@ class Samples:
         return self.has_answers and bool(np.isfinite(self.tokens).all())
 
 
-def by_problem(cell: Cell) -> Samples:
+def by_problem(cell: Cell, group_tokens: int = GROUP_TOKENS) -> Samples:
     """The samples of the problems that have as many as any."""
     n = cell.samples_per_problem
     rows = cell.rows.filter(pl.len().over("key") == n)
@@ -128,7 +133,36 @@ def by_problem(cell: Cell) -> Samples:
     columns = (rows["thinking_tokens"] + rows["answer_tokens"], rows["thinking_tokens"])
     total, thinking = (c.cast(pl.Float64).to_numpy().reshape(-1, n) for c in columns)
     shaped = np.array(groups, np.int64).reshape(-1, n)
-    return Samples(right.to_numpy().reshape(-1, n), total, thinking, shaped)
+    confidences, measures = _confidences(rows, n, group_tokens)
+    verdicts = right.to_numpy().reshape(-1, n)
+    return Samples(verdicts, total, thinking, shaped, confidences, measures)
+
+
+def _confidences(
+    rows: pl.DataFrame, n: int, group_tokens: int
+) -> tuple[list[list[Values]] | None, dict[str, Floats] | None]:
+    """Of each sample the confidences, and each measure (problems, samples); None where unknown."""
+    names = ("token_confidences", "token_entropies")
+    if any(name not in rows.columns or rows[name].null_count() for name in names):
+        return None, None
+    thinking, answer = pl.col("thinking_tokens"), pl.col("answer_tokens")
+    own = rows.select(  # of thinking and answer, and not forced
+        pl.concat_list(pl.col(name).list.head(thinking), pl.col(name).list.tail(answer))
+        .list.drop_nulls()
+        .cast(pl.List(pl.Float64))
+        for name in names
+    )
+    confidences, entropies = ([one.to_numpy() for one in own[name]] for name in names)
+    if not all(map(len, confidences)):
+        return None, None
+    measures = [
+        confidence_measures(some, others, group_tokens)
+        for some, others in zip(confidences, entropies, strict=True)
+    ]
+    shaped = {
+        name: np.array([one[name] for one in measures]).reshape(-1, n) for name in measures[0]
+    }
+    return [confidences[i : i + n] for i in range(0, len(confidences), n)], shaped
 
 
 def subsets_of(n: int, k: int, seed: int) -> Ints:
@@ -147,7 +181,12 @@ def _vote(table: Samples, subsets: Ints, weighted: bool) -> Floats:
 
 
 def vote(
-    table: Samples, p: int, subsets: Ints, weighted: bool = False, counted: Bools | None = None
+    table: Samples,
+    p: int,
+    subsets: Ints,
+    weighted: bool = False,
+    counted: Bools | None = None,
+    weights: Floats | None = None,
 ) -> Floats:
     """Whether the answer that most of a subset give is correct, 0 or 1; ties to the first column.
 
@@ -156,12 +195,14 @@ def vote(
         subsets: (subsets, k) indexes of samples, in the order in which they break ties.
         weighted: by 1 / log(mean thinking tokens) of those who give an answer.
         counted: (subsets, k), whose votes count; None: all.
+        weights: (subsets, k), what each vote counts; None: 1.
     """
     groups = table.groups[p][subsets]
     one_hot = groups[:, :, None] == np.arange(groups.max(initial=0) + 1)
     if counted is not None:
         one_hot &= counted[:, :, None]
-    votes = one_hot.sum(axis=1).astype(np.float64)
+    given = np.ones(groups.shape) if weights is None else weights
+    votes = (one_hot * given[:, :, None]).sum(axis=1)
     if weighted:
         total = (one_hot * table.thinking[p][subsets][:, :, None]).sum(axis=1)
         mean = np.divide(total, votes, out=np.zeros_like(total, np.float64), where=votes > 0)

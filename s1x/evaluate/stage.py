@@ -67,7 +67,6 @@ class EvaluateStage(ArtifactStage):
         if isinstance(budget, Search) and budget.needs_scorer:
             run.config.scorer.must_score()
         run.config.workers.check(run.config.engine)
-        run.config.store.check_folder()
 
     @classmethod
     def of(cls, run: Run) -> Iterator[ArtifactStage]:
@@ -120,12 +119,11 @@ class EvaluateStage(ArtifactStage):
             config.engine,
             benchmark.sampling(config.sampling),
             config.root.seed,
-            config.store.place(self.run.output),
+            self.run.output / "traces",
             benchmark,
             trained_format=config.train.format if self.role == "fine_tuned" else "plain",
             workers=config.workers,
             scorer=config.scorer,
-            journal=config.store.journal,
         ).run(folder)
 
 
@@ -157,7 +155,7 @@ class Evaluation:
         benchmark_name, problems: the benchmark's.
         engine: settings of the engine; it is started, or found running with this model.
         sampling, seed: how tokens are drawn.
-        store_folder, journal: of the trace store, and its files'; None keeps nothing.
+        store_folder: of the trace store; None keeps nothing.
         benchmark: makes its grader and describes itself; None: graded exactly.
         grader: used in place of the benchmark's, and not closed.
         trained_format: the `train.format` that the model was trained in.
@@ -179,7 +177,6 @@ class Evaluation:
     trained_format: str = "plain"
     workers: Workers = field(default_factory=Local)
     scorer: Scorer = field(default_factory=NoScorer)
-    journal: str = "auto"
 
     def run(self, folder: Path) -> dict[str, object]:
         """Writes `rows.parquet`, `evaluation.json` and `costs.json`; returns the second.
@@ -237,7 +234,6 @@ class Evaluation:
             grader,
             self.scorer,
             self.sampling.confidence or any(point.needs_confidence for point in self.points),
-            self.journal,
         )
         found, pool = run_in_loop(self._all(work, title))
         self.about, self.replicas = pool.about, [r.described() for r in pool.replicas]
@@ -279,6 +275,7 @@ class Evaluation:
                 "temperature": first.temperature(self.sampling.temperature),
                 "top_p": self.sampling.top_p,
                 "samples_survive_cuts": self.about.keeps_samples,
+                "confidence_group_tokens": self.sampling.confidence_group_tokens,
             },
             "engine": self.about.identity,
             "replicas": self.replicas,

@@ -77,7 +77,7 @@ def _row(item: Answered, thinking_text: str, answer_text: str, graded: list[Grad
         "prompt_tokens": len(trace.prompt_ids),
         "token_ids": trace.token_ids,
         "forced_mask": trace.forced,
-        **_confidence(trace),
+        **confidence_columns(trace),
         "thinking_tokens": thinking_tokens,
         "answer_tokens": trace.part_tokens[ANSWER],
         "forced_tokens": sum(trace.forced),
@@ -107,7 +107,7 @@ def _row(item: Answered, thinking_text: str, answer_text: str, graded: list[Grad
     }
 
 
-def _confidence(trace: Trace) -> dict[str, object]:
+def confidence_columns(trace: Trace) -> dict[str, object]:
     """A number or None for each token; None for all where nothing was recorded."""
     names, rows = ("token_log_probs", "token_entropies", "token_confidences"), trace.confidence
     if rows is None:

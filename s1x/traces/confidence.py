@@ -13,6 +13,8 @@ the same on every engine:
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import TypeAlias
 
@@ -21,6 +23,8 @@ from numpy.typing import NDArray
 
 #: (tokens, 4), see the module
 Confidence: TypeAlias = NDArray[np.float16]
+#: one number a token
+Values: TypeAlias = NDArray[np.floating]
 #: called with the rows of new tokens
 OnConfidence = Callable[[Confidence], bool]
 
@@ -59,3 +63,76 @@ def confidence_rows(
 def from_bytes(raw: bytes) -> Confidence:
     """The rows that `tobytes` wrote."""
     return np.frombuffer(raw, np.float16).reshape(-1, NUM_VALUES)
+
+
+# -- of a whole trace ------------------------------------------------------------------------------
+
+#: tokens of a group, whose mean confidence is looked at (DeepConf: 2,048)
+GROUP_TOKENS = 2048
+#: share of the groups that are the bottom
+BOTTOM_SHARE = 0.1
+
+
+def group_means(values: Values, group_tokens: int = GROUP_TOKENS) -> Values:
+    """Means over every `group_tokens` values in a row; of fewer values the mean of all.
+
+    Half-precision numbers add up exactly here, so that whoever adds them one by one gets the same.
+    """
+    exact = values.astype(np.float64)
+    size = min(group_tokens, len(exact))
+    sums = np.cumsum(np.concatenate([[0.0], exact]))
+    means: Values = (sums[size:] - sums[:-size]) / size
+    return means
+
+
+def confidence_measures(
+    confidences: Values, entropies: Values, group_tokens: int = GROUP_TOKENS
+) -> dict[str, float]:
+    """What a trace's votes can be weighed by, from the numbers of its tokens (one at least).
+
+    `mean`, `tail` (the last group), `bottom` (mean of the lowest tenth of the groups) and `lowest`
+    (group) are DeepConf's (arXiv 2508.15260, section 3.1). `self_certainty` is the divergence from
+    equal chances for the 20 likeliest (Kang et al. 2025, arXiv 2502.18581, there over the whole
+    vocabulary). `tail_certainty` is exp(-entropy), 0 to 1, the entropy a mean over the last group.
+    """
+    groups = group_means(confidences, group_tokens)
+    lowest = np.sort(groups)[: max(1, int(len(groups) * BOTTOM_SHARE))]
+    mean = float(confidences.astype(np.float64).mean())
+    return {
+        "mean": mean,
+        "tail": float(group_means(confidences, group_tokens)[-1]),
+        "bottom": float(lowest.mean()),
+        "lowest": float(groups.min()),
+        "self_certainty": mean - math.log(NUM_LIKELIEST),
+        "tail_certainty": math.exp(-group_means(entropies, group_tokens)[-1]),
+    }
+
+
+class GroupWatch:
+    """Follows the mean confidence of the last group, token by token: an `OnConfidence`.
+
+    Args:
+        bar: the mean below which nobody wants more, once there is a whole group.
+        group_tokens: of a group.
+    """
+
+    def __init__(self, bar: float, group_tokens: int = GROUP_TOKENS) -> None:
+        self.bar, self.group_tokens = bar, group_tokens
+        self._last: deque[float] = deque()
+        self._sum = 0.0
+
+    def __call__(self, rows: Confidence) -> bool:
+        for row in rows:
+            self._last.append(-float(row[MEAN_LOG_PROB]))
+            self._sum += self._last[-1]
+            if len(self._last) > self.group_tokens:
+                self._sum -= self._last.popleft()
+        return len(self._last) < self.group_tokens or self._sum / self.group_tokens >= self.bar
+
+
+def tokens_above(confidences: Values, bar: float, group_tokens: int = GROUP_TOKENS) -> int | None:
+    """Tokens that are written until `GroupWatch` has enough, that token included; None: all."""
+    if len(confidences) < group_tokens:
+        return None
+    below = group_means(confidences, group_tokens) < bar
+    return int(below.argmax()) + group_tokens if below.any() else None

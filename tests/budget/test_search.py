@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,24 +21,28 @@ from policy_bench import ANSWER, NEWLINE, Bench, chat_format
 from s1x.budget.budget_forcing import BudgetForcing
 from s1x.budget.rollout import Trace
 from s1x.budget.thinking import CLOSINGS
+from s1x.curve.cells import cells
+from s1x.curve.replays import replays
 from s1x.engine.engine import Sampling
-from s1x.engine.scripted import ScriptedEngine, random_tokens
+from s1x.engine.scripted import ScriptedEngine, hashed_confidence, random_tokens
 from s1x.errors import SettingError, UserError
+from s1x.evaluate.table import confidence_columns
 from s1x.model.chat_format import Chat
 from s1x.scorer.scorer import LiveScorer, Scored
-from s1x.search.adaptive_consistency import AdaptiveConsistency
 from s1x.search.beam_search import BeamSearch
 from s1x.search.best_of_n import BestOfN
+from s1x.search.deepconf import DeepConf
 from s1x.search.dvts import Dvts
 from s1x.search.group import Books, Branch, CountingReader, Group
 from s1x.search.majority_vote import MajorityVote
 from s1x.search.particle_filter import ParticleFilter, systematic
 from s1x.search.rebase import Rebase
 from s1x.search.search import Search, aggregated, dealt, most_voted, run_search, shares
-from s1x.search.short_m_at_k import ShortMAtK
 from s1x.search.weighted_vote import WeightedVote
+from s1x.traces.confidence import confidence_measures
 from s1x.traces.store import TraceStore
 from s1x.traces.streams import Streams
+from tests.curve.rows_of import table_of
 
 CHAT = Chat(chat_format(), (50, 51))
 COMMON: dict[str, Any] = {"max_thinking_tokens": 60, "max_answer_tokens": 5}
@@ -45,19 +51,16 @@ SEARCHES: dict[str, Callable[[int], Search]] = {
     "best_of_n": lambda n: BestOfN(num_traces=n, **COMMON),
     "weighted_vote": lambda n: WeightedVote(num_traces=n, **COMMON),
     "majority_vote": lambda n: MajorityVote(num_traces=n, **COMMON),
-    "adaptive_consistency": lambda n: AdaptiveConsistency(num_traces=n, **COMMON),
-    "short_m_at_k": lambda n: ShortMAtK(num_traces=n, num_finished=2, **COMMON),
     "rebase": lambda n: Rebase(num_traces=n, step_tokens=8, **COMMON),
     "beam_search": lambda n: BeamSearch(
         num_traces=n, beam_width=min(2, n), step_tokens=8, **COMMON
     ),
     "dvts": lambda n: Dvts(num_traces=n, beam_width=min(2, n), step_tokens=8, **COMMON),
     "particle_filter": lambda n: ParticleFilter(num_traces=n, step_tokens=8, **COMMON),
+    "deepconf": lambda n: DeepConf(
+        num_traces=n, num_warmup=2, keep_percent=50, group_tokens=6, **COMMON
+    ),
 }
-
-
-#: they may begin fewer traces than N, or stop some (tests/budget/test_stopping.py)
-STOPPING = ("adaptive_consistency", "short_m_at_k")
 
 
 class Hashed(LiveScorer):
@@ -83,11 +86,15 @@ class Run:
         store: TraceStore | None = None,
         scorer: LiveScorer | None = None,
         vocabulary_size: int = 12,
+        problem: str = "p",
+        confidence: bool = False,
     ) -> None:
         self.engine = ScriptedEngine(random_tokens(vocabulary_size))
         temperature = policy.temperature(0.0)
-        self.streams = Streams(self.engine, store or TraceStore(None, "m"), Sampling(temperature))
-        reader = CountingReader(self.streams.of("p"))
+        ends = CHAT.format.end_ids if policy.needs_confidence or confidence else None
+        store = store or TraceStore(None, "m", end_ids=ends)
+        self.streams = Streams(self.engine, store, Sampling(temperature))
+        reader = CountingReader(self.streams.of(problem))
         self.scorer = scorer or Hashed()
         steps = ((NEWLINE,),)
         self.group = Group(policy, CHAT, reader, "q", 0, key_of, self.scorer, steps)
@@ -103,7 +110,7 @@ def key_of(text: str) -> str | None:
     return None if first in ("", "<1", "\n") else first
 
 
-@pytest.mark.parametrize("name", [name for name in SEARCHES if name not in STOPPING])
+@pytest.mark.parametrize("name", list(SEARCHES))
 @pytest.mark.parametrize("num_traces", [1, 4, 8])
 def test_counts_add_up_to_what_the_engine_wrote(name: str, num_traces: int) -> None:
     """No token of a stored or shared prefix is generated again."""
@@ -129,9 +136,10 @@ def _parts(trace: Trace) -> list[str]:
 @pytest.mark.parametrize("name", list(SEARCHES))
 def test_a_search_that_was_killed_goes_on_from_the_store(name: str, tmp_path: Path) -> None:
     policy = SEARCHES[name](4)
-    with TraceStore(tmp_path, "m") as store:
+    ends = CHAT.format.end_ids
+    with TraceStore(tmp_path, "m", end_ids=ends) as store:
         first = Run(policy, store)
-    with TraceStore(tmp_path, "m") as store:
+    with TraceStore(tmp_path, "m", end_ids=ends) as store:
         second = Run(policy, store)
     assert second.engine.usage.generated_tokens == 0
     assert second.trace == first.trace
@@ -139,7 +147,7 @@ def test_a_search_that_was_killed_goes_on_from_the_store(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("closing", CLOSINGS)
-@pytest.mark.parametrize("name", ["beam_search", "dvts", "best_of_n", "majority_vote", *STOPPING])
+@pytest.mark.parametrize("name", ["beam_search", "dvts", "best_of_n", "majority_vote"])
 def test_one_trace_is_budget_forcing_under_greedy(name: str, closing: str) -> None:
     found = Run(replace(SEARCHES[name](1), closing=closing)).trace
     plain = Bench.random().run([BudgetForcing(closing=closing, **COMMON)], CHAT)[0]
@@ -256,3 +264,119 @@ def test_mistakes_are_told() -> None:
     assert BestOfN(num_traces=1).temperature(0.0) == 0.0
     assert BestOfN(num_traces=2).temperature(0.0) == 1.0
     assert ANSWER in CHAT.format.answer_start
+
+
+def written(trace: Trace) -> list[float]:
+    """DeepConf's confidence of each token that the model wrote of thinking and answer."""
+    found, parts = [], _parts(trace)
+    for place, (forced, part) in enumerate(zip(trace.forced, parts, strict=True)):
+        if not forced and part in ("thinking", "answer"):
+            ids = [*trace.prompt_ids, *trace.token_ids[: place + 1]]
+            found.append(-float(hashed_confidence(ids)[0, 2]))
+    return found
+
+
+def groups(values: Sequence[float], size: int) -> list[float]:
+    if len(values) <= size:
+        return [sum(values) / max(1, len(values))]
+    return [sum(values[i : i + size]) / size for i in range(len(values) - size + 1)]
+
+
+@pytest.mark.parametrize("keep_percent", [10, 50, 90])
+@pytest.mark.parametrize("num_warmup", [2, 5])
+def test_deepconf_by_a_computation_of_its_own(keep_percent: float, num_warmup: int) -> None:
+    number, size = 16, 6
+    policy = DeepConf(
+        num_traces=number,
+        num_warmup=num_warmup,
+        keep_percent=keep_percent,
+        group_tokens=size,
+        **COMMON,
+    )
+    run = Run(policy, vocabulary_size=25)
+    whole = MajorityVote(num_traces=number, **COMMON)
+    traces = [
+        branch.trace
+        for branch in Run(whole, vocabulary_size=25).group.branches
+        if branch.trace is not None
+    ]
+    values = [written(trace) for trace in traces]
+    lowest = [min(groups(v, size)) for v in values]
+    bar = float(np.percentile(lowest[:num_warmup], 100 - keep_percent))
+    votes: dict[str, float] = {}
+    stopped = 0
+    for i, (trace, v) in enumerate(zip(traces, values, strict=True)):
+        below = [n for n, mean in enumerate(groups(v, size)) if mean < bar]
+        branch = run.group.branches[i]
+        if i >= num_warmup and below and len(v) >= size:
+            stopped += 1
+            assert branch.trace is None, "it ends where its group falls below the bar"
+            assert branch.fate == "dropped"
+            cut = below[0] + size
+            assert len(branch.ids) == cut - 1
+        elif lowest[i] >= bar and (answer := key_of(CHAT.decode(trace.answer_ids))):
+            votes[answer] = votes.get(answer, 0.0) + lowest[i]
+    assert stopped or keep_percent == 90
+    if votes:
+        assert key_of(CHAT.decode(run.trace.answer_ids)) == max(votes, key=lambda a: votes[a])
+
+
+def test_the_measures_of_a_trace_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    confidences = rng.uniform(2, 20, 300).astype(np.float16)
+    entropies = rng.uniform(0, 3, 300).astype(np.float16)
+    for size in (1, 7, 299, 300, 2048):
+        found = confidence_measures(confidences, entropies, size)
+        means = sorted(groups(confidences.astype(float).tolist(), size))
+        tail = entropies.astype(float)[-size:]
+        assert found == pytest.approx(
+            {
+                "mean": float(confidences.astype(float).mean()),
+                "tail": float(confidences.astype(float)[-size:].mean()),
+                "lowest": means[0],
+                "bottom": float(np.mean(means[: max(1, len(means) // 10)])),
+                "self_certainty": float(confidences.astype(float).mean()) - math.log(20),
+                "tail_certainty": math.exp(-float(tail.mean())),
+            }
+        )
+
+
+@pytest.mark.parametrize("keep_percent", [10, 90])
+@pytest.mark.parametrize("problem", range(6))
+def test_deepconf_live_is_its_replay(keep_percent: int, problem: int) -> None:
+    """Answer and tokens, from the samples that the majority reads."""
+    number, size, correct = 16, 6, "<20"
+    common = {"num_traces": number, **COMMON}
+    policy = DeepConf(num_warmup=4, keep_percent=keep_percent, group_tokens=size, **common)
+    live = Run(policy, vocabulary_size=25, problem=f"p{problem}")
+    found = Run(MajorityVote(**common), vocabulary_size=25, problem=f"p{problem}", confidence=True)
+    rows = []
+    for sample, branch in enumerate(found.group.branches):
+        trace = branch.trace
+        assert trace is not None
+        rows.append(
+            {
+                "problem_id": "p",
+                "sample": sample,
+                "extracted_answer": branch.answer,
+                "verdict": "correct" if branch.answer == correct else "wrong",
+                "thinking_tokens": len(trace.thinking_ids),
+                "answer_tokens": trace.part_tokens["answer"],
+                **confidence_columns(trace),
+            }
+        )
+    (replay,) = [
+        one
+        for one in replays(cells(table_of(rows))[0], [number], group_tokens=size)
+        if one.rule == f"DeepConf, best {keep_percent}%"
+    ]
+    (chosen,) = [one for one in live.group.branches if one.fate == "chosen"]
+    assert (replay.accuracy_percent.value == 100) == (chosen.answer == correct)
+    counted = 0
+    for branch in live.group.branches:
+        if branch.trace is None:
+            counted += len(branch.ids) + 1  # and the token at which it was given up
+        else:
+            parts = branch.trace.part_tokens
+            counted += parts["thinking"] + parts["answer"]
+    assert replay.mean_total_tokens == counted

@@ -17,6 +17,7 @@ from s1x.report.lines import Line, Mark, lines, published
 from s1x.report.parts import Item, Row, Table, Trace, accuracy
 from s1x.report.traces import MENDED, PROBLEM, SPOILT, texts
 from s1x.rows import CORRECT, CUT, LOOP, NATURAL, TRUNCATED, WRONG
+from s1x.traces.confidence import GROUP_TOKENS
 
 #: field of `Flips` → its hue
 KINDS = {
@@ -34,7 +35,11 @@ VOTES = {
     "pass_percent": ("pass@k (any of k is right)", "green"),
 }
 #: rule of `s1x.curve.replays` → its hue
-REPLAYS = {"adaptive consistency": "orange", "short-1@k": "cyan", "short-3@k": "green"}
+REPLAYS = {
+    **{"adaptive consistency": "orange", "short-1@k": "cyan", "short-3@k": "green"},
+    **{"DeepConf, best 10%": "red", "DeepConf, best 90%": "blue"},
+    "vote of the best 10% by tail": "amber",
+}
 NUM_TRACES = 10
 
 
@@ -160,7 +165,9 @@ def _saving(replay: Replay) -> Mark:
 
 def _stopped_early(inputs: Inputs, series: Series, counts: Sequence[SampleCount]) -> Iterator[Item]:
     """Rules that stop sampling early, beside the majority of the same samples."""
-    found = replays(series.natural)
+    sampling = series.info.get("sampling") or {}
+    group_tokens = int(sampling.get("confidence_group_tokens") or GROUP_TOKENS)
+    found = replays(series.natural, group_tokens=group_tokens)
     if not found:
         return
     title = f"{series.benchmark}, {inputs.name(series)}: sampling that stops early"
@@ -168,7 +175,8 @@ def _stopped_early(inputs: Inputs, series: Series, counts: Sequence[SampleCount]
     shown = [Line("majority of all k", "purple", votes, labelled=True)]
     for name, hue in REPLAYS.items():
         marks = [_saving(replay) for replay in found if replay.rule == name]
-        shown.append(Line(name, hue, marks))
+        if marks:
+            shown.append(Line(name, hue, marks))
     x_title = "total tokens per question (log scale)"
     yield lines(inputs.key("replays", series), title, x_title, "accuracy (%)", shown)
     rows: list[Row] = [
