@@ -61,7 +61,9 @@ def arguments(description: str, num_prompts: int = 64) -> argparse.ArgumentParse
     """The options of every benchmark here."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--engine", choices=["transformers", "vllm"], default="transformers")
-    parser.add_argument("--model", type=Path, help="a folder, or smollm2; default: a random small one")
+    parser.add_argument(
+        "--model", type=Path, help="a folder, or smollm2; default: a random small one"
+    )
     parser.add_argument(
         "--real-vocabulary",
         action="store_true",

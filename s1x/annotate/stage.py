@@ -73,7 +73,7 @@ class AnnotateStage(ArtifactStage):
             for role, model in own_models(self.run).items()
         }
         pool, answers = self.run.one("pool").folder, self.run.output / "answers"
-        run(pool, config.annotate, folder, answers, own)
+        run(pool, config.annotate, folder, answers, own, config.store.journal)
 
     def finish(self, artifact: Artifact) -> None:
         """Training needs the engine's memory."""
@@ -101,6 +101,7 @@ def run(
     folder: Path,
     store_folder: Path,
     own: Mapping[str, ChatModel] | None = None,
+    journal: str = "auto",
 ) -> dict[str, object]:
     """Makes the columns that `settings.tasks` name and writes the pool anew.
 
@@ -109,6 +110,7 @@ def run(
         folder: gets `part-*.parquet`, annotation.json, costs.json.
         store_folder: where answers are kept over runs; give the same one to continue.
         own: role → the model of this run that plays it, for the roles without `base_urls`.
+        journal: of the store; see `s1x.sqlite.DatabaseFolder`.
 
     Returns:
         What annotation.json holds.
@@ -125,7 +127,7 @@ def run(
                 "any OpenAI-compatible one will do"
             )
     table = PoolTable(pool_folder)
-    store = AnswerStore(store_folder / STORE)
+    store = AnswerStore(store_folder / STORE, journal)
     spending = Spending(settings.max_total_tokens, settings.max_usd)
     askers: dict[str, Asker] = {}
     for role, endpoint in settings.used():

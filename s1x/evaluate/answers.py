@@ -55,7 +55,7 @@ class Answering(Work[Item, Answers]):
         problems: of the benchmark.
         samples_per_problem: of each.
         sampling, seed: how tokens are drawn.
-        store_folder: of the trace store; None: nothing is kept.
+        store_folder, journal: of the trace store, and its files'; None: nothing is kept.
         confidence: whether how sure the model was of its tokens is kept with them.
         grader, scorer: what policies over many traces compare answers and score traces by.
     """
@@ -71,6 +71,7 @@ class Answering(Work[Item, Answers]):
     grader: Grader
     scorer: Scorer = NoScorer()
     confidence: bool = False
+    journal: str = "auto"
 
     def open(self, live: LiveEngine) -> AnswerBench:
         return AnswerBench(self, live)
@@ -83,8 +84,14 @@ class AnswerBench(Bench[Item, Answers]):
         model = work.model
         self.work, self.prompts = work, Prompts(model, work.prompt_format)
         end_ids = self.prompts.format.end_ids if work.confidence else None
-        key, text = store_key(model, live, end_ids), store_text(model, live)
-        self.store = TraceStore(work.store_folder, key, text, self.prompts.num_ids, end_ids=end_ids)
+        self.store = TraceStore(
+            work.store_folder,
+            store_key(model, live, end_ids),
+            store_text(model, live),
+            self.prompts.num_ids,
+            end_ids=end_ids,
+            journal=work.journal,
+        )
         self.streams = Streams(live, self.store, work.sampling, work.seed)
         self.told = StreamCounts()
         self.searching = self._searching()
@@ -100,7 +107,7 @@ class AnswerBench(Bench[Item, Answers]):
         if any(point.needs_scorer and point.num_traces > 1 for point in searches):
             scorer = work.scorer.start(work.model)
             if work.store_folder is not None:
-                scorer = Remembered(scorer, work.store_folder / "scores.sqlite")
+                scorer = Remembered(scorer, work.store_folder, work.journal)
         numbers = work.model.architecture
         parameters = Architecture.of(numbers).parameters if numbers else None
         return Searching(work.grader, scorer, parameters)

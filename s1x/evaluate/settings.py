@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from s1x.errors import SettingError
+from s1x.errors import SettingError, UserError
 from s1x.option import Option, option, setting
+from s1x.sqlite import JOURNALS
 from s1x.traces.confidence import GROUP_TOKENS
 
 
@@ -51,8 +53,21 @@ class EvaluateSettings(Option):
 @option("store", "store")
 @dataclass(frozen=True)
 class StoreSettings(Option):
-    """What `stages=[store]` removes from the trace store; without settings it only shows it."""
+    """Where the trace store is, and what `stages=[store]` does with it besides showing it."""
 
+    folder: str | None = setting(
+        None,
+        "of the trace store and of remembered scores (one on a node's own disk is gone with the "
+        "node); null: <output>/traces",
+        affects_result=False,
+    )
+    journal: str = setting(
+        "auto",
+        "SQLite's, of all stores: wal is quicker and for file systems of one machine, delete for "
+        "shared ones; auto asks the kernel which it is",
+        choices=JOURNALS,
+        affects_result=False,
+    )
     remove_models: list[str] = setting(
         factory=list, doc="models to remove, by the folder names shown (or their beginnings)"
     )
@@ -63,6 +78,27 @@ class StoreSettings(Option):
         "streams per model to generate again with `engine`, to see whether they come out the same",
         at_least=0,
     )
+
+    def place(self, output: Path) -> Path:
+        """The folder of the trace store.
+
+        Args:
+            output: of the run.
+        """
+        return Path(self.folder) if self.folder else output / "traces"
+
+    def check_folder(self) -> None:
+        """Refuses a folder that cannot be.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        try:
+            Path(self.folder or ".").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"store.folder {self.folder} cannot be used ({error.strerror}); choose another one"
+            ) from None
 
 
 def check_samples(

@@ -67,6 +67,7 @@ class EvaluateStage(ArtifactStage):
         if isinstance(budget, Search) and budget.needs_scorer:
             run.config.scorer.must_score()
         run.config.workers.check(run.config.engine)
+        run.config.store.check_folder()
 
     @classmethod
     def of(cls, run: Run) -> Iterator[ArtifactStage]:
@@ -119,11 +120,12 @@ class EvaluateStage(ArtifactStage):
             config.engine,
             benchmark.sampling(config.sampling),
             config.root.seed,
-            self.run.output / "traces",
+            config.store.place(self.run.output),
             benchmark,
             trained_format=config.train.format if self.role == "fine_tuned" else "plain",
             workers=config.workers,
             scorer=config.scorer,
+            journal=config.store.journal,
         ).run(folder)
 
 
@@ -155,7 +157,7 @@ class Evaluation:
         benchmark_name, problems: the benchmark's.
         engine: settings of the engine; it is started, or found running with this model.
         sampling, seed: how tokens are drawn.
-        store_folder: of the trace store; None keeps nothing.
+        store_folder, journal: of the trace store, and its files'; None keeps nothing.
         benchmark: makes its grader and describes itself; None: graded exactly.
         grader: used in place of the benchmark's, and not closed.
         trained_format: the `train.format` that the model was trained in.
@@ -177,6 +179,7 @@ class Evaluation:
     trained_format: str = "plain"
     workers: Workers = field(default_factory=Local)
     scorer: Scorer = field(default_factory=NoScorer)
+    journal: str = "auto"
 
     def run(self, folder: Path) -> dict[str, object]:
         """Writes `rows.parquet`, `evaluation.json` and `costs.json`; returns the second.
@@ -234,6 +237,7 @@ class Evaluation:
             grader,
             self.scorer,
             self.sampling.confidence or any(point.needs_confidence for point in self.points),
+            self.journal,
         )
         found, pool = run_in_loop(self._all(work, title))
         self.about, self.replicas = pool.about, [r.described() for r in pool.replicas]

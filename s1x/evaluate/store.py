@@ -31,7 +31,7 @@ class StoreStage(Stage):
     @classmethod
     def execute(cls, run: Run) -> None:
         """Prints what is there, after what was removed."""
-        settings, place = run.config.store, run.output / "traces"
+        settings, place = run.config.store, run.config.store.place(run.output)
         if settings.remove_models or settings.unused_days is not None or settings.merge:
             freed = prune(place, settings.remove_models, settings.unused_days, settings.merge)
             print(f"freed {freed / 2**20:.1f} MiB")

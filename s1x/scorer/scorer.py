@@ -93,11 +93,11 @@ class Remembered(LiveScorer):
 
     Args:
         scorer: what scores what is not known yet.
-        path: of the SQLite file.
+        folder, journal: of the trace store, beside which they are kept, and its files'.
     """
 
-    def __init__(self, scorer: LiveScorer, path: Path) -> None:
-        self.scorer, self.store = scorer, AnswerStore(path)
+    def __init__(self, scorer: LiveScorer, folder: Path, journal: str = "auto") -> None:
+        self.scorer, self.store = scorer, AnswerStore(folder / "scores.sqlite", journal)
         self.num_parameters, self.name = scorer.num_parameters, scorer.name
 
     async def score(self, question: str, ids: Sequence[int], ends: Sequence[int]) -> Scored:

@@ -44,6 +44,7 @@ class ServeStage(Stage):
             )
         if isinstance(run.config.budget, Search) and run.config.budget.needs_scorer:
             run.config.scorer.must_score()
+        run.config.store.check_folder()
         run.config.serve.api_key()
         listening_socket(run.config.serve).close()
         if "train" not in run.stages:
@@ -60,12 +61,14 @@ class ServeStage(Stage):
         live = live_engine(config.engine.for_role(settings.model_role), model)
         wanted = config.sampling.confidence or config.budget.needs_confidence
         end_ids = prompts.format.end_ids if wanted else None
+        place, journal = config.store.place(run.output), config.store.journal
         store = TraceStore(
-            run.output / "traces" if settings.keep_traces else None,
+            place if settings.keep_traces else None,
             store_key(model, live, end_ids),
             store_text(model, live),
             num_ids=prompts.num_ids,
             end_ids=end_ids,
+            journal=journal,
         )
         sampling = Sampling(config.sampling.temperature, config.sampling.top_p)
         prompts.format.holding("\n")  # takes its time once, and no request shall wait for it
@@ -74,7 +77,7 @@ class ServeStage(Stage):
         if not isinstance(config.scorer, NoScorer):
             scorer = config.scorer.start(model)
             if settings.keep_traces:
-                scorer = Remembered(scorer, run.output / "traces" / "scores.sqlite")
+                scorer = Remembered(scorer, place, journal)
 
         async def work() -> None:
             if scorer is not None:

@@ -3,8 +3,8 @@
 `<folder>/<model>/<host>-<pid>-<number>.sqlite`: one file per writing process, all files of a model
 read. A stream (see `s1x.traces.streams`) is stored in pieces (key, start, token ids); pieces are
 only ever added, so a process that is killed loses no more than what it had not yet committed, and
-whoever reads months later needs only the key. While a file is written it is in WAL mode; closing
-it makes it a plain single file, which any machine of a shared file system can read.
+whoever reads months later needs only the key. How files are shared between machines is told in
+`s1x.sqlite`; closing one makes it a plain single file.
 
 Each piece carries a checksum of itself and one of all tokens before it. A piece that fails its own,
 or holds an id that the vocabulary does not have, is never used. A piece continues only the very
@@ -20,7 +20,6 @@ import contextlib
 import itertools
 import json
 import os
-import socket
 import sqlite3
 import struct
 import time
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from s1x.errors import UserError
+from s1x.sqlite import DatabaseFolder, host, passes
 from s1x.traces.confidence import ROW_BYTES
 
 SCHEMA_VERSION = 3
@@ -54,6 +54,7 @@ _READ_PIECES = {
     3: "SELECT start, token_ids, prefix_checksum, checksum, confidence FROM pieces "
     "WHERE stream = ?",
 }
+_READ_VERSION = "SELECT value FROM meta WHERE key = 'schema_version'"
 #: checksums of stream ends kept in memory; those beyond are computed again from the files
 _MAX_ENDS = 100_000
 _numbers = itertools.count()
@@ -120,6 +121,7 @@ class TraceStore:
             are the ids whose rank that tells (`s1x.traces.confidence`).
         save_every_tokens: a stream in flight is saved whenever this many tokens are new.
         commit_every_seconds: how much time a killed process may lose.
+        journal: of the file that is written; see `s1x.sqlite.DatabaseFolder`.
 
     Attributes:
         damaged: files → what is wrong with them, as found so far.
@@ -139,8 +141,10 @@ class TraceStore:
         save_every_tokens: int = 64,
         commit_every_seconds: float = 0.5,
         end_ids: Sequence[int] | None = None,
+        journal: str = "auto",
     ) -> None:
         self.folder = folder / model if folder is not None else None
+        self._database = DatabaseFolder(self.folder or Path(), journal)
         self.num_ids, self.end_ids = num_ids, end_ids
         self.save_every_tokens = save_every_tokens
         self.commit_every_seconds = commit_every_seconds
@@ -196,12 +200,13 @@ class TraceStore:
         return [piece for piece in pieces if self._is_sound(file, stream, piece)]
 
     def _query(self, file: _File, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        """Rows of a file; one that cannot be read any more is passed over from then on."""
+        """Rows of a file; one that cannot be read is passed over, for good or until it is free."""
         try:
             yield from file.connection.execute(query, values)
         except sqlite3.DatabaseError as error:
             self._files.pop(file.path, None)
-            self.damaged[file.path] = f"content that cannot be read ({error})"
+            if not passes(error):
+                self.damaged[file.path] = f"content that cannot be read ({error})"
             file.connection.close()
 
     def _is_sound(self, file: _File, stream: bytes, piece: _Piece) -> bool:
@@ -273,14 +278,41 @@ class TraceStore:
         self._listed_at = time.monotonic()
         for path in sorted(self.folder.glob("*" + SUFFIX)):
             new = path not in self._files and path not in self.damaged and path != self.path
-            if new and is_readable(path):
+            if new:
                 try:
-                    file = _open(path)
-                except sqlite3.DatabaseError as error:
+                    file = self._open(path)
+                except (sqlite3.DatabaseError, OSError) as error:
                     self.damaged[path] = f"no readable content ({error})"
                     continue
                 if file is not None:
                     self._files[path] = file
+
+    def _open(self, path: Path) -> _File | None:
+        """Opens one file for reading; None where it is empty or not whole yet.
+
+        Raises:
+            UserError: it is of a schema that this version does not know.
+            sqlite3.DatabaseError: it is damaged.
+            OSError: it cannot be read.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = stack.enter_context(contextlib.closing(self._database.read(path)))
+                found = connection.execute(_READ_VERSION).fetchall()
+            except sqlite3.OperationalError:
+                return None
+            version = str(found[0][0]) if found else "0"
+            if not version.isdecimal():
+                raise sqlite3.DatabaseError(f"its version is {found[0][0]!r}")
+            if int(version) in _READ_PIECES:
+                stack.pop_all()
+                return _File(path, connection, int(version))
+            if version == "0":
+                return None
+        raise UserError(
+            f"{path} is of trace store version {version}, this s1x reads version {SCHEMA_VERSION} "
+            "and earlier; use the s1x that wrote it, or move the file away"
+        )
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -342,18 +374,16 @@ class TraceStore:
         except sqlite3.OperationalError as error:
             raise UserError(
                 f"the trace store {self.folder} cannot be written ({error}); free some space, or "
-                "choose another folder with output=... (on a file system with file locks)"
+                "choose another folder with store.folder=... (on a file system with file locks)"
             ) from error
         self._pending.clear()
         self._origins.clear()
 
     def _create(self) -> sqlite3.Connection:
         assert self.folder is not None
-        name = f"{_host()}-{os.getpid()}-{time.time_ns():x}-{next(_numbers)}{SUFFIX}"
+        name = f"{host()}-{os.getpid()}-{time.time_ns():x}-{next(_numbers)}{SUFFIX}"
         self.path = self.folder / name
-        writer = sqlite3.connect(self.path, check_same_thread=False)
-        writer.execute("PRAGMA journal_mode = WAL")
-        writer.execute("PRAGMA synchronous = NORMAL")
+        writer = self._database.write(self.path)
         with writer:
             writer.executescript(_SCHEMA)
             writer.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
@@ -375,7 +405,7 @@ class TraceStore:
         except OSError as error:
             raise UserError(
                 f"the trace store {self.folder} cannot be written ({error.strerror}); choose "
-                "another folder with output=..."
+                "another folder with store.folder=..."
             ) from error
 
     def close(self) -> None:
@@ -458,44 +488,3 @@ def _base(chains: list[Stored], own: Stored | None, piece: _Piece) -> Stored | N
         return own if len(own.tokens) >= piece.start else None
     beginnings = {chain.tokens[: piece.start].tobytes() for chain in long_enough}
     return long_enough[0] if len(beginnings) == 1 else None
-
-
-def _host() -> str:
-    return "".join(c if c.isalnum() else "_" for c in socket.gethostname()) or "host"
-
-
-def is_readable(path: Path) -> bool:
-    """A file in WAL mode is only safe to read on the machine that writes it."""
-    return path.name.startswith(_host() + "-") or not path.with_name(path.name + "-wal").exists()
-
-
-def _open(path: Path) -> _File | None:
-    """Opens one file for reading; None where it is empty or not whole yet.
-
-    Raises:
-        UserError: it is of a schema that this version does not know.
-        sqlite3.DatabaseError: it is damaged.
-    """
-    # what a killed process left in its write-ahead log can only be recovered by a writer
-    mode = "rw" if path.name.startswith(_host() + "-") and os.access(path, os.W_OK) else "ro"
-    connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, check_same_thread=False)
-    version = 0
-    try:
-        for (value,) in connection.execute("SELECT value FROM meta WHERE key = 'schema_version'"):
-            if not str(value).isdecimal():
-                raise sqlite3.DatabaseError(f"its version is {value!r}")
-            version = int(value)
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        if isinstance(error, sqlite3.OperationalError):
-            return None
-        raise
-    if version in _READ_PIECES:
-        return _File(path, connection, version)
-    connection.close()
-    if not version:
-        return None
-    raise UserError(
-        f"{path} is of trace store version {version}, this s1x reads version {SCHEMA_VERSION} and "
-        "earlier; use the s1x that wrote it, or move the file away"
-    )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s1x.errors import UserError
-from s1x.traces.store import MODEL_FILE, SUFFIX, TraceStore, is_readable
+from s1x.sqlite import BESIDE
+from s1x.traces.store import MODEL_FILE, SUFFIX, TraceStore
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,6 @@ def _remove(folder: Path) -> None:
 
 
 def _merge(folder: Path, description: dict[str, object]) -> None:
-    files = [path for path in folder.glob("*" + SUFFIX) if is_readable(path)]
     with opened(folder, description) as store:
         for stream in list(store.streams()):
             for stored in store.versions(stream):
@@ -163,7 +163,6 @@ def _merge(folder: Path, description: dict[str, object]) -> None:
             store.note_origin(stream, origin)
         store.commit()
         merged = [path for path in store.paths() if path != store.path]
-    for path in files:
-        if path in merged:
-            for part in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-                part.unlink(missing_ok=True)
+    for path in merged:
+        for part in (path, *(path.with_name(path.name + end) for end in BESIDE)):
+            part.unlink(missing_ok=True)

@@ -303,7 +303,7 @@ class Counted(LiveScorer):
 def test_scores_are_remembered_by_trace_and_steps(tmp_path: Path) -> None:
     counted = Counted()
     for _ in range(2):  # a second process finds them too
-        live = Remembered(counted, tmp_path / "scores.sqlite")
+        live = Remembered(counted, tmp_path)
         first = run_in_loop(live.score("q", [1, 2, 3], [1, 3]))
         assert (first.scores, first.num_tokens, live.num_parameters) == ((0.0, 0.1), 3, 7)
     assert counted.asked == 1
