@@ -184,7 +184,8 @@ def load(cfg: DictConfig) -> Config:
     parts: dict[str, Any] = {
         n: build(cfg.get(n), n, kind) for n, kind in kinds.items() if n != "benchmark"
     }
-    parts["engine"] = parts["engine"].fitted(parts["model"], gpu(root.gpu))
+    copied = parts["workers"].makes_copies
+    parts["engine"] = parts["engine"].fitted(parts["model"], gpu(root.gpu), copied)
     config = Config(
         root=root,
         curve=_curve(root, parts["budget"], given),

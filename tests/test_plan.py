@@ -305,6 +305,41 @@ def test_generation_counts_all_devices_and_what_is_in_flight() -> None:
     assert alone == pytest.approx(4.9e-3, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "machine", "copies", "words"),
+    [
+        ((), {}, 2, "1 with 2 copies of 4 GPUs in one node, made by engine.data_parallel_size=2"),
+        (("workers=ray",), {}, 4, "4 of 4 GPUs, made by workers=ray: all take from one queue"),
+        (("workers=ray", "workers.num_replicas=3"), {}, 3, "3 of 4 GPUs, made by workers=ray"),
+        (("workers=ray",), {"SLURM_NNODES": "4"}, 8, "8 of 4 GPUs"),
+        (
+            ("workers=ray", "engine.data_parallel_size=2"),
+            {},
+            4,
+            "2 made by workers=ray, each with 2 copies of 4 GPUs made by engine.data_parallel_size",
+        ),
+    ],
+)
+def test_the_plan_says_who_makes_copies_and_counts_them(
+    overrides: tuple[str, ...], machine: dict[str, str], copies: int, words: str
+) -> None:
+    """On two nodes of 8 H100; twice the copies take about half the time, the tail stays."""
+    config = load(composed("+experiment=s1k", "scale=h100x16", *overrides))
+    node = Machine(**NODE, in_slurm=bool(machine), environment=machine)  # type: ignore[arg-type]
+    plan = plan_run(config, ["evaluate"], node)
+    (engines,) = [line for line in plan.table() if line.startswith("engines")]
+    assert words in engines
+    assert plan.deployment is not None
+    assert plan.deployment.num_copies == copies
+    ((math500, seconds),) = [e for e in plan.evaluations if e[0].name == "math500"]
+    rate = plan.deployment.tokens_per_second(math500, plan.shape, plan.device)
+    assert rate is not None
+    assert seconds is not None
+    assert any(f"{rate:,.0f} tokens/s per engine" in line for line in plan.table())
+    tokens = math500.generated_tokens or 0.0
+    assert tokens / (rate * (plan.deployment.num_engines or 1)) < seconds < 45 * 60
+
+
 def test_an_engine_that_cannot_be_is_refused_with_what_can() -> None:
     h100 = GPUS["H100"]
     seven = Architecture.of(model("qwen2_5_7b_instruct").architecture)

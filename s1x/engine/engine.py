@@ -162,8 +162,13 @@ class Engine(Option, ABC):
         """These settings for the model of one role."""
         return self
 
-    def fitted(self, model: Model, device: Gpu) -> Engine:
+    def fitted(self, model: Model, device: Gpu, is_copied: bool = False) -> Engine:
         """These settings with what they leave open chosen for the model and the kind of device.
+
+        Args:
+            model: that will run.
+            device: that it will run on.
+            is_copied: the workers start as many engines as there is room for.
 
         Raises:
             UserError: the model does not fit, or its numbers are not known.

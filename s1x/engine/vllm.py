@@ -45,7 +45,11 @@ class Vllm(Engine):
         at_least=1,
     )
     data_parallel_size: int | None = setting(
-        1, "copies of the model; null: as many as node_gpus hold", at_least=1
+        1,
+        "copies of the model in one engine; null: as many as node_gpus hold, or one where workers "
+        "make the copies",
+        at_least=1,
+        affects_result=False,
     )
     node_gpus: int = setting(
         1, "of the node, where sizes are null", at_least=1, affects_result=False
@@ -94,11 +98,11 @@ class Vllm(Engine):
     def num_gpus(self) -> int:
         return self.num_shards * self.num_copies
 
-    def fitted(self, model: Model, device: Gpu) -> Vllm:
+    def fitted(self, model: Model, device: Gpu, is_copied: bool = False) -> Vllm:
         tensor = self.tensor_parallel_size
         if tensor is None:
             tensor = 1 if device.name == "cpu" else self._fewest(model, device)
-        copies = self.data_parallel_size or max(1, self.node_gpus // tensor)
+        copies = self.data_parallel_size or (1 if is_copied else max(1, self.node_gpus // tensor))
         return replace(self, tensor_parallel_size=tensor, data_parallel_size=copies)
 
     def _fewest(self, model: Model, device: Gpu) -> int:

@@ -171,7 +171,10 @@ def store_key(model: Model, live: LiveEngine, end_ids: TokenIds | None = None) -
     """
     # delimiters and limits are the reader's affair: the same weights write the same tokens
     plain = Model(name="", path=model.path, revision=model.revision, gguf_file=model.gguf_file)
-    parts = {"weights": plain.fingerprint(), "engine": live.identity}
+    identity = dict(live.identity)
+    if "tensor_parallel_size" in identity:  # whoever makes copies, each writes the same
+        identity["num_devices"] = identity["tensor_parallel_size"]
+    parts = {"weights": plain.fingerprint(), "engine": identity}
     return fingerprint(parts if end_ids is None else {**parts, "confidence": end_ids})
 
 

@@ -59,12 +59,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Devices that generate: copies of the model, each shared by `tensor_parallel` GPUs.
+    """Devices that generate: engines, each with copies of the model on `tensor_parallel` GPUs.
 
     Attributes:
+        replicas: copies in one engine.
         in_flight: sequences at most, per copy.
         memory_share: of a device's memory that the engine takes.
         cache_bytes: for keys and values, per copy; None: what the weights leave.
+        num_engines: that Ray places; None: there is one, in the run's own process.
     """
 
     tensor_parallel: int = 1
@@ -72,9 +74,10 @@ class Deployment:
     in_flight: int = 256
     memory_share: float = 0.9
     cache_bytes: float | None = None
+    num_engines: int | None = None
 
     @classmethod
-    def of(cls, engine: Engine) -> Deployment | None:
+    def of(cls, engine: Engine, num_engines: int | None = None) -> Deployment | None:
         """How an engine is deployed; None: on devices of others, on processors, without a model."""
         if isinstance(engine, Vllm):
             return cls(
@@ -82,15 +85,43 @@ class Deployment:
                 engine.num_copies,
                 engine.max_num_seqs,
                 engine.gpu_memory_utilization,
+                num_engines=num_engines,
             )
         if isinstance(engine, Transformers) and engine.device != "cpu":
-            return cls(1, 1, engine.batch_size, 0.9, engine.cache_gib * GIB)
+            room = engine.cache_gib * GIB
+            return cls(1, 1, engine.batch_size, 0.9, room, num_engines)
         return None
 
     @property
     def num_gpus(self) -> int:
-        """All devices."""
+        """Devices of one engine."""
         return self.tensor_parallel * self.replicas
+
+    @property
+    def num_copies(self) -> int:
+        """Copies of the model in all engines."""
+        return self.replicas * (self.num_engines or 1)
+
+    def sharing(self) -> str:
+        """Who makes the copies, and why."""
+        copies = f"{self.replicas} copies of {self.tensor_parallel} GPUs"
+        if self.num_engines is None:
+            if self.replicas == 1:
+                return f"1 of {self.tensor_parallel} GPUs, in this process"
+            return (
+                f"1 with {copies} in one node, made by engine.data_parallel_size={self.replicas}; "
+                "workers=ray makes copies on every node"
+            )
+        if self.replicas == 1:
+            return (
+                f"{self.num_engines} of {self.tensor_parallel} GPUs, made by workers=ray: all take "
+                "from one queue; engine.data_parallel_size is 1 and makes none"
+            )
+        return (
+            f"{self.num_engines} made by workers=ray, each with {copies} made by "
+            f"engine.data_parallel_size={self.replicas} as it was given; "
+            "null leaves all copies to Ray, whose queue keeps them equally busy"
+        )
 
     def room(self, shape: Architecture, device: Gpu) -> float:
         """Bytes for keys and values of one copy; negative where the weights do not fit."""
@@ -108,19 +139,32 @@ class Deployment:
         slower = max(read / bandwidth, in_flight * weights / arithmetic)
         return slower / self.tensor_parallel
 
+    def _batch(self, evaluation: Evaluation, shape: Architecture, device: Gpu) -> tuple[float, ...]:
+        """Sequences in flight on one copy, and the seconds of a step."""
+        held = evaluation.thinking_tokens / 2 + evaluation.answer_tokens
+        traces = (evaluation.num_problems or 0) * evaluation.samples_per_problem / self.num_copies
+        fits = self.room(shape, device) / (held * shape.kv_bytes_per_token())
+        in_flight = max(1.0, min(self.in_flight, fits, traces))
+        return in_flight, self.step_seconds(shape, device, in_flight, held)
+
+    def tokens_per_second(
+        self, evaluation: Evaluation, shape: Architecture, device: Gpu
+    ) -> float | None:
+        """That one engine writes while there is enough to do; None: not known."""
+        if evaluation.num_problems is None or device.name == "cpu":
+            return None
+        in_flight, step = self._batch(evaluation, shape, device)
+        return self.replicas * in_flight / step
+
     def seconds(self, evaluation: Evaluation, shape: Architecture, device: Gpu) -> float | None:
         """Seconds to generate an evaluation, the last trace's tail included; None: not known."""
         tokens = evaluation.generated_tokens
         if tokens is None or device.name == "cpu":
             return None
-        held = evaluation.thinking_tokens / 2 + evaluation.answer_tokens
-        traces = (evaluation.num_problems or 0) * evaluation.samples_per_problem / self.replicas
-        fits = self.room(shape, device) / (held * shape.kv_bytes_per_token())
-        in_flight = max(1.0, min(self.in_flight, fits, traces))
-        step = self.step_seconds(shape, device, in_flight, held)
+        in_flight, step = self._batch(evaluation, shape, device)
         longest = evaluation.longest_tokens or evaluation.thinking_tokens
         tail = longest * self.step_seconds(shape, device, 1.0, longest / 2)
-        return tokens / (in_flight * self.replicas) * step + evaluation.num_models * tail
+        return tokens / (in_flight * self.num_copies) * step + evaluation.num_models * tail
 
     def problems(self, shape: Architecture, device: Gpu, context_tokens: int) -> list[str]:
         """What vLLM or the memory would refuse after training, with the remedy."""

@@ -188,19 +188,24 @@ class Plan:
         ]
 
     def _evaluation_lines(self) -> list[str]:
-        lines, total = [], 0.0
+        lines, total, deployed = [], 0.0, self.deployment
         for evaluation, seconds in self.evaluations:
             tokens = _known(evaluation.generated_tokens, ",.0f")
             took = "time unknown" if seconds is None else _hours(seconds)
+            if deployed and (
+                rate := deployed.tokens_per_second(evaluation, self.shape, self.device)
+            ):
+                took += f", {rate:,.0f} tokens/s per engine"
             lines.append(f"evaluate {evaluation.name:<12} {tokens} tokens, {took}")
             total += seconds or 0.0
-        if total and self.deployment:
+        if total and deployed:
             starts = max(e.num_models for e, _ in self.evaluations)
-            sharing = f"{self.deployment.replicas} x {self.deployment.tensor_parallel}"
-            lines.append(
+            sharing = f"{deployed.num_copies} x {deployed.tensor_parallel}"
+            lines += [
+                f"engines               {deployed.sharing()}",
                 f"evaluation time       {_hours(total + starts * START_SECONDS)} on {sharing} "
-                f"{self.device.name}, {starts} engine start{'s' if starts > 1 else ''} included"
-            )
+                f"{self.device.name}, {starts} engine start{'s' if starts > 1 else ''} included",
+            ]
         return lines
 
     def refuse(self) -> None:

@@ -23,6 +23,7 @@ from s1x.plan.make import Plan, Work, make_plan, missing
 from s1x.pool.hub import Hub as HubPool
 from s1x.pool.s1_59k import S159K
 from s1x.stages import Run, Stage
+from s1x.workers.ray import Ray
 
 if TYPE_CHECKING:
     from s1x.config import Config
@@ -71,7 +72,10 @@ def plan_run(config: Config, stages: Collection[str], machine: Machine | None = 
     rows: int = config.selection.size or vars(config.pool).get("rows") or POOL_ROWS
     work = Work(rows, config.root.mean_sample_tokens)
     evaluations = [_evaluation(config, name, option) for name, option in config.benchmarks.items()]
-    plan = _make_plan(config, work, evaluations, machine if "train" in running else None)
+    deployment = Deployment.of(config.engine, _num_engines(config, machine))
+    plan = _make_plan(
+        config, work, evaluations, machine if "train" in running else None, deployment
+    )
     problems = list(plan.problems) if "train" in running else []
     if running & {"evaluate", "serve"}:
         problems += _engine_problems(config, machine)
@@ -106,8 +110,26 @@ def check_samples(config: Config, lengths: Sequence[int]) -> None:
     _make_plan(config, work, [], machine).refuse()
 
 
+def _num_engines(config: Config, machine: Machine) -> int | None:
+    """That Ray will place: on the allocation's nodes, else on as many as train; None: no Ray.
+
+    Ray itself is asked only once the run starts: nodes may join it until then, and after.
+    """
+    if not isinstance(config.workers, Ray):
+        return None
+    engine, train = config.engine, config.train
+    here = len(machine.gpu_memory_bytes) or train.devices_per_node or 1
+    nodes = int(machine.environment.get("SLURM_NNODES", train.nodes))
+    most = nodes * max(1, here // max(1, engine.num_gpus))
+    return min(most, config.workers.num_replicas or most)
+
+
 def _make_plan(
-    config: Config, work: Work, evaluations: Sequence[Evaluation], machine: Machine | None
+    config: Config,
+    work: Work,
+    evaluations: Sequence[Evaluation],
+    machine: Machine | None,
+    deployment: Deployment | None = None,
 ) -> Plan:
     return make_plan(
         config.train,
@@ -116,7 +138,7 @@ def _make_plan(
         evaluations,
         gpu_name=config.root.gpu,
         usd_per_gpu_hour=config.prices.usd_per_gpu_hour,
-        deployment=Deployment.of(config.engine),
+        deployment=deployment,
         machine=machine,
     )
 
@@ -145,7 +167,7 @@ def _engine_problems(config: Config, machine: Machine) -> list[str]:
         return found
     shape = Architecture.of(_with_numbers(config.model).architecture, config.model.name)
     found += deployment.problems(shape, device, config.model.context_tokens)
-    if device.name != "cpu":
+    if device.name != "cpu" and not config.workers.is_elsewhere:
         found += machine.lacks_gpus(deployment.num_gpus, "the engine", device)
         if isinstance(engine, Vllm) and machine.gpu_memory_bytes and not machine.can_compile:
             found.append(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from s1x.engine.engine import Engine
@@ -29,6 +31,7 @@ class Ray(Workers):
     """
 
     needs: ClassVar = ("ray",)
+    makes_copies: ClassVar = True
 
     num_replicas: int | None = setting(
         None,
@@ -53,6 +56,11 @@ class Ray(Workers):
     @property
     def most_engines(self) -> int:
         return self.num_replicas or _MANY
+
+    @property
+    def is_elsewhere(self) -> bool:
+        running = Path("/tmp/ray/ray_current_cluster")  # what `ray start` leaves
+        return bool(self.address or os.environ.get("RAY_ADDRESS")) or running.exists()
 
     def replicas(
         self, engine: Engine, model: Model, work: Work[I, R], pool: Pool[I, R]

@@ -310,9 +310,18 @@ class Pool(Generic[I, R]):
 
 @dataclass(frozen=True)
 class Workers(Option, ABC):
-    """Base of the options: settings that can open a pool."""
+    """Base of the options: settings that can open a pool.
+
+    `makes_copies` says that there are as many engines as there is room for.
+    """
 
     needs: ClassVar[Sequence[str]] = ()
+    makes_copies: ClassVar[bool] = False
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether engines may run on other machines only."""
+        return False
 
     @property
     def most_engines(self) -> int:
