@@ -18,7 +18,7 @@ import polars as pl
 from s1x.curve.cells import Cell
 from s1x.curve.curves import share_estimate
 from s1x.curve.interval import Estimate, Floats, Result, contrast_interval
-from s1x.curve.samples import Ints, Samples, by_problem, powers_to, subsets_of, vote
+from s1x.curve.samples import Bools, Ints, Samples, by_problem, powers_to, subsets_of, vote
 from s1x.traces.confidence import GROUP_TOKENS, tokens_above
 
 #: (samples, problem, subsets) → of each subset: is the answer right, total tokens written
@@ -93,12 +93,24 @@ def confidence_vote(
     """
     assert table.measures is not None
     weights = table.measures[measure][p][subsets]
-    answered = table.groups[p][subsets] >= 0
-    among = np.where(answered, weights, np.nan)
-    among[~answered.any(axis=1)] = 0.0
-    bar = np.nanpercentile(among, 100 - keep_percent, axis=1, keepdims=True)
-    right = vote(table, p, subsets, counted=weights >= bar, weights=weights)
+    counted = None
+    if keep_percent < 100:
+        answered = table.groups[p][subsets] >= 0
+        counted = weights >= _bar(weights, answered, keep_percent)[:, None]
+    right = vote(table, p, subsets, counted=counted, weights=weights)
     return right, table.tokens[p][subsets].sum(axis=1)
+
+
+def _bar(weights: Floats, answered: Bools, keep_percent: float) -> Floats:
+    """Of each row the percentile above which `keep_percent` of those with an answer lie."""
+    ordered = np.sort(np.where(answered, weights, np.inf), axis=1)  # the others come last
+    last = np.maximum(answered.sum(axis=1) - 1, 0)
+    place = last * (1 - keep_percent / 100)
+    low = np.floor(place).astype(int)
+    rows = np.arange(len(ordered))
+    below, above = ordered[rows, low], ordered[rows, np.minimum(low + 1, last)]
+    rest = np.where(place > low, place - low, 0.0)
+    return np.asarray(np.where(rest > 0, below + rest * (above - below), below))
 
 
 def deepconf(
@@ -116,11 +128,10 @@ def deepconf(
     bar = np.percentile(lowest[:, :first], 100 - keep_percent, axis=1, keepdims=True)
     right = vote(table, p, subsets, counted=lowest >= bar, weights=lowest)
     tokens = table.tokens[p][subsets]
-    for i, j in zip(*np.nonzero(lowest < bar), strict=True):
-        if j >= first:
-            whole = table.confidences[p][subsets[i, j]]
-            cut = tokens_above(whole, float(bar[i, 0]), group_tokens)
-            tokens[i, j] = tokens[i, j] if cut is None else tokens[i, j] - len(whole) + cut
+    for sample, confidences in enumerate(table.confidences[p]):
+        rows, columns = np.nonzero(subsets[:, first:] == sample)
+        cuts = tokens_above(confidences, bar[rows, 0], group_tokens)
+        tokens[rows, columns + first] += cuts - len(confidences)
     return right, tokens.sum(axis=1)
 
 

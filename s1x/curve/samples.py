@@ -22,7 +22,7 @@ from s1x.curve.cells import Cell
 from s1x.curve.curves import share_estimate
 from s1x.curve.interval import Estimate, Floats, Result
 from s1x.rows import CORRECT
-from s1x.traces.confidence import GROUP_TOKENS, Values, confidence_measures
+from s1x.traces.confidence import GROUP_TOKENS, MEASURES, Values, confidence_measures
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -153,15 +153,11 @@ def _confidences(
         for name in names
     )
     confidences, entropies = ([one.to_numpy() for one in own[name]] for name in names)
-    if not all(map(len, confidences)):
-        return None, None
     measures = [
         confidence_measures(some, others, group_tokens)
         for some, others in zip(confidences, entropies, strict=True)
     ]
-    shaped = {
-        name: np.array([one[name] for one in measures]).reshape(-1, n) for name in measures[0]
-    }
+    shaped = {name: np.array([one[name] for one in measures]).reshape(-1, n) for name in MEASURES}
     return [confidences[i : i + n] for i in range(0, len(confidences), n)], shaped
 
 

@@ -67,8 +67,6 @@ class DeepConf(Search):
         rows = branch.trace.written_confidence
         if rows is None:
             raise UserError("deepconf reads traces with confidence (sampling.confidence=true)")
-        if not len(rows):
-            return 0.0
         found = confidence_measures(-rows[:, MEAN_LOG_PROB], rows[:, ENTROPY], self.group_tokens)
         return found["lowest"]
 

@@ -69,6 +69,7 @@ def from_bytes(raw: bytes) -> Confidence:
 
 #: tokens of a group, whose mean confidence is looked at (DeepConf: 2,048)
 GROUP_TOKENS = 2048
+MEASURES = ("mean", "tail", "bottom", "lowest", "self_certainty", "tail_certainty")
 #: share of the groups that are the bottom
 BOTTOM_SHARE = 0.1
 
@@ -88,13 +89,15 @@ def group_means(values: Values, group_tokens: int = GROUP_TOKENS) -> Values:
 def confidence_measures(
     confidences: Values, entropies: Values, group_tokens: int = GROUP_TOKENS
 ) -> dict[str, float]:
-    """What a trace's votes can be weighed by, from the numbers of its tokens (one at least).
+    """What a trace's votes can be weighed by, from the numbers of its tokens; without any, 0.
 
     `mean`, `tail` (the last group), `bottom` (mean of the lowest tenth of the groups) and `lowest`
     (group) are DeepConf's (arXiv 2508.15260, section 3.1). `self_certainty` is the divergence from
     equal chances for the 20 likeliest (Kang et al. 2025, arXiv 2502.18581, there over the whole
     vocabulary). `tail_certainty` is exp(-entropy), 0 to 1, the entropy a mean over the last group.
     """
+    if not len(confidences):
+        return dict.fromkeys(MEASURES, 0.0)
     groups = group_means(confidences, group_tokens)
     lowest = np.sort(groups)[: max(1, int(len(groups) * BOTTOM_SHARE))]
     mean = float(confidences.astype(np.float64).mean())
@@ -130,9 +133,13 @@ class GroupWatch:
         return len(self._last) < self.group_tokens or self._sum / self.group_tokens >= self.bar
 
 
-def tokens_above(confidences: Values, bar: float, group_tokens: int = GROUP_TOKENS) -> int | None:
-    """Tokens that are written until `GroupWatch` has enough, that token included; None: all."""
-    if len(confidences) < group_tokens:
-        return None
-    below = group_means(confidences, group_tokens) < bar
-    return int(below.argmax()) + group_tokens if below.any() else None
+def tokens_above(
+    confidences: Values, bars: Values, group_tokens: int = GROUP_TOKENS
+) -> NDArray[np.int64]:
+    """Tokens that are written until `GroupWatch` has enough, that token included, for each bar."""
+    count = len(confidences)
+    if count < group_tokens:
+        return np.full(len(bars), count)
+    sinking = -np.minimum.accumulate(group_means(confidences, group_tokens))
+    first = np.searchsorted(sinking, -bars, side="right")  # that is below the bar
+    return np.minimum(first + group_tokens, count)

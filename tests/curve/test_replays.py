@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
 from s1x.curve.replays import lead_certainty, replays
@@ -102,3 +105,37 @@ def test_real_samples_by_a_computation_of_its_own(shared_data: Path) -> None:
         assert accuracy == pytest.approx(right[rule]), rule
         assert tokens == pytest.approx(spent[rule] / 100), rule
     assert (right["mean"], right["best by reward"], right["any"]) == (91, 94, 96)
+
+
+def test_confidence_votes_by_a_computation_of_its_own() -> None:
+    """Weighed votes of the surest, one sample after another; and percentiles as NumPy has them."""
+    rng = np.random.default_rng(0)
+    problems, tokens, lists = [], [], []
+    for _ in range(12):
+        answers = [str(a) if a else None for a in rng.integers(0, 4, 8)]
+        problems.append([(a, a == "1") for a in answers])
+        tokens.append([20] * 8)
+        lists.append(rng.uniform(3, 20, (8, 25)).astype(np.float16))
+    frame = cell_of(problems, tokens).rows.with_columns(
+        token_confidences=pl.Series([list(map(float, one)) for p in lists for one in p]),
+        token_entropies=pl.Series([[1.0] * 25 for p in lists for _ in p]),
+    )
+    cell = replace(cell_of(problems, tokens), rows=frame)
+    found = {r.rule: r for r in replays(cell, [8], group_tokens=5)}
+    for keep, rule in (
+        (100, "vote by tail confidence"),
+        (10, "vote of the best 10% by tail"),
+        (90, "vote of the best 90% by tail"),
+    ):
+        right = 0
+        for samples, values in zip(problems, lists, strict=True):
+            tails = [float(one.astype(float)[-5:].mean()) for one in values]
+            valid = [t for t, (answer, _) in zip(tails, samples, strict=True) if answer]
+            bar = np.percentile(valid, 100 - keep)
+            votes = Counter[str]()
+            for tail, (answer, _) in zip(tails, samples, strict=True):
+                if answer and tail >= bar:
+                    votes[answer] += tail  # type: ignore[assignment]
+            right += max(votes, key=lambda a: votes[a]) == "1"
+        assert found[rule].accuracy_percent.value == pytest.approx(100 * right / 12)
+        assert found[rule].saved_percent == 0
