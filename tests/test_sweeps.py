@@ -109,8 +109,8 @@ def test_wait_string(output: Path) -> None:
 
 def test_closing(output: Path) -> None:
     """Each way of closing is a curve with its accuracy and its spill, from the same traces."""
-    swept = sweep(output, "closing", 3)
-    ways = ("delimiter", "sentence", "line_end")
+    swept = sweep(output, "closing", 4)
+    ways = ("delimiter", "sentence", "line_end", "soft")
     curves = [f"budget.closing={way}, fine-tuned" for way in ways]
     points = ["max 16", "max 64", "natural"]
     assert swept.curves() == dict.fromkeys(curves, points)
@@ -118,12 +118,12 @@ def test_closing(output: Path) -> None:
     assert {(curve, "max 16") for curve in curves} <= spilled
     figures = {path.stem for path in (swept.report / "figures").glob("*.png")}
     assert {"curve_puzzles_hard", "closing_puzzles_hard"} <= figures
-    plain, sentence, line = (
-        [row for row in swept.rows(job) if row["end_reason"] == "cut"] for job in range(3)
+    plain, sentence, line, soft = (
+        [row for row in swept.rows(job) if row["end_reason"] == "cut"] for job in range(4)
     )
     assert plain
     assert all(row["thinking_tokens"] <= row["limit"] for row in limited(plain, 1.0))
-    assert all(row["thinking_tokens"] <= row["limit"] for row in limited(line, 1.1))
+    assert all(row["thinking_tokens"] <= row["limit"] for row in limited([*line, *soft], 1.1))
     for ours, theirs in zip(plain, sentence, strict=True):
         tokens = ours["thinking_tokens"]
         assert ours["token_ids"][:tokens] == theirs["token_ids"][: theirs["thinking_tokens"]]

@@ -18,6 +18,7 @@ from s1x.budget.thinking import (
     CUE,
     DELIMITER,
     PARTS,
+    SOFTLY,
     THINKING,
     Force,
     Outcome,
@@ -44,7 +45,7 @@ class Policy(Option):
     are their values where the settings' `curve` gives none. `train_format` is the `train.format`
     that its models need: `+sweep=budget_policy` trains them in it. `may_restart`: whether it throws
     traces away, which it may do only until it closes the thinking. `needs_confidence`: whether it
-    looks at how sure the model was of its tokens (`s1x.traces.confidence`).
+    always looks at how sure the model was of its tokens (`s1x.traces.confidence`).
     """
 
     swept_settings: ClassVar[tuple[str, ...]] = ()
@@ -69,8 +70,9 @@ class Policy(Option):
     )
     closing: str = setting(
         AT_ONCE,
-        "how thinking that is cut is closed: by the delimiter at once, after a sentence, or at the "
-        "next line end, a tenth further at most",
+        "how thinking that is cut is closed: by the delimiter at once, after a sentence, at the "
+        "next line end, or (soft) where the end is among the 3 likeliest tokens; the last two a "
+        "tenth further at most",
         choices=CLOSINGS,
     )
     closing_sentence: str = setting(
@@ -82,6 +84,11 @@ class Policy(Option):
         if self.closing == BY_SENTENCE and not self.closing_sentence.strip():
             must = "a sentence with closing=sentence"
             raise SettingError("closing_sentence", must, self.closing_sentence)
+
+    @property
+    def reads_confidence(self) -> bool:
+        """Whether it can only read streams with confidence, as its settings are."""
+        return self.needs_confidence or self.closing == SOFTLY
 
     def answer_request(self, chat: Chat) -> Request:
         """The request for the answer."""
@@ -116,7 +123,7 @@ class Policy(Option):
 
     def with_margin(self, limit: int | None) -> int | None:
         """Thinking tokens at most where they are cut at a limit: closing may add some."""
-        if limit is None or self.closing != AT_LINE_END:
+        if limit is None or self.closing not in (AT_LINE_END, SOFTLY):
             return limit
         return limit + limit // 10
 

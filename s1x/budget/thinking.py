@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import CUT, END_REASONS, LOOP, NATURAL, TRUNCATED
-from s1x.traces.confidence import Confidence
+from s1x.traces.confidence import END_RANK, Confidence, OnConfidence
 from s1x.traces.loops import is_loop
 from s1x.traces.request import Continuation, Request
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 THINKING, DELIMITER, CUE, ANSWER = "thinking", "delimiter", "cue", "answer"
 PARTS = (THINKING, DELIMITER, CUE, ANSWER)
 #: how thinking that is cut is closed
-AT_ONCE, BY_SENTENCE, AT_LINE_END = CLOSINGS = ("delimiter", "sentence", "line_end")
+CLOSINGS = ("delimiter", "sentence", "line_end", "soft")
+AT_ONCE, BY_SENTENCE, AT_LINE_END, SOFTLY = CLOSINGS
+#: closing softly waits until the end of thinking is among this many likeliest tokens
+SOFT_RANK = 3
 
 
 @dataclass(frozen=True)
@@ -116,19 +119,25 @@ class Thinking:
         return 0 if self.looped else self.limit_tokens - len(self.ids)
 
     def think(
-        self, max_tokens: int | None = None, also_stop: tuple[TokenIds, ...] = ()
+        self,
+        max_tokens: int | None = None,
+        also_stop: tuple[TokenIds, ...] = (),
+        watch: OnConfidence | None = None,
     ) -> Move[bool]:
         """The model thinks until it ends, for `max_tokens` or to the limit; True: it ended.
 
         Args:
             max_tokens: tokens at most; None: to the limit.
             also_stop: sequences that end this piece of thinking, but not thinking itself.
+            watch: ends this piece before the token for whose confidence it returns False.
         """
         wanted = self.left_tokens if max_tokens is None else min(max_tokens, self.left_tokens)
         stop, every = self.chat.thinking_stops + also_stop, self.policy.loop_check_every_tokens
         while True:
             size = min(wanted, every - len(self.ids) % every) if every else wanted
-            piece = yield Request(max_tokens=size, stop=stop, ban_first=self._ban_first)
+            piece = yield Request(
+                max_tokens=size, stop=stop, ban_first=self._ban_first, on_confidence=watch
+            )
             self._ban_first = ()
             self.ids += piece.token_ids
             self._stop_ids = piece.stop_ids
@@ -206,8 +215,11 @@ class Thinking:
         cut = TRUNCATED if self.clamped and self.left_tokens <= 0 else CUT
         if self.looped or (not ended and is_loop(self.chat.decode(self.ids))):
             cut = LOOP
-        if not ended and self.policy.closing == AT_LINE_END:
-            ended = yield from self._to_line_end()
+        if not ended and self.policy.closing in (AT_LINE_END, SOFTLY):
+            self.limit_tokens = min(len(self.ids) + len(self.ids) // 10, self.room_tokens)
+            if self.left_tokens > 0:
+                softly = self.policy.closing == SOFTLY
+                ended = yield from self._to_likely_end() if softly else self._to_line_end()
         yield Force(self._closing_ids(not ended), DELIMITER)
         if not ended and self.chat.format.cue:
             yield Force(self.chat.format.cue, CUE)
@@ -215,14 +227,17 @@ class Thinking:
         return Outcome(NATURAL if ended else cut, self.num_waits, num_tries)
 
     def _to_line_end(self) -> Move[bool]:
-        """The model thinks on to the end of its line, a tenth further at most; True: it ended."""
-        self.limit_tokens = min(len(self.ids) + len(self.ids) // 10, self.room_tokens)
-        if self.left_tokens <= 0 or not self.chat.line_break(self.ids):
+        """The model thinks on to the end of its line; True: it ended."""
+        if not self.chat.line_break(self.ids):
             return False
         ended = yield from self.think(also_stop=self.chat.format.holding("\n"))
         if not ended:
             yield from self.force(self._stop_ids)
         return ended
+
+    def _to_likely_end(self) -> Move[bool]:
+        """The model thinks on until the end is one of the likeliest tokens; True: it ended."""
+        return (yield from self.think(watch=lambda rows: rows[0, END_RANK] > SOFT_RANK))
 
     def _closing_ids(self, as_cut: bool) -> TokenIds:
         """What is forced between thinking and answer (or cue); a cut ends the line, as in s1."""

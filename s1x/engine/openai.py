@@ -181,6 +181,8 @@ class OpenAIEngine(LiveEngine):
         run_in_loop(self.client.close())
 
 
+#: stop strings that OpenAI's protocol allows
+_MOST_STOPS = 4
 _NO_CONFIDENCE = (
     "engine: the server {}, and sampling.confidence=true or the budget policy wants them; use a "
     "server that gives both (vLLM), engine=vllm or engine=transformers"
@@ -253,7 +255,13 @@ class _Calls(Writing):
                 "stop_token_ids": [ids[0] for ids in stop if len(ids) == 1],
             }
         else:
-            body["stop"] = [self.engine.decode(ids) for ids in stop][:4]
+            if len(stop) > _MOST_STOPS:
+                raise UserError(
+                    f"engine.send_extensions=false sends {_MOST_STOPS} stop strings at most, and "
+                    f"{len(stop)} are wanted (of line ends there are many); use a server that "
+                    "knows stop_token_ids, budget.closing=delimiter and no search by steps"
+                )
+            body["stop"] = [self.engine.decode(ids) for ids in stop]
         return body
 
     def on_event(self, event: Reply) -> bool:

@@ -236,7 +236,7 @@ class Evaluation:
             self.store_folder and self.store_folder.absolute(),
             grader,
             self.scorer,
-            self.sampling.confidence or any(point.needs_confidence for point in self.points),
+            self.sampling.confidence or any(point.reads_confidence for point in self.points),
             self.journal,
         )
         found, pool = run_in_loop(self._all(work, title))

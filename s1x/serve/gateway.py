@@ -176,7 +176,7 @@ class Gateway:
         return {name: p for name, p in presets.items() if self._serves(p)}
 
     def _serves(self, policy: Policy) -> bool:
-        knows = self.store.end_ids is not None or not policy.needs_confidence
+        knows = self.store.end_ids is not None or not policy.reads_confidence
         return knows and self.searches.serves(policy)
 
     def prepare(self, ask: Ask, begun: float) -> Work:
@@ -186,7 +186,7 @@ class Gateway:
             RefusedError: it cannot be served.
         """
         name, policy = self.policies.make(ask.budget)
-        if policy.needs_confidence and self.store.end_ids is None:
+        if policy.reads_confidence and self.store.end_ids is None:
             raise RefusedError(
                 f"budget policy {name} looks at how sure the model is of its tokens, and this "
                 "gateway was started without sampling.confidence=true",

@@ -59,7 +59,7 @@ class ServeStage(Stage):
         )
         prompts = Prompts(dataclasses.replace(model, name=settings.name_of(model.name)))
         live = live_engine(config.engine.for_role(settings.model_role), model)
-        wanted = config.sampling.confidence or config.budget.needs_confidence
+        wanted = config.sampling.confidence or config.budget.reads_confidence
         end_ids = prompts.format.end_ids if wanted else None
         place, journal = config.store.place(run.output), config.store.journal
         store = TraceStore(

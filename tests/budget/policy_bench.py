@@ -65,7 +65,10 @@ class Bench:
         return cls.of(ScriptedEngine(random_tokens(vocabulary_size, seed)))
 
     def run(self, policies: Sequence[Policy], chat: Chat, problem: str = "p") -> list[Trace]:
-        """All policies at once over one prompt."""
+        """All policies at once over one prompt; with confidence where one looks at it."""
+        if any(p.reads_confidence for p in policies) and self.streams.end_ids is None:
+            store = TraceStore(None, "m", end_ids=chat.format.end_ids)
+            self.streams = Streams(self.engine, store, self.streams.sampling)
 
         async def all_() -> list[Trace]:
             readers = [self.streams.of(problem, policy.temperature(0.0)) for policy in policies]

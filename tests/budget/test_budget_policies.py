@@ -18,6 +18,7 @@ from s1x.budget.policy import ANSWER, CUE, Policy
 from s1x.budget.rejection_sampling import RejectionSampling
 from s1x.budget.rollout import Trace
 from s1x.budget.step_conditional import StepConditional
+from s1x.budget.thinking import CLOSINGS
 from s1x.budget.token_conditional import TokenConditional
 from s1x.budget.unlimited import Unlimited
 from s1x.budget.wait_window import WaitWindow
@@ -231,7 +232,7 @@ def test_a_promise_holds_what_closing_may_add() -> None:
         BudgetForcing(closing="sentence", closing_sentence=" ")
 
 
-@pytest.mark.parametrize("closing", ["delimiter", "sentence", "line_end"])
+@pytest.mark.parametrize("closing", CLOSINGS)
 def test_closings_share_the_tokens_up_to_the_limit(closing: str) -> None:
     bench = Bench.random(40)
     chat = Chat(chat_format((END,), 500), PROMPT)

@@ -16,8 +16,8 @@ from s1x.budget.wait_gate import WaitGate
 from s1x.engine.engine import Sampling
 from s1x.engine.scripted import ScriptedEngine, hashed_confidence, random_tokens
 from s1x.model.chat_format import Chat, TokenIds
-from s1x.rows import NATURAL
-from s1x.traces.confidence import ENTROPY, Confidence
+from s1x.rows import CUT, NATURAL
+from s1x.traces.confidence import END_RANK, ENTROPY, Confidence
 from s1x.traces.store import TraceStore
 from s1x.traces.streams import Streams
 
@@ -31,11 +31,13 @@ def expected(prefix: TokenIds, ids: Sequence[int]) -> Confidence:
     return np.concatenate([hashed_confidence(whole[:end]) for end in places])
 
 
-def traces_of(policy: Policy, number: int = 8, delimiter: TokenIds = (7,)) -> list[Trace]:
+def traces_of(
+    policy: Policy, number: int = 8, delimiter: TokenIds = (7,), vocabulary_size: int = 12
+) -> list[Trace]:
     """One trace each after prompts that differ in their last token."""
     form = chat_format(delimiter)
     store = TraceStore(None, "m", end_ids=form.end_ids)
-    streams = Streams(ScriptedEngine(random_tokens(12)), store, Sampling())
+    streams = Streams(ScriptedEngine(random_tokens(vocabulary_size)), store, Sampling())
 
     async def all_() -> list[Trace]:
         chats = [Chat(form, (*PROMPT, i)) for i in range(number)]
@@ -91,3 +93,27 @@ def expected_waits(trace: Trace, nats: float, most: int) -> int:
         ended = hashed_confidence([*trace.prompt_ids, *trace.thinking_ids, END_OF_TURN])[0, ENTROPY]
         assert min(last, ended) <= nats
     return number
+
+
+def test_a_soft_close_waits_until_the_end_is_likely() -> None:
+    """By hand: before the first token past the limit where the end was of rank 3 or better."""
+    limit, margin, others = 40, 4, (120, (7,), 90)
+    common = {"max_thinking_tokens": limit, **SMALL}
+    plain = traces_of(BudgetForcing(**common), *others)
+    whole = traces_of(BudgetForcing(**{**common, "max_thinking_tokens": 60}), *others)
+    soft = traces_of(BudgetForcing(closing="soft", **common), *others)
+    lengths = set()
+    for cut, long, found in zip(plain, whole, soft, strict=True):
+        if cut.outcome.end_reason != CUT or len(long.thinking_ids) < limit + margin:
+            continue
+        known = expected(found.prompt_ids, long.thinking_ids)
+        likely = [i for i in range(limit, limit + margin) if known[i, END_RANK] <= 3]
+        length = likely[0] if likely else limit + margin
+        assert found.thinking_ids == long.thinking_ids[:length]
+        assert found.outcome.end_reason == CUT
+        lengths.add(length)
+    assert lengths == {40, 41, 42, 43, 44}
+    policy = BudgetForcing(closing="soft", **common)
+    assert policy.limits() == (None, limit + margin)
+    assert policy.reads_confidence
+    assert not BudgetForcing(**common).reads_confidence

@@ -91,7 +91,7 @@ class Run:
     ) -> None:
         self.engine = ScriptedEngine(random_tokens(vocabulary_size))
         temperature = policy.temperature(0.0)
-        ends = CHAT.format.end_ids if policy.needs_confidence or confidence else None
+        ends = CHAT.format.end_ids if policy.reads_confidence or confidence else None
         store = store or TraceStore(None, "m", end_ids=ends)
         self.streams = Streams(self.engine, store, Sampling(temperature))
         reader = CountingReader(self.streams.of(problem))

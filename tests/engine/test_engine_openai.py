@@ -284,3 +284,11 @@ def test_servers_that_do_not_tell_are_refused(serve: Any, reply: Any, told: str)
     asked = Request(prefix_ids=(5, 10), max_tokens=3, on_confidence=lambda row: True)
     with pytest.raises(UserError, match=told):
         run_in_loop(ask(engine, asked))
+
+
+def test_more_stops_than_a_strict_server_takes_are_refused(serve: Any) -> None:
+    server, engine = serve(with_text("abc", finish_reason="stop"), send_extensions=False)
+    stops = tuple((i,) for i in range(70, 75))
+    with pytest.raises(UserError, match="4 stop strings at most, and 5"):
+        run_in_loop(ask(engine, Request(prefix_ids=(65,), max_tokens=3, stop=stops)))
+    assert not server.bodies
