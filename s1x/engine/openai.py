@@ -10,7 +10,7 @@ with the text after it. What fails the check is counted (`unstable_texts`), and 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -189,6 +189,24 @@ _NO_CONFIDENCE = (
 )
 
 
+def _stop_strings(texts: Iterable[str]) -> list[str]:
+    """The stop sequences as strings, without those that begin with another one.
+
+    Raises:
+        UserError: more than the protocol allows.
+    """
+    different = list(dict.fromkeys(texts))
+    others = {text: [other for other in different if other != text] for text in different}
+    found = [text for text, rest in others.items() if not text.startswith(tuple(rest))]
+    if len(found) > _MOST_STOPS:
+        raise UserError(
+            f"engine.send_extensions=false sends {_MOST_STOPS} stop strings at most, and "
+            f"{len(found)} are wanted (of line ends there are many); use a server that knows "
+            "stop_token_ids, budget.closing=delimiter and no search by steps"
+        )
+    return found
+
+
 def _id_of(name: str) -> int:
     """The id that a server names a token by ("token_id:17").
 
@@ -255,13 +273,7 @@ class _Calls(Writing):
                 "stop_token_ids": [ids[0] for ids in stop if len(ids) == 1],
             }
         else:
-            if len(stop) > _MOST_STOPS:
-                raise UserError(
-                    f"engine.send_extensions=false sends {_MOST_STOPS} stop strings at most, and "
-                    f"{len(stop)} are wanted (of line ends there are many); use a server that "
-                    "knows stop_token_ids, budget.closing=delimiter and no search by steps"
-                )
-            body["stop"] = [self.engine.decode(ids) for ids in stop]
+            body["stop"] = _stop_strings(map(self.engine.decode, stop))
         return body
 
     def on_event(self, event: Reply) -> bool:

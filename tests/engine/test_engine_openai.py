@@ -292,3 +292,10 @@ def test_more_stops_than_a_strict_server_takes_are_refused(serve: Any) -> None:
     with pytest.raises(UserError, match="4 stop strings at most, and 5"):
         run_in_loop(ask(engine, Request(prefix_ids=(65,), max_tokens=3, stop=stops)))
     assert not server.bodies
+
+
+def test_of_stops_that_begin_alike_the_shortest_is_sent(serve: Any) -> None:
+    server, engine = serve(with_text("abc"), send_extensions=False, return_token_ids=False)
+    stops = ((70,), *((70, i) for i in range(71, 76)), (72,))
+    run_in_loop(ask(engine, Request(prefix_ids=(65,), max_tokens=3, stop=stops)))
+    assert server.bodies[0]["stop"] == [engine.decode([70]), engine.decode([72])]
