@@ -1,7 +1,7 @@
 """The front end: composes the configuration, runs the stages, says what went wrong in a line.
 
 Exit status: 0 done, 1 a fault of ours (with its trace), a process that died or a failed job of a
-sweep, 2 the user's mistake (a line or two, no trace), 130 stopped by Ctrl-C.
+sweep, 2 the user's mistake (a line or two, no trace), 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import glob
 import io
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +55,14 @@ _sweep: DictConfig | None = None
 _failures: list[Exception] = []
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came: ends the run in the same orderly way."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
 def main() -> int:
     """Runs the command line in `sys.argv`; returns the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without our dashes ends no run
@@ -73,6 +82,7 @@ def main() -> int:
     sys.argv[1:] = [f"+{a}" if a.startswith(("experiment=", "sweep=")) else a for a in sys.argv[1:]]
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, _terminate)
     wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, so that they are told here
     try:
@@ -80,9 +90,9 @@ def main() -> int:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)()
         if _failures:
             raise _failures.pop()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         say("Stopped. The same command goes on where this one was.")
-        return 130
+        return 143 if isinstance(stop, _Terminated) else 130
     except Exception as error:
         status = _status(error)
         if status is None and _sweep is None:

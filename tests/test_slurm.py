@@ -121,3 +121,39 @@ def test_a_preempted_job_writes_a_checkpoint_and_goes_on(tmp_path: Path) -> None
         wait_until(lambda: not call("squeue", "--noheader", f"--jobs={job}"))
     result = json.loads((out / "train.json").read_text())
     assert (result["resumed_at_step"], result["steps"]) == (saved[0], 80)
+
+
+@pytest.mark.ray
+def test_the_example_starts_ray_trains_evaluates_and_goes_on_when_requeued(tmp_path: Path) -> None:
+    """SIGTERM to the batch script, as notice gives it, in the midst of an evaluation."""
+    pytest.importorskip("ray")
+    output, log = tmp_path / "out", tmp_path / "job.log"
+    settings = ["+experiment=s1k", "scale=quick", "evaluate.models=[fine_tuned]"]
+    settings += ["selection.size=100", "train.epochs=1", "engine.batch_size=2", "max_problems=100"]
+    settings += ["workers.num_replicas=2", f"output={output}"]
+    options = ["--nodes=2", "--cpus-per-task=1", "--gpus-per-node=0", "--signal=B:TERM@60"]
+    options += ["--oversubscribe", f"--output={log}", "--parsable"]
+    with slurm_cluster.cluster(tmp_path / "slurm", num_nodes=2) as env:
+
+        def call(*words: str) -> str:
+            done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
+            return done.stdout.strip() or done.stderr
+
+        def wait_until(what: Callable[[], object]) -> None:
+            deadline = time.monotonic() + 150
+            while not what():
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+
+        job = call("sbatch", *options, "examples/slurm_ray.sh", *settings)
+        wait_until(lambda: [*output.glob("traces/*/*.sqlite")])
+        time.sleep(1.0)
+        call("scancel", "--signal=TERM", "--batch", job)
+        wait_until(lambda: "Stopped." in log.read_text())
+        assert not [*output.glob("evaluate/*/evaluation.json")]
+        wait_until(lambda: "COMPLETED" in call("scontrol", "show", "job", job))
+    (evaluation,) = output.glob("evaluate/*/evaluation.json")
+    found = json.loads(evaluation.read_text())
+    assert found["stored_tokens"] > 0
+    assert len(found["replicas"]) == 2
+    assert log.read_text().count("fine-tuned model: reused") == 1, "it is not trained again"

@@ -11,6 +11,7 @@ import itertools
 import logging
 import math
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
@@ -227,6 +228,7 @@ def connect(address: str | None) -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -235,6 +237,8 @@ def connect(address: str | None) -> None:
             f"workers.address={address}: no Ray cluster answers ({reason}); start one with "
             "`ray start --head` (docs/workers.md), or leave it null for this machine alone"
         ) from None
+    with suppress(ValueError):  # another thread than the main one: Ray has set nothing
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 @asynccontextmanager
