@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from s1x.engine.live import together
 from s1x.errors import UserError
 from s1x.option import option, setting
 from s1x.search.group import Branch, Group
@@ -15,8 +16,10 @@ from s1x.traces.confidence import (
     GROUP_TOKENS,
     MEAN_LOG_PROB,
     GroupWatch,
+    OnConfidence,
     confidence_measures,
 )
+from s1x.traces.request import WATCH, Continuation, OnTokens, Reader, Request
 
 
 @option("budget", "deepconf")
@@ -48,9 +51,8 @@ class DeepConf(Search):
         for branch in warm:
             branch.weight = self._lowest(branch)
         bar = float(np.percentile([one.weight or 0.0 for one in warm], 100 - self.keep_percent))
-        later = await group.whole(
-            range(first, self.num_traces), lambda: GroupWatch(bar, self.group_tokens)
-        )
+        numbers = range(first, self.num_traces)
+        later = await together(self._watched(group, number, bar) for number in numbers)
         for branch in later:
             branch.weight = self._lowest(branch)
         everyone = [*warm, *later]
@@ -59,6 +61,16 @@ class DeepConf(Search):
             if branch not in voters:
                 branch.weight = 0.0
         return most_voted(voters) if voters else best(warm)
+
+    async def _watched(self, group: Group, number: int, bar: float) -> Branch:
+        """A trace that is dropped, without an answer, where a group falls below the bar."""
+        branch = group.open(number)
+        watch = GroupWatch(bar, self.group_tokens)
+        try:
+            return await group.read_whole(branch, _Watched(group.reader, watch, branch.ids))
+        except _EnoughError:
+            branch.fate = "dropped"
+            return branch
 
     def _lowest(self, branch: Branch) -> float:
         """The confidence of a trace; 0 for one that was stopped."""
@@ -72,3 +84,24 @@ class DeepConf(Search):
 
     def label(self) -> str:
         return f"{super().label()}, best {self.keep_percent:g}%"
+
+
+class _EnoughError(Exception):
+    """A trace is given up."""
+
+
+@dataclass
+class _Watched:
+    """Reads streams, and gives a trace up where its confidence is watched and too low."""
+
+    reader: Reader
+    watch: OnConfidence
+    written: list[int]
+
+    async def read(self, request: Request, on_tokens: OnTokens | None = None) -> Continuation:
+        """See `Reader.read`."""
+        piece = await self.reader.read(replace(request, on_confidence=self.watch), on_tokens)
+        self.written += piece.token_ids
+        if piece.finish_reason == WATCH:
+            raise _EnoughError
+        return piece

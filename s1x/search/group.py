@@ -8,7 +8,7 @@ fork is a stream of its own that begins where its parent stands, and shares all 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from s1x.errors import UserError
 from s1x.model.chat_format import Chat, TokenIds
 from s1x.rows import NATURAL
 from s1x.scorer.scorer import LiveScorer
-from s1x.traces.confidence import Confidence, OnConfidence
-from s1x.traces.request import WATCH, Continuation, OnTokens, Reader, Request
+from s1x.traces.confidence import Confidence
+from s1x.traces.request import Continuation, OnTokens, Reader, Request
 
 #: samples of one search; the next one's begin after them
 SAMPLES_OF_A_SEARCH = 1 << 16
@@ -41,26 +41,6 @@ class CountingReader:
         """See `Reader.read`."""
         piece = await self.reader.read(request, on_tokens)
         self.num_tokens += len(piece.token_ids) + len(piece.stop_ids)
-        return piece
-
-
-@dataclass
-class WatchedReader:
-    """Reads streams, and gives a trace up where who watches its confidence has enough."""
-
-    reader: Reader
-    watch: OnConfidence
-    written: list[int]
-
-    class EnoughError(Exception):
-        """The trace is given up."""
-
-    async def read(self, request: Request, on_tokens: OnTokens | None = None) -> Continuation:
-        """See `Reader.read`."""
-        piece = await self.reader.read(replace(request, on_confidence=self.watch), on_tokens)
-        self.written += piece.token_ids
-        if piece.finish_reason == WATCH:
-            raise self.EnoughError
         return piece
 
 
@@ -176,35 +156,19 @@ class Group:
         self.branches.append(branch)
         return branch
 
-    async def whole(
-        self, numbers: Sequence[int], make_watch: Callable[[], OnConfidence] | None = None
-    ) -> list[Branch]:
-        """Samples of the prompt from beginning to answer, as budget forcing cuts them.
+    async def whole(self, numbers: Sequence[int]) -> list[Branch]:
+        """Samples of the prompt from beginning to answer, as budget forcing cuts them."""
+        return await together(self.read_whole(self.open(n), self.reader) for n in numbers)
 
-        Args:
-            numbers: which samples.
-            make_watch: makes what watches the confidence of one of them; where that has enough, the
-                trace is dropped without an answer.
-        """
+    async def read_whole(self, branch: Branch, reader: Reader) -> Branch:
+        """A trace that has not begun, from beginning to answer."""
         shared = {f.name: getattr(self.policy, f.name) for f in fields(LimitedPolicy)}
-        policy = BudgetForcing(**shared)
-
-        async def one(branch: Branch) -> Branch:
-            reader: Reader = self.reader
-            if make_watch is not None:
-                reader = WatchedReader(reader, make_watch(), branch.ids)
-            try:
-                trace = await rollout(policy, self.chat, reader, branch.sample)
-            except WatchedReader.EnoughError:
-                branch.fate = "dropped"
-                return branch
-            branch.ids, branch.trace = list(trace.thinking_ids), trace
-            branch.ended = trace.outcome.end_reason == NATURAL
-            branch.step_ends = self._steps_in(branch.ids)
-            branch.answer = self._answer_of(trace)
-            return branch
-
-        return await together(one(self.open(number)) for number in numbers)
+        trace = await rollout(BudgetForcing(**shared), self.chat, reader, branch.sample)
+        branch.ids, branch.trace = list(trace.thinking_ids), trace
+        branch.ended = trace.outcome.end_reason == NATURAL
+        branch.step_ends = self._steps_in(branch.ids)
+        branch.answer = self._answer_of(trace)
+        return branch
 
     async def grow(self, branches: Sequence[Branch], step_tokens: int) -> None:
         """Each goes on by one step, or to its end."""

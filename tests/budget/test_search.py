@@ -29,6 +29,7 @@ from s1x.errors import SettingError, UserError
 from s1x.evaluate.table import confidence_columns
 from s1x.model.chat_format import Chat
 from s1x.scorer.scorer import LiveScorer, Scored
+from s1x.search.adaptive_consistency import AdaptiveConsistency
 from s1x.search.beam_search import BeamSearch
 from s1x.search.best_of_n import BestOfN
 from s1x.search.deepconf import DeepConf
@@ -38,6 +39,7 @@ from s1x.search.majority_vote import MajorityVote
 from s1x.search.particle_filter import ParticleFilter, systematic
 from s1x.search.rebase import Rebase
 from s1x.search.search import Search, aggregated, dealt, most_voted, run_search, shares
+from s1x.search.short_m_at_k import ShortMAtK
 from s1x.search.weighted_vote import WeightedVote
 from s1x.traces.confidence import confidence_measures
 from s1x.traces.store import TraceStore
@@ -51,6 +53,8 @@ SEARCHES: dict[str, Callable[[int], Search]] = {
     "best_of_n": lambda n: BestOfN(num_traces=n, **COMMON),
     "weighted_vote": lambda n: WeightedVote(num_traces=n, **COMMON),
     "majority_vote": lambda n: MajorityVote(num_traces=n, **COMMON),
+    "adaptive_consistency": lambda n: AdaptiveConsistency(num_traces=n, **COMMON),
+    "short_m_at_k": lambda n: ShortMAtK(num_traces=n, num_finished=2, **COMMON),
     "rebase": lambda n: Rebase(num_traces=n, step_tokens=8, **COMMON),
     "beam_search": lambda n: BeamSearch(
         num_traces=n, beam_width=min(2, n), step_tokens=8, **COMMON
@@ -61,6 +65,10 @@ SEARCHES: dict[str, Callable[[int], Search]] = {
         num_traces=n, num_warmup=2, keep_percent=50, group_tokens=6, **COMMON
     ),
 }
+
+
+#: they may begin fewer traces than N, or stop some (tests/budget/test_stopping.py)
+STOPPING = ("adaptive_consistency", "short_m_at_k")
 
 
 class Hashed(LiveScorer):
@@ -110,7 +118,7 @@ def key_of(text: str) -> str | None:
     return None if first in ("", "<1", "\n") else first
 
 
-@pytest.mark.parametrize("name", list(SEARCHES))
+@pytest.mark.parametrize("name", [name for name in SEARCHES if name not in STOPPING])
 @pytest.mark.parametrize("num_traces", [1, 4, 8])
 def test_counts_add_up_to_what_the_engine_wrote(name: str, num_traces: int) -> None:
     """No token of a stored or shared prefix is generated again."""
@@ -147,7 +155,7 @@ def test_a_search_that_was_killed_goes_on_from_the_store(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("closing", CLOSINGS)
-@pytest.mark.parametrize("name", ["beam_search", "dvts", "best_of_n", "majority_vote"])
+@pytest.mark.parametrize("name", ["beam_search", "dvts", "best_of_n", "majority_vote", *STOPPING])
 def test_one_trace_is_budget_forcing_under_greedy(name: str, closing: str) -> None:
     found = Run(replace(SEARCHES[name](1), closing=closing)).trace
     plain = Bench.random().run([BudgetForcing(closing=closing, **COMMON)], CHAT)[0]

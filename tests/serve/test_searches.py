@@ -13,10 +13,12 @@ from gateways import MODEL, QUESTION, Client, budget, gateway, joined, served
 from s1x.budget.wait_gate import WaitGate
 from s1x.engine.engine import LiveEngine, Sampling
 from s1x.scorer.scorer import LiveScorer, Scored
+from s1x.search.adaptive_consistency import AdaptiveConsistency
 from s1x.search.group import CountingReader
 from s1x.search.majority_vote import MajorityVote
 from s1x.search.rebase import Rebase
 from s1x.search.search import Search
+from s1x.search.short_m_at_k import ShortMAtK
 from s1x.search.weighted_vote import WeightedVote
 
 COMMON: dict[str, Any] = {"max_thinking_tokens": 60, "max_answer_tokens": 12}
@@ -24,6 +26,8 @@ POLICIES: dict[str, Search] = {
     "weighted_vote": WeightedVote(**COMMON),
     "majority_vote": MajorityVote(**COMMON),
     "rebase": Rebase(num_traces=3, **COMMON),
+    "adaptive_consistency": AdaptiveConsistency(num_traces=3, **COMMON),
+    "short_m_at_k": ShortMAtK(num_traces=5, num_finished=2, **COMMON),
 }
 GATE = WaitGate(max_answer_tokens=24)
 
