@@ -10,7 +10,7 @@ from s1x.engine.live import together
 from s1x.option import option, setting
 from s1x.search.group import Branch, Group
 from s1x.search.search import Search, most_voted
-from s1x.traces.request import Continuation, OnTokens, Request
+from s1x.traces.request import WATCH, Continuation, OnTokens, Request
 
 
 @option("budget", "short_m_at_k")
@@ -131,7 +131,8 @@ class _Runner:
         piece = await group.reader.reader.read(request, self._hear)
         if self.is_out:
             raise _OutError
-        if piece.stop_ids in group.chat.thinking_stops:
+        softly = piece.finish_reason == WATCH  # closed in place of that token
+        if softly or piece.stop_ids in group.chat.thinking_stops:
             branch.end_ids = piece.stop_ids
         else:
             branch.ids += piece.stop_ids  # of a line's end, which is thinking

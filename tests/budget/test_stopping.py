@@ -21,7 +21,7 @@ from s1x.budget.thinking import CLOSINGS
 from s1x.curve.replays import adaptive_consistency, short_m_at_k
 from s1x.curve.samples import Samples
 from s1x.engine.engine import OnTokens, Request, Sampling, Writing
-from s1x.engine.scripted import ScriptedEngine, random_tokens
+from s1x.engine.scripted import ScriptedEngine, hashed_confidence, random_tokens
 from s1x.errors import SettingError
 from s1x.model.chat_format import Chat
 from s1x.rows import NATURAL
@@ -51,7 +51,8 @@ class Unsteady(ScriptedEngine):
             for _ in range(pause):
                 await asyncio.sleep(0)
             ids.append(self.next_token(ids, request))
-            writing.take(ids[-1:])
+            asked = request.on_confidence is not None
+            writing.take(ids[-1:], hashed_confidence(ids) if asked else None)
 
 
 class Live:
@@ -67,7 +68,9 @@ class Live:
         vocabulary_size: int = 24,
     ) -> None:
         engine = Unsteady(vocabulary_size, clock, seed)
-        self.streams = Streams(engine, store or TraceStore(None, "m"), Sampling(1.0), seed)
+        self.streams = Streams(
+            engine, store or TraceStore(None, "m", end_ids=CHAT.format.end_ids), Sampling(1.0), seed
+        )
         reader = CountingReader(self.streams.of("p"))
         self.group = Group(policy, CHAT, reader, "q", 0, key_of)
         self.trace, self.books = asyncio.run(self._run(policy))
@@ -82,9 +85,12 @@ class Live:
         return self.streams.counts.generated_tokens
 
     def unstopped_tokens(self) -> int:
-        """What was counted, without the stop sequences, which rows do not count."""
-        answered = [branch.trace for branch in self.group.branches if branch.trace]
-        stops = sum((t.outcome.end_reason == NATURAL) + (not t.answer_cut) for t in answered)
+        """What was counted, without what ended thinking and answers, which rows do not count."""
+        stops = 0
+        for branch in self.group.branches:
+            if branch.trace is not None:
+                ended = branch.trace.outcome.end_reason == NATURAL or bool(branch.end_ids)
+                stops += ended + (not branch.trace.answer_cut)
         return self.books.total_tokens - stops
 
 
@@ -96,7 +102,12 @@ def key_of(text: str) -> str | None:
 
 def sampled(policy: Search, seed: int) -> list[Trace]:
     """The samples that a search draws from, each to its end."""
-    streams = Streams(Unsteady(24, None, seed), TraceStore(None, "m"), Sampling(1.0), seed)
+    streams = Streams(
+        Unsteady(24, None, seed),
+        TraceStore(None, "m", end_ids=CHAT.format.end_ids),
+        Sampling(1.0),
+        seed,
+    )
     whole = BudgetForcing(
         max_thinking_tokens=policy.max_thinking_tokens, closing=policy.closing, **COMMON
     )
