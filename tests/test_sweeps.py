@@ -169,6 +169,19 @@ def test_budget_policy_measures_models_trained_in_the_policys_format(output: Pat
     assert [p["setting"] for p in told["points"]] == ["told 16", "told 64", "natural"]
 
 
+def test_confidence(output: Path) -> None:
+    """Every rule is replayed on the samples of one job."""
+    swept = sweep(output, "confidence", 1, "sampling.samples_per_problem=4")
+    rows = swept.table("replays_puzzles_hard")
+    rules = {row["rule"] for row in rows}
+    assert {"adaptive consistency", "short-3@k", "DeepConf, best 10%"} <= rules
+    assert {"vote by tail entropy", "vote of the best 90% by tail"} <= rules
+    assert {row["k"] for row in rows} == {"2", "4"}
+    assert all(row["token_confidences"] for row in swept.rows(0))
+    figures = {path.stem for path in (swept.report / "figures").glob("*.png")}
+    assert "replays_puzzles_hard" in figures
+
+
 def test_sample_count(output: Path) -> None:
     swept = sweep(output, "sample_count", 2, "sampling.samples_per_problem=1,4")
     assert [c["samples_per_problem"] for c in swept.summary["curves"]] == [1, 4]
