@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from gateways import MODEL, QUESTION, SHORT_QUESTION, joined, served
 
-from s1x.engine.engine import LiveEngine
+from s1x.budget.budget_forcing import BudgetForcing
+from s1x.engine.engine import LiveEngine, Request
+from s1x.engine.live import run_in_loop
 from s1x.engine.openai import OpenAI
+from s1x.serve.prompts import Prompts
 
 pytestmark = pytest.mark.vllm
 BUDGETS: list[dict[str, Any]] = [
@@ -84,3 +88,28 @@ def test_a_budget_is_kept_before_a_vllm_server_token_for_token(
         assert asyncio.run(ask(upstream)) == asyncio.run(ask(puzzle))
     finally:
         upstream.close()
+
+
+def test_a_vllm_server_says_how_sure_the_model_was(puzzle: LiveEngine, url: str) -> None:
+    """The same four numbers as the engine in this process has for the same tokens."""
+    prefix = tuple(Prompts(MODEL).text(QUESTION, BudgetForcing()).prompt_ids)
+
+    async def ask(engine: LiveEngine) -> tuple[list[int], Any]:
+        ids: list[int] = []
+        rows: list[Any] = []
+        request = Request(
+            prefix_ids=prefix,
+            max_tokens=24,
+            on_confidence=lambda new: bool(rows.append(new)) or True,
+            end_ids=(7, 11),
+        )
+        await engine.generate(request, lambda new: bool(ids.extend(new)) or True)
+        return ids, np.concatenate(rows)
+
+    upstream = OpenAI(base_urls=[url], served_model=MODEL.name).start(MODEL)
+    try:
+        theirs, ours = run_in_loop(ask(upstream)), run_in_loop(ask(puzzle))
+    finally:
+        upstream.close()
+    assert theirs[0] == ours[0]
+    assert theirs[1] == pytest.approx(ours[1], rel=5e-3, abs=5e-3)
