@@ -266,10 +266,13 @@ class Streams:
             known = stream.confidences
             number = len(stream.tokens) + len(ids)
             assert known is None or len(known) == ROW_BYTES * number, "confidence is missing"
-            for token in ids:
-                stream.tokens.append(token)
-                if len(stream.tokens) >= stream.next_end or token in stream.last_ids:
-                    _wake(stream)
+            if number < stream.next_end and stream.last_ids.isdisjoint(ids):
+                stream.tokens += ids
+            else:
+                for token in ids:
+                    stream.tokens.append(token)
+                    if len(stream.tokens) >= stream.next_end or token in stream.last_ids:
+                        _wake(stream)
             if stream.unheard:
                 _note_first(stream)
             if len(stream.tokens) - stream.num_saved >= self.store.save_every_tokens:
@@ -385,7 +388,8 @@ def _found(stream: _Stream, reader: _Reader) -> Continuation | None:
     tokens = stream.tokens
     last_ids = {stop[-1] for stop in reader.stop}
     upto = min(len(tokens), reader.end)
-    for i in range(reader.scanned, upto):
+    nothing = last_ids.isdisjoint(tokens[reader.scanned : upto])
+    for i in range(reader.scanned, upto) if not nothing else ():
         if tokens[i] not in last_ids:
             continue
         for stop in sorted(reader.stop, key=len, reverse=True):
