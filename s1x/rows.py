@@ -44,9 +44,9 @@ def schema() -> pa.Schema:
             ("token_ids", pa.list_(pa.int32())),  # after the prompt: thinking, delimiters, answer
             ("forced_mask", pa.list_(pa.bool_())),  # True: put there by the policy
             # how sure the model was of each of token_ids (docs/confidence.md); null: not recorded
-            ("token_log_probs", pa.list_(pa.float16())),
-            ("token_entropies", pa.list_(pa.float16())),
-            ("token_confidences", pa.list_(pa.float16())),
+            ("token_log_probs", pa.list_(pa.float32())),
+            ("token_entropies", pa.list_(pa.float32())),
+            ("token_confidences", pa.list_(pa.float32())),
             ("thinking_tokens", count),  # of token_ids, the first N are thinking (forced too)
             ("answer_tokens", count),  # tokens of the answer, delimiters and cue not counted
             ("forced_tokens", count),

@@ -41,8 +41,8 @@ NEWER: dict[str, pl.DataType] = {
     "scorer_tokens": pl.Int64(),
     "scorer_weighed_tokens": pl.Float64(),
     "num_traces": pl.Int64(),
-    "token_confidences": pl.List(pl.Float16),
-    "token_entropies": pl.List(pl.Float16),
+    "token_confidences": pl.List(pl.Float32),
+    "token_entropies": pl.List(pl.Float32),
 }
 #: columns of what all traces of a row took
 SPENT = ("total_tokens", "scorer_tokens", "scorer_weighed_tokens", "num_traces")

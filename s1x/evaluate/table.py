@@ -115,7 +115,7 @@ def confidence_columns(trace: Trace) -> dict[str, object]:
     signs = {LOG_PROB: 1, ENTROPY: 1, MEAN_LOG_PROB: -1}
     columns = [sign * rows[:, place] for place, sign in signs.items()]
     return {
-        name: [None if np.isnan(value) else value for value in column]
+        name: [None if np.isnan(value) else float(value) for value in column]
         for name, column in zip(names, columns, strict=True)
     }
 
