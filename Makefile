@@ -34,6 +34,7 @@ check: setup-all ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file benchmarks/mypy.ini benchmarks/*.py benchmarks/gpu/*.py
 
 setup: $(VENV)/.core ## a virtual environment with what `run` needs, from the lock
 setup-test: $(VENV)/.test ## and what `test` needs

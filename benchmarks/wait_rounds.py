@@ -55,7 +55,9 @@ def in_rounds(write: Batch, chats: Sequence[Chat], cap: int) -> workload.Run:
             ended[i] = ids[-1] in stops
             traces[i] += ids[:-1] if ended[i] else ids
     for chat, trace, natural in zip(chats, traces, ended, strict=True):
-        trace += chat.closing_ids(trace, not natural) + (() if natural else form.cue)
+        if not natural:
+            trace += chat.line_break(trace)
+        trace += form.answer_start + (() if natural else form.cue)
     prefixes = [(*chat.prompt_ids, *trace) for chat, trace in zip(chats, traces, strict=True)]
     answers = write(prefixes, [ANSWER_TOKENS] * len(chats), [])
     traces = [trace + answer for trace, answer in zip(traces, answers, strict=True)]

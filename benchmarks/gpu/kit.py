@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 #: script, title and seconds of each part; d begins with what the others left
@@ -95,7 +96,7 @@ def run_part(
     return {"title": title, "end": end, "seconds": round(time.monotonic() - begun, 1), **written}
 
 
-def page(report: dict[str, object]) -> str:
+def page(report: dict[str, Any]) -> str:
     """The report as Markdown."""
     about, libraries = report["card"], report["versions"]
     lines = ["# Figures of one GPU" if not report["tiny"] else "# Rehearsal on the CPU", ""]
