@@ -28,6 +28,26 @@ def nearest(name: object, names: Iterable[object], otherwise: str = "") -> str:
     return f"did you mean {found[0]}?" if found else otherwise
 
 
+def module_of(name: str, key: str, package: str = "") -> ModuleType:
+    """A module of an optional package.
+
+    Args:
+        name: of the module.
+        key: the setting that needs it, for the error.
+        package: that it comes with, where its name is another.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    package = package or name.split(".")[0].replace("_", "-")
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(
+            f"{key} needs the package {package}, which is not installed; pip install {package}"
+        ) from None
+
+
 def load_named(path: str, key: str) -> object:
     """What stands at a dotted path.
 

@@ -31,10 +31,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from s1x.classes import load_named, nearest
-from s1x.errors import SettingError, UserError
+from s1x.errors import SettingError, UnknownSettingError, UserError
 from s1x.option import Option, option_class
 
 T = TypeVar("T")
+AnOption = TypeVar("AnOption", bound=Option)
 ROOT = Path(__file__).resolve().parent.parent
 #: in a clone beside the package, in a wheel inside it
 CONF = ROOT / "conf" if (ROOT / "conf" / "config.yaml").is_file() else ROOT / "s1x" / "conf"
@@ -173,13 +174,8 @@ def build(node: object, key: str, base: type[T]) -> T:
     cls: Any = load_named(target, f"{key}._target_")
     if dataclasses.is_dataclass(cls):
         hints = typing.get_type_hints(cls)
-        names = [f.name for f in dataclasses.fields(cls)]
+        _refuse_unknown(cls, values, key)
         for name, value in values.items():
-            if name not in names:
-                hint = nearest(name, names) or f"it has {', '.join(names)}"
-                raise UserError(
-                    f"{key}.{name} is not a setting of {target.rpartition('.')[2]}; {hint}"
-                )
             if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
                 values[name] = _made(hints[name], value, f"{key}.{name}")
     made = _made(cls, values, key)
@@ -189,6 +185,33 @@ def build(node: object, key: str, base: type[T]) -> T:
             f"got {type(made).__name__}"
         )
     return made
+
+
+def made(
+    cls: type[AnOption], values: Mapping[str, object], key: str, check_types: bool = True
+) -> AnOption:
+    """An option of a class from values that Hydra has not checked.
+
+    Raises:
+        UserError: a setting that it does not have, or a value that cannot be, naming `key`.
+    """
+    _refuse_unknown(cls, values, key)
+    if check_types:
+        values = {name: typed(cls, name, value, f"{key}.{name}") for name, value in values.items()}
+    option = _made(cls, values, key)
+    assert isinstance(option, cls)
+    return option
+
+
+def _refuse_unknown(cls: Any, values: Mapping[str, object], key: str) -> None:
+    names = [field.name for field in dataclasses.fields(cls)]
+    renamed = cls.renamed if issubclass(cls, Option) else {}
+    for name in values:
+        if name in renamed:
+            raise UserError(f"{key}.{name} is now called {renamed[name]}")
+        if name not in names:
+            hint = nearest(name, names, f"it has {', '.join(names) or 'none'}")
+            raise UnknownSettingError(f"{key}.{name}", cls.__name__, values[name], hint)
 
 
 def _made(cls: Callable[..., object], values: Mapping[str, object], key: str) -> object:
@@ -220,14 +243,13 @@ def typed(cls: type[Option], name: str, value: object, key: str) -> object:
     """A value given in Python as the setting's type has it; nothing in it is interpolated.
 
     Raises:
-        UserError: it is of another type, naming `key`.
+        SettingError: it is of another type, naming `key`.
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(cls), {name: value})
         return OmegaConf.to_container(merged, resolve=False)[name]  # type: ignore[index,call-overload,no-any-return]
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{key} has {value!r}: {reason}") from None
+        raise SettingError(key, "of its type", value, str(error).splitlines()[0]) from None
 
 
 def option_named(

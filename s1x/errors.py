@@ -29,7 +29,19 @@ class SettingError(UserError):
 
     def under(self, key: str) -> SettingError:
         """The same error with the option's place put before the field: `budget.num_waits`."""
-        return SettingError(f"{key}.{self.field}", self.must, self.value, self.remedy)
+        return type(self)(f"{key}.{self.field}", self.must, self.value, self.remedy)
+
+
+class UnknownSettingError(SettingError):
+    """A setting that the class named by `must` does not have."""
+
+    def _text(self) -> str:
+        return f"{self.field} is not a setting of {self.must}; {self.remedy}"
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library says of its failure, in a line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 class RunError(RuntimeError):

@@ -8,7 +8,9 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s1x.errors import SettingError, UserError
+from huggingface_hub import constants
+
+from s1x.errors import SettingError, UserError, reason_of
 
 if TYPE_CHECKING:
     import datasets
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
 def hub_answers(timeout_seconds: float = 5.0) -> bool:
     """Whether the hub can be reached at all; asked once, for its own client retries for long."""
-    from huggingface_hub import constants
-
     return not constants.HF_HUB_OFFLINE and answers(constants.ENDPOINT, timeout_seconds, "HEAD")
 
 
@@ -37,7 +37,6 @@ def answers(url: str, timeout_seconds: float, method: str = "GET") -> bool:
 def _look_for_the_hub() -> None:
     """Where it can't be reached, only the cache is asked: the hub's client would retry for long."""
     import datasets
-    from huggingface_hub import constants
 
     if not hub_answers():
         constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
@@ -75,7 +74,7 @@ def load_dataset(
         wrong = "config_name" if "BuilderConfig" in str(error) else "split"
         if is_local and wrong == "split" and "split" not in str(error).lower():
             raise _unreadable(key, dataset, error) from None
-        must = f"one that {dataset} has ({_first_line(error)})"
+        must = f"one that {dataset} has ({reason_of(error)})"
         value = split if wrong == "split" else config_name
         raise SettingError(f"{key}.{wrong}", must, value) from None
     except Exception as error:  # the libraries below raise dozens of kinds
@@ -84,9 +83,7 @@ def load_dataset(
 
 def unreachable(key: str, dataset: str, error: Exception) -> UserError:
     """One sentence for a data set that cannot be had."""
-    from huggingface_hub import constants
-
-    reason = "no answer" if constants.HF_HUB_OFFLINE else _first_line(error)
+    reason = "no answer" if constants.HF_HUB_OFFLINE else reason_of(error)
     remedy = (
         "check its name and the network, or download it elsewhere (hf download --repo-type "
         f"dataset --local-dir FOLDER) and name the folder in its place, or use {key}=jsonl with a "
@@ -108,11 +105,6 @@ def _unreadable(key: str, dataset: str, error: BaseException) -> UserError:
         f"{key}: the data set {dataset} cannot be read ({text[:400]}); mend its files, or read "
         f"them by {key}=jsonl, which names each bad row"
     )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
 
 
 def cached_commit(repo: str, revision: str | None, repo_type: str = "dataset") -> str | None:
@@ -140,7 +132,6 @@ def cached_folder(model: str, revision: str | None) -> Path | None:
 
 
 def _cache(repo: str, repo_type: str) -> Path:
-    from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type=repo_type)

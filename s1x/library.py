@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import polars as pl
 import yaml
@@ -23,7 +23,7 @@ from s1x.benchmark.grader import Grade, Grader, make_grader, ungraded
 from s1x.benchmark.problem import Problem
 from s1x.budget import Policy
 from s1x.classes import nearest
-from s1x.compose import conf_folders, typed
+from s1x.compose import conf_folders, made, typed
 from s1x.curve import Curve
 from s1x.engine.engine import Engine
 from s1x.errors import UserError
@@ -272,24 +272,15 @@ def _model(name: str) -> Model:
     return Model(path=name)
 
 
-def _option(
-    base: Callable[..., T], group: str, given: str | T, settings: Mapping[str, object]
-) -> T:
+def _option(base: type[T], group: str, given: str | T, settings: Mapping[str, object]) -> T:
     """The option itself, or the one of that name with these settings."""
     if not isinstance(given, str):
         if settings:
             raise UserError(f"{group} is an object already; put {', '.join(settings)} into it")
         return given
-    cls: Any = option_class(group, given, group)
-    known = {field.name for field in fields(cls)}
-    values = {}
-    for name, value in settings.items():
-        if name not in known:
-            hint = nearest(name, known, f"it has {', '.join(sorted(known))}")
-            raise UserError(f"{group} {given} has no setting {name}; {hint}")
-        values[name] = typed(cls, name, value, name)
-    made: T = cls(**values)
-    return made
+    option = made(option_class(group, given, group), settings, group)
+    assert isinstance(option, base)
+    return option
 
 
 def _swept(

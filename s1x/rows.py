@@ -6,10 +6,7 @@ hold their units. A value that is not known is null, never 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 #: verdicts a row can have
 CORRECT, WRONG, UNANSWERED, UNGRADED = "correct", "wrong", "unanswered", "ungraded"
@@ -22,8 +19,6 @@ SPILL_DELIMITER, SPILL_WAIT, SPILL_CUT = SPILLS = ("delimiter", "wait", "cut")
 
 def schema() -> pa.Schema:
     """The Arrow schema of `rows.parquet`."""
-    import pyarrow as pa
-
     text, count = pa.string(), pa.int64()
     return pa.schema(
         [

@@ -38,9 +38,7 @@ _LONGEST_NUMBER = 400
 
 
 def plain(text: str) -> str:
-    """The text in one spelling of digits, minus signs and spaces, without invisible characters."""
-    if text.isascii():
-        return text
+    """The text in one spelling of minus signs and spaces, without invisible characters."""
     characters = unicodedata.normalize("NFC", text)
     return "".join(c if c.isascii() else _plain_character(c) for c in characters)
 
@@ -48,14 +46,7 @@ def plain(text: str) -> str:
 def _plain_character(character: str) -> str:
     if character in "\u2212\u2013\u2010\u2011\ufe63":
         return "-"
-    kind = unicodedata.category(character)
-    if kind in ("Cf", "Zs"):
-        return " " if kind == "Zs" else ""
-    if kind == "Nd":
-        return str(unicodedata.decimal(character))
-    if unicodedata.decomposition(character).startswith(("<wide>", "<font>", "<narrow>")):
-        return unicodedata.normalize("NFKC", character)
-    return character
+    return {"Cf": "", "Zs": " "}.get(unicodedata.category(character), character)
 
 
 def clean(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from s1x.benchmark.extraction import DEFAULT_RULES, RULES, Extraction, extract
 from s1x.benchmark.problem import Problem
 from s1x.classes import load_class, source_hash
+from s1x.compose import made
 from s1x.errors import SettingError, UserError
 from s1x.option import Option, option_class, setting
 from s1x.rows import CORRECT, UNANSWERED, UNGRADED, WRONG
@@ -126,20 +127,15 @@ def make_grader(name: str, settings: Mapping[str, object] | None = None) -> Grad
     """
     cls = load_class(name, "grader") if "." in name else option_class("grader", name, "grader")
     given = dict(settings or {})
-    for old, new in cls.renamed.items() if issubclass(cls, Option) else ():
-        if old in given:
-            raise UserError(f"grader_settings.{old} of {name} is now called {new}")
+    if issubclass(cls, Grader):
+        # the classes check types themselves: an error may not show an address with its key
+        return made(cls, given, "grader_settings", check_types=False)
     try:
-        made = cls(**given)
-    except SettingError as error:
-        raise error.under("grader_settings") from None
+        own = cls(**given)
     except TypeError as error:
-        known = ", ".join(sorted(vars(cls).get("__dataclass_fields__", ())))
-        raise UserError(f"grader_settings of {name}: {error}; it has {known}") from None
-    if isinstance(made, Grader):
-        return made
-    if isinstance(made, _Grades):
-        return OwnGrader(own=made, made_from=[name, given, source_hash(cls)])
+        raise UserError(f"grader_settings of {name}: {error}") from None
+    if isinstance(own, _Grades):
+        return OwnGrader(own=own, made_from=[name, given, source_hash(cls)])
     raise UserError(
         f"grader {name} must have grade(problem, answer_text) -> s1x.benchmark.grader.Grade; "
         "derive it from s1x.benchmark.grader.Grader"

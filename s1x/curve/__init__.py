@@ -8,12 +8,20 @@ for found in curve.curves(curve.read([folder])):
 from s1x.curve.allocation import Allocation, PointAllocation, allocate
 from s1x.curve.behaviour import Latency, Spill, latency, spill
 from s1x.curve.cells import Cell, cells, read
-from s1x.curve.compare import Difference, Flips, difference, flips, flips_between, told_apart
+from s1x.curve.compare import (
+    Difference,
+    Flips,
+    difference,
+    difference_if_any,
+    flips,
+    flips_between,
+    told_apart,
+)
 from s1x.curve.curves import Curve, DomainAccuracy, Point, by_domain, curve, curves
 from s1x.curve.interval import Estimate, Result
 from s1x.curve.replays import Replay, replays
 from s1x.curve.samples import SampleCount, pass_at_k, sample_counts
-from s1x.curve.scaling import control, performance, slope_per_doubling, slope_per_thousand
+from s1x.curve.scaling import control, slope
 
 __all__ = [
     "Allocation",
@@ -37,16 +45,15 @@ __all__ = [
     "curve",
     "curves",
     "difference",
+    "difference_if_any",
     "flips",
     "flips_between",
     "latency",
     "pass_at_k",
-    "performance",
     "read",
     "replays",
     "sample_counts",
-    "slope_per_doubling",
-    "slope_per_thousand",
+    "slope",
     "spill",
     "told_apart",
 ]

@@ -13,8 +13,7 @@ from verdicts along the curve, no judge is asked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -34,6 +33,7 @@ from s1x.rows import CORRECT
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+UNKNOWN = Estimate(None)
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class PointAllocation(Result):
 
     point: int
     setting: str
-    mean_thinking_tokens: float | None
     right_percent: Estimate
     starved_percent: Estimate  # wrong here, right at some larger budget
     spoilt_percent: Estimate  # wrong here and at all larger budgets, right at a smaller one
-    overthinking_tokens: Estimate  # past the sufficient budget; 0 for traces without one
-    wasted_tokens: Estimate  # spent here on traces that are right at no budget
-    perfect_percent: Estimate  # upper bound: accuracy of `perfect` with this point's tokens
-    perfect_gain_points: Estimate  # that minus right_percent, paired; never below 0
+    mean_thinking_tokens: float | None = None  # None, as all below: tokens were not recorded
+    overthinking_tokens: Estimate = UNKNOWN  # past the sufficient budget; 0 for traces without one
+    wasted_tokens: Estimate = UNKNOWN  # spent here on traces that are right at no budget
+    perfect_percent: Estimate = UNKNOWN  # upper bound: accuracy of `perfect` with these tokens
+    perfect_gain_points: Estimate = UNKNOWN  # that minus right_percent, paired; never below 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def allocate(points: Sequence[Cell]) -> Allocation | None:
         num_problems=len(right) // most,
         samples_per_problem=most,
         sufficient_percent=_share(has, most),
-        sufficient_tokens=_mean(needed) if known else Estimate(None),
+        sufficient_tokens=_mean(needed) if known else UNKNOWN,
         never_right_percent=_share(np.logical_not(right.any(axis=1)), most),
         points=[_point(cell, p, right, tokens, most) for p, cell in enumerate(points)],
     )
@@ -139,44 +139,23 @@ def perfect(right: Bools, tokens: Floats, point: int) -> tuple[Bools, Floats]:
 
 def _point(cell: Cell, p: int, right: Bools, tokens: Floats, most: int) -> PointAllocation:
     here, below, above = right[:, p], right[:, :p].any(axis=1), right[:, p + 1 :].any(axis=1)
-    return PointAllocation(
+    found = PointAllocation(
         point=cell.point,
         setting=cell.setting,
         right_percent=_share(here, most),
         starved_percent=_share(~here & above, most),
         spoilt_percent=_share(~here & ~above & below, most),
-        **_spent(right, tokens, p, most),
     )
-
-
-class Spent(TypedDict):
-    """What of a point counts tokens."""
-
-    mean_thinking_tokens: float | None
-    overthinking_tokens: Estimate
-    wasted_tokens: Estimate
-    perfect_percent: Estimate
-    perfect_gain_points: Estimate
-
-
-def _spent(right: Bools, tokens: Floats, p: int, most: int) -> Spent:
     if not np.isfinite(tokens).all():
-        unknown = Estimate(None)
-        return Spent(
-            mean_thinking_tokens=None,
-            overthinking_tokens=unknown,
-            wasted_tokens=unknown,
-            perfect_percent=unknown,
-            perfect_gain_points=unknown,
-        )
-    here = right[:, p]
+        return found
     chosen, influence = perfect(right, tokens, p)
     both = np.stack([_by_problem(chosen, most), _by_problem(here, most)], axis=1)
     noise = _by_problem(influence, most)
     low, high = contrast_interval(both, (1, -1), most, noise)
     gain = both[:, 0].mean() - both[:, 1].mean()
     wasted = np.where(right.any(axis=1), 0, tokens[:, p])
-    return Spent(
+    return replace(
+        found,
         mean_thinking_tokens=float(tokens[:, p].mean()),
         overthinking_tokens=_mean(_by_problem(overthinking(right, tokens, p), most)),
         wasted_tokens=_mean(_by_problem(wasted, most)),
@@ -216,4 +195,4 @@ def _share(traces: Bools, most: int) -> Estimate:
 
 def _mean(values: Floats) -> Estimate:
     """A mean over problems with its interval."""
-    return Estimate(float(values.mean()), *mean_interval(values)) if len(values) else Estimate(None)
+    return Estimate(float(values.mean()), *mean_interval(values)) if len(values) else UNKNOWN

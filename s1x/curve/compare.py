@@ -43,6 +43,11 @@ class Difference(Result):
     clear: bool
     warnings: list[str]
 
+    @property
+    def gap(self) -> Estimate:
+        """The difference with its interval, in points."""
+        return Estimate(self.difference_points, self.low_points, self.high_points)
+
 
 @dataclass(frozen=True)
 class Flips(Result):
@@ -104,6 +109,14 @@ def difference(left: Cell, right: Cell) -> Difference:
         clear=low > 0 or high < 0,
         warnings=warnings,
     )
+
+
+def difference_if_any(left: Cell | None, right: Cell | None) -> Difference | None:
+    """The same; None where there is nothing to compare."""
+    try:
+        return difference(left, right) if left and right else None
+    except UserError:
+        return None
 
 
 def told_apart(curves: Sequence[Sequence[Cell]]) -> list[list[Cell]]:

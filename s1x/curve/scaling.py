@@ -1,6 +1,6 @@
 """Control, Scaling and Performance (paper, section 3.2), and their intervals.
 
-Arrays' last axis is the curve's points. The paper defines the slope on a linear axis but its
+The paper defines the slope on a linear axis but its
 Table 3 is reproduced only by slopes per doubling of thinking tokens, so both exist and say their
 unit.
 """
@@ -19,42 +19,25 @@ from s1x.curve.interval import Estimate, Floats, best_interval, contrast_interva
 Limits = Sequence[tuple[float | None, float | None]]
 
 
-def control(mean_thinking_tokens: ArrayLike, limits: Limits) -> Floats:
+def control(mean_thinking_tokens: ArrayLike, limits: Limits) -> float | None:
     """Percent of the points with a limit whose mean thinking tokens lie within it.
 
     Args:
-        mean_thinking_tokens: (..., points).
+        mean_thinking_tokens: of each point.
         limits: least and most tokens of each point, None where there is no such limit.
-
-    Returns:
-        (...), NaN where no point has a limit.
     """
     tokens = np.asarray(mean_thinking_tokens, np.float64)
     low, high, limited = _bounds(limits)
-    if not limited.any():
-        return np.full(tokens.shape[:-1], np.nan)
     inside = (low <= tokens) & (tokens <= high)
-    return np.asarray(100.0 * inside[..., limited].mean(axis=-1))
+    return 100 * float(inside[limited].mean()) if limited.any() else None
 
 
-def slope_per_thousand(mean_thinking_tokens: ArrayLike, accuracy_percent: ArrayLike) -> Floats:
-    """Points of accuracy per 1,000 thinking tokens: mean slope over all pairs of points."""
-    return _mean_slope(_axis(mean_thinking_tokens, False), accuracy_percent)
-
-
-def slope_per_doubling(mean_thinking_tokens: ArrayLike, accuracy_percent: ArrayLike) -> Floats:
-    """Points of accuracy per doubling of thinking tokens: mean slope over all pairs of points.
+def slope(tokens: ArrayLike, accuracy_percent: ArrayLike, per_doubling: bool) -> float | None:
+    """Points of accuracy per doubling of thinking tokens, or per 1,000: mean over pairs of points.
 
     Points without any thinking have no logarithm and take no part.
     """
-    return _mean_slope(_axis(mean_thinking_tokens, True), accuracy_percent)
-
-
-def performance(accuracy_percent: ArrayLike) -> Floats:
-    """The best accuracy of any point."""
-    values = np.asarray(accuracy_percent, np.float64)
-    best = np.where(np.isfinite(values), values, -np.inf).max(axis=-1)
-    return np.asarray(np.where(np.isfinite(best), best, np.nan))
+    return _slopes(_axis(tokens, per_doubling), np.asarray(accuracy_percent, np.float64))[0]
 
 
 @dataclass(frozen=True)
@@ -86,7 +69,7 @@ def control_estimate(measured: Measured, limits: Limits) -> Estimate:
     surely = (low <= mean - half) & (mean + half <= high)
     perhaps = (low <= mean + half) & (mean - half <= high)
     least, most = (100 * float(kept[limited].mean()) for kept in (surely, perhaps))
-    return Estimate(float(control(mean, limits)), least, most)
+    return Estimate(control(mean, limits), least, most)
 
 
 def performance_estimate(measured: Measured) -> Estimate:
@@ -113,28 +96,32 @@ def slope_estimate(measured: Measured, per_doubling: bool) -> Estimate:
         return Estimate(None)
     mean_tokens, mean_accuracy = np.nanmean(tokens, axis=0), np.nanmean(accuracy, axis=0)
     x = _axis(mean_tokens, per_doubling)
-    slope = float(_mean_slope(x, mean_accuracy))
-    if not np.isfinite(slope):
+    mean, weights, pull = _slopes(x, mean_accuracy)
+    if mean is None:
         return Estimate(None)
     complete = np.isfinite(accuracy).all(axis=1) & np.isfinite(tokens).all(axis=1)
     if not complete.any():
-        return Estimate(100 * slope)
+        return Estimate(100 * mean)
     tokens = tokens[complete]
-    weights, pull = _influence(x, mean_accuracy)
     moves = pull / (mean_tokens * np.log(2.0)) if per_doubling else pull / 1000
     noise = (tokens - tokens.mean(axis=0)) @ moves
     reach = _reach(tokens, weights)
     interval = contrast_interval(accuracy[complete], weights, measured.most, noise, reach)
-    return Estimate.percent(slope, interval)
+    return Estimate.percent(mean, interval)
 
 
-def _influence(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Derivatives of the mean slope by each point's y and x."""
+def _slopes(x: Floats, y: Floats) -> tuple[float | None, Floats, Floats]:
+    """The mean of (y_b - y_a) / (x_b - x_a) over pairs, and its derivatives by each y and x.
+
+    Only pairs of two different, known x count; without any there is no slope.
+    """
     run, rise = x[:, None] - x[None, :], y[:, None] - y[None, :]
-    apart = run != 0
+    apart = np.isfinite(run) & np.isfinite(rise) & (run != 0)
     one = np.divide(1.0, run, out=np.zeros_like(run), where=apart)
-    pairs = apart.sum() / 2
-    return np.asarray(one.sum(axis=1) / pairs), np.asarray(-(rise * one**2).sum(axis=1) / pairs)
+    each = np.where(apart, rise, 0.0) * one
+    pairs = max(1, apart.sum() / 2)
+    mean = float(each.sum() / 2 / pairs) if apart.any() else None
+    return mean, one.sum(axis=1) / pairs, -(each * one).sum(axis=1) / pairs
 
 
 def _reach(tokens: Floats, weights: Floats) -> float:
@@ -158,14 +145,3 @@ def _bounds(limits: Limits) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     low = np.array([-np.inf if pair[0] is None else pair[0] for pair in limits])
     high = np.array([np.inf if pair[1] is None else pair[1] for pair in limits])
     return low, high, np.isfinite(low) | np.isfinite(high)
-
-
-def _mean_slope(x: ArrayLike, y: ArrayLike) -> Floats:
-    """Mean of (y_b - y_a) / (x_b - x_a) over pairs with two different x; NaN without any."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    first, second = np.triu_indices(x.shape[-1], k=1)
-    run, rise = x[..., second] - x[..., first], y[..., second] - y[..., first]
-    usable = np.isfinite(run) & np.isfinite(rise) & (run != 0)
-    slopes = np.divide(rise, run, out=np.zeros_like(run), where=usable)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(slopes.sum(axis=-1) / usable.sum(axis=-1))

@@ -261,9 +261,7 @@ def known_columns(values: Json, place: str) -> dict[str, object]:
 
 def _typed(name: str, value: object, place: str) -> object:
     if name.endswith("_tokens") or name.startswith("num_"):
-        if (number := as_number(value)) is not None and number >= 0 and number.is_integer():
-            return int(number)
-        raise UserError(f"{place}: {name} must be a whole number, 0 or more, got {value!r:.60}")
+        return whole_number(name, value, place)
     if name.endswith("_seconds"):
         if (number := as_number(value)) is not None and number >= 0:
             return number
@@ -280,6 +278,17 @@ def _typed(name: str, value: object, place: str) -> object:
         must = f"one of {', '.join(END_REASONS)}"
         raise UserError(f"{place}: {name} must be {must}, got {value!r:.60}")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def whole_number(name: str, value: object, place: str) -> int:
+    """A count, also one that a table holds as text.
+
+    Raises:
+        UserError: it is none.
+    """
+    if (number := as_number(value)) is not None and number >= 0 and number.is_integer():
+        return int(number)
+    raise UserError(f"{place}: {name} must be a whole number, 0 or more, got {value!r:.60}")
 
 
 def as_number(value: object) -> float | None:

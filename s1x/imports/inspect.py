@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from s1x.classes import module_of
 from s1x.console import say_once
-from s1x.errors import UserError
+from s1x.errors import UserError, reason_of
 from s1x.imports.importer import Answer, Budget, FileImport, as_truth, known_columns, written
 from s1x.option import option, setting
 from s1x.rows import CORRECT, UNGRADED
@@ -131,17 +131,11 @@ def _log(file: Path) -> EvalLog:
     Raises:
         UserError: inspect_ai is not installed, or cannot read the file.
     """
-    try:
-        reader = import_module("inspect_ai.log")
-    except ImportError:
-        raise UserError(
-            "import=inspect reads logs with the package inspect-ai, which is not installed; "
-            "pip install inspect-ai"
-        ) from None
+    reader = module_of("inspect_ai.log", "import=inspect")
     try:
         log: EvalLog = reader.read_eval_log(str(file))
     except Exception as error:  # whatever a damaged file makes its reader raise
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise UserError(f"{file} is no log that inspect_ai can read ({reason})") from None
     if not log.samples:
         raise UserError(f"{file} has no samples; was it written with --no-log-samples?")

@@ -15,16 +15,16 @@ from polars.exceptions import PolarsError
 
 from s1x.classes import nearest
 from s1x.console import say_once
-from s1x.errors import SettingError, UserError
+from s1x.errors import SettingError, UserError, reason_of
 from s1x.imports.importer import (
     COLUMNS,
     Answer,
     Budget,
     FileImport,
     Json,
-    as_number,
     as_truth,
     known_columns,
+    whole_number,
 )
 from s1x.option import option
 from s1x.rows import CORRECT, UNANSWERED, UNGRADED, WRONG
@@ -140,15 +140,9 @@ def _table(file: Path) -> pl.DataFrame:
             return pl.read_parquet(file, glob=False)
         return pl.read_csv(file, infer_schema=False, glob=False)
     except (PolarsError, OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise UserError(f"{file} cannot be read as {file.suffix[1:].upper()} ({reason})") from None
 
 
 def _whole(place: str, name: str, row: Json) -> int | None:
-    value = row.get(name)
-    if value is None:
-        return None
-    number = as_number(value)
-    if number is None or number < 0 or not number.is_integer():
-        raise UserError(f"{place}: {name} must be a whole number, 0 or more, got {value!r:.60}")
-    return int(number)
+    return None if row.get(name) is None else whole_number(name, row[name], place)

@@ -110,10 +110,6 @@ class Architecture:
         attention = 6.0 * self.num_hidden_layers * width * squares
         return 6.0 * self.matrix_parameters * sum(lengths) + attention
 
-    def generation_flops(self, lengths: Sequence[int]) -> float:
-        """FLOPs of reading or writing samples of these lengths once: a third of training."""
-        return self.training_flops(lengths) / 3
-
     def kv_bytes_per_token(self, bytes_per_number: int = 2) -> int:
         """Bytes of keys and values that a token leaves in the cache."""
         per_layer = 2 * self.num_key_value_heads * self.head_width

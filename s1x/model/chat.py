@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from s1x.errors import UserError
+from s1x.errors import UserError, reason_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -49,13 +49,22 @@ def prompt_ids(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Mapping[str, object]],
     tools: Sequence[Mapping[str, object]] = (),
+    thinking: bool = True,
+    after: str = "",
 ) -> list[int]:
     """Ids of a conversation in the chat template, up to where the assistant begins to write.
 
     Control tokens come from the template alone; the messages are data, and so are tools. Where the
     template takes the thinking out of earlier turns, it sees where that ends.
+
+    Args:
+        thinking: what a template with the switch `enable_thinking` is told.
+        after: markup behind what the template writes.
     """
-    return _conversation_ids(tokenizer, messages, tools)
+    guard = _Guard(tokenizer, list(_texts_in([messages, tools])))
+    splits = f"split('{_THOUGHT_END}')" in str(tokenizer.chat_template).replace('"', "'")
+    turns = [guard.hidden_turn(message, splits) for message in messages]
+    return guard.encode(_rendered(tokenizer, turns, guard.hidden(tools), thinking) + after)
 
 
 def direct_turn_ids(
@@ -74,21 +83,7 @@ def direct_turn_ids(
     template = str(tokenizer.chat_template)
     if _SWITCH not in template and model.answer_start.strip() in template:
         after = _left(_opening(tokenizer), f"{model.thinking_start}\n{model.answer_start}")
-    return _conversation_ids(tokenizer, messages, tools, thinking=False, after=after)
-
-
-def _conversation_ids(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Mapping[str, object]],
-    tools: Sequence[Mapping[str, object]],
-    thinking: bool = True,
-    after: str = "",
-) -> list[int]:
-    guard = _Guard(tokenizer, list(_texts_in([messages, tools])))
-    splits = f"split('{_THOUGHT_END}')" in str(tokenizer.chat_template).replace('"', "'")
-    turns = [guard.hidden_turn(message, splits) for message in messages]
-    written = _rendered(tokenizer, turns, guard.hidden(tools), thinking)
-    return guard.encode(written + after)
+    return prompt_ids(tokenizer, messages, tools, thinking=False, after=after)
 
 
 def thinking_prompt_ids(
@@ -147,7 +142,7 @@ def _rendered(
             messages, tools=tools or None, tokenize=False, add_generation_prompt=True, **switch
         )
     except Exception as error:  # a template is a program: it raises what it likes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = reason_of(error)
         raise UserError(
             f"the model's chat template refuses the conversation ({reason}); "
             "give another by model.chat_template"

@@ -14,7 +14,7 @@ from logging import ERROR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from s1x.errors import UserError
+from s1x.errors import UserError, reason_of
 from s1x.model.model import INDEX, SINGLE, Model, local_config, weight_files
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def readable(path: str) -> Iterator[None]:
     except Exception as error:
         if "out of memory" in str(error).lower():
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = reason_of(error)
         raise UserError(
             f"model.path {path} cannot be loaded ({reason}); give a local folder whose files are "
             "whole, or check the name and the way to the hub (HF_HUB_OFFLINE, HF_TOKEN)"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from s1x.hub import cached_commit, dataset_info, load_dataset, unreachable
 from s1x.option import option, setting
-from s1x.pool.arrow import BATCH_ROWS, arrow_names, arrow_rows
 from s1x.pool.columns import Found
+from s1x.pool.parquet import BATCH_ROWS, arrow_names, arrow_rows
 from s1x.pool.pool import MappedPool, hashes
 from s1x.pool.writer import Row
 

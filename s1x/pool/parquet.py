@@ -11,17 +11,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from s1x.errors import SettingError, UserError
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from s1x.errors import SettingError, UserError, reason_of
+from s1x.jsonl import UnreadableError, Values
 from s1x.option import option
-from s1x.pool.arrow import BATCH_ROWS, arrow_names, arrow_rows
-from s1x.pool.columns import Found
+from s1x.pool.columns import Found, check_columns
 from s1x.pool.pool import FilePool
 from s1x.pool.writer import Row
 
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
+BATCH_ROWS = 1024
 
 
 @option("pool", "parquet")
@@ -68,9 +70,6 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         SettingError: it is not Parquet.
         UserError: it is damaged.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with path.open("rb") as file:
         if file.read(4) != b"PAR1":
             remedy = "use pool=jsonl for JSON lines"
@@ -79,5 +78,47 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as opened:
             yield opened
     except (pa.ArrowException, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = reason_of(error)
         raise UserError(f"{path} is damaged or cut ({reason}); make or download it again") from None
+
+
+# -- Arrow, of Parquet files and of data sets of the hub -------------------------------------------
+
+
+def arrow_names(schema: pa.Schema, where: str) -> Found:
+    """The columns of an Arrow schema and the fields of its structs.
+
+    Raises:
+        UserError: two columns of one name, or too many.
+    """
+    check_columns(schema.names, where)
+    return Found(list(schema.names), [name for field in schema for name in _within(field)])
+
+
+def _within(field: pa.Field) -> Iterator[str]:
+    if pa.types.is_struct(field.type):
+        for place in range(field.type.num_fields):
+            inner = field.type.field(place)
+            yield f"{field.name}.{inner.name}"
+            yield from (f"{field.name}.{name}" for name in _within(inner))
+
+
+def arrow_rows(batch: pa.RecordBatch, file: str, first: int) -> Iterator[Row]:
+    """The rows of an Arrow batch; `first` rows of the file came before it."""
+    values: list[Values]
+    try:
+        values = batch.to_pylist()
+    except ValueError:  # somewhere in it is a value that Python cannot have
+        values = [_value(batch.slice(place, 1)) for place in range(batch.num_rows)]
+    for place, row in enumerate(values, first + 1):
+        yield Row(file, place, row)
+
+
+def _value(row: pa.RecordBatch) -> Values:
+    try:
+        values: dict[str, object] = row.to_pylist()[0]
+    except UnicodeDecodeError:
+        return UnreadableError("not valid UTF-8")
+    except ValueError as error:
+        return UnreadableError(f"cannot be read ({reason_of(error)})")
+    return values

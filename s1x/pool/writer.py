@@ -11,15 +11,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from s1x.errors import SettingError, UserError
 from s1x.jsonl import UnreadableError, Values
-from s1x.pool.values import as_text, convert, reach
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+from s1x.pool.columns import as_text, convert, reach
 
 ROWS_PER_GROUP = 1024
 ROWS_PER_PART = 65_536
@@ -68,8 +67,6 @@ class PoolWriter:
             mapping: {our name: the data's}.
             others: {name in the pool: the data's} of columns that pass through as text.
         """
-        import pyarrow as pa
-
         batch: list[dict[str, object]] = []
         for row in rows:
             try:
@@ -85,8 +82,6 @@ class PoolWriter:
 
     def add(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Writes rows of the pool's schema as one row group."""
-        import pyarrow.parquet as pq
-
         if not batch.num_rows:
             return
         if self._part is None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from s1x.classes import module_of
 from s1x.console import say_once
-from s1x.errors import UserError
+from s1x.errors import UserError, reason_of
 from s1x.option import option, setting
 from s1x.report.tracker import (
     Folders,
@@ -17,7 +18,6 @@ from s1x.report.tracker import (
     Tracker,
     curve_points,
     headline_numbers,
-    module_of,
     settings_of,
     trace_rows,
 )
@@ -61,7 +61,7 @@ class MLflow(Tracker):
             client.log_dict(run.info.run_id, settings_of(context), "settings.json")
         except mlflow.exceptions.MlflowException as error:
             raise UserError(
-                f"tracker=mlflow cannot start ({_line(error)}); set tracker.uri to a tracking "
+                f"tracker=mlflow cannot start ({reason_of(error)}); set tracker.uri to a tracking "
                 "server, or pip install mlflow for a local database"
             ) from None
         self._open.append((client, run.info.run_id))
@@ -73,7 +73,7 @@ class MLflow(Tracker):
                 for name, value in values.items():
                     client.log_metric(run, _key(f"{stage}/{name}"), value, step=step or 0)
             except module_of("mlflow", "tracker=mlflow").exceptions.MlflowException as error:
-                say_once(f"tracker=mlflow lost numbers ({_line(error)})")  # a run is worth more
+                say_once(f"tracker=mlflow lost numbers ({reason_of(error)})")  # a run is worth more
 
     def finish(self, summary: Json | None, folders: Folders, failed: bool) -> None:
         """Logs curves, metrics, summary and traces and closes the run, as failed if it is."""
@@ -90,13 +90,9 @@ class MLflow(Tracker):
                     client.log_dict(run, {"traces": traces}, "traces.json")
                 client.set_terminated(run, "FAILED" if failed else "FINISHED")
             except module_of("mlflow", "tracker=mlflow").exceptions.MlflowException as error:
-                say_once(f"tracker=mlflow lost the end of the run ({_line(error)})")
+                say_once(f"tracker=mlflow lost the end of the run ({reason_of(error)})")
 
 
 def _key(name: str) -> str:
     """A name in the letters that MLflow takes."""
     return re.sub(r"[^\w\-. :/]", "_", name)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

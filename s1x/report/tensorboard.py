@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from s1x.classes import module_of
 from s1x.option import option, setting
 from s1x.report.parts import file_name
 from s1x.report.tracker import (
@@ -16,7 +17,6 @@ from s1x.report.tracker import (
     Tracker,
     curve_points,
     headline_numbers,
-    module_of,
     settings_of,
     trace_rows,
 )

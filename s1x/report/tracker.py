@@ -10,12 +10,11 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from s1x.errors import UserError
+import polars as pl
+
 from s1x.option import Option
 
 #: stage → its folder, or folders where it has several (evaluate)
@@ -66,26 +65,6 @@ class Tracker(Option):
             with file.open(newline="", encoding="utf-8") as lines:
                 for line in csv.DictReader(lines):
                     self.log_step(line)
-
-
-def module_of(name: str, key: str, package: str = "") -> ModuleType:
-    """A module of a tracker's own package.
-
-    Args:
-        name: of the module.
-        key: the setting that needs it, for the error.
-        package: that it comes with, where its name is another.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    package = package or name.split(".")[0].replace("_", "-")
-    try:
-        return import_module(name)
-    except ImportError:
-        raise UserError(
-            f"{key} needs the package {package}, which is not installed; pip install {package}"
-        ) from None
 
 
 def curve_points(summary: Json) -> Iterator[tuple[str, float, int]]:
@@ -143,8 +122,6 @@ def settings_of(context: Json) -> Json:
 
 def trace_rows(folders: Folders, most: int) -> Iterator[dict[str, Any]]:
     """Rows of the evaluations with `TRACE_COLUMNS`, evenly thinned to `most`."""
-    import polars as pl  # a tracker is made at every start
-
     evaluated = folders.get("evaluate") or []
     places = [evaluated] if isinstance(evaluated, Path) else evaluated
     files = [place / "rows.parquet" for place in places if (place / "rows.parquet").is_file()]

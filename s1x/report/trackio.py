@@ -10,6 +10,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from s1x.classes import module_of
 from s1x.option import option, setting
 from s1x.report.tracker import (
     TRACE_COLUMNS,
@@ -18,7 +19,6 @@ from s1x.report.tracker import (
     Tracker,
     curve_points,
     headline_numbers,
-    module_of,
     settings_of,
     trace_rows,
 )

@@ -15,8 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from s1x.classes import module_of
 from s1x.console import say
-from s1x.errors import SettingError, UserError
+from s1x.errors import SettingError, UserError, reason_of
 from s1x.option import option, setting
 from s1x.report.tracker import (
     METRICS,
@@ -27,7 +28,6 @@ from s1x.report.tracker import (
     brief,
     curve_name,
     headline_numbers,
-    module_of,
     settings_of,
     trace_rows,
 )
@@ -118,7 +118,7 @@ class WeightsAndBiases(Tracker):
                 settings=wandb.Settings(silent=True, console="off"),
             )
         except (wandb.errors.Error, ValueError) as error:
-            reason = " ".join(str(error).split())
+            reason = reason_of(error)
             raise UserError(
                 f"tracker=wandb cannot start ({reason}); run `wandb login`, set "
                 f"tracker.mode=offline, or WANDB_MODE to one of {', '.join(MODES)}"
@@ -259,7 +259,7 @@ def save_report(report: Saved) -> None:
     try:
         report.save()
     except Exception as error:  # whatever the service or its client says
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = reason_of(error)
         say(
             f"The W&B Report was not saved ({reason}); the run and the local report are whole: "
             "log in by `wandb login` and run the same command, or set tracker.report=false"

@@ -68,7 +68,8 @@ def sections(inputs: Inputs, found: pl.DataFrame) -> Iterator[Section]:
     """The sections that have something to show, and the ten traces."""
     words = yaml.safe_load((ASSETS / "words.yaml").read_text(encoding="utf-8"))
     for key, (title, short, lead) in ((key, said.values()) for key, said in words.items()):
-        items = list(BUILDERS[key](inputs) if key in BUILDERS else traces.reading(inputs, found))
+        made = BUILDERS[key](inputs) if key in BUILDERS else traces.reading(inputs, found)
+        items = [item for item in made if not isinstance(item, Table) or item.rows]
         if items or key not in BUILDERS:
             lead = lead.replace("{reference}", inputs.reference)
             yield Section(key, title, short, lead, items)

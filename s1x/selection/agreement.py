@@ -6,7 +6,6 @@ columns `answer_<model>`, or several rows for one question, each with another `m
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from fractions import Fraction
 import polars as pl
 
 from s1x.benchmark.extraction import DEFAULT_RULES, LAST_NUMBER, WHOLE_TEXT, extract
-from s1x.benchmark.forms import is_number, normal_form
+from s1x.benchmark.forms import normal_form, number_value
 from s1x.option import option, setting
 from s1x.pool.columns import ANSWER_PREFIX, VERDICT_PREFIX
 from s1x.selection.step import Drops, Rows, Step
@@ -69,7 +68,6 @@ def most_common(answers: Iterable[str | None]) -> int:
     return max(found.values(), default=0)
 
 
-_FRACTION = re.compile(r"(-?)(?:\\frac\{?(\d+?)\}?\{?(\d+)\}?|(\d+)/(\d+))")
 #: where an answer may stand in an attempt; a short text is one itself
 _RULES = (*DEFAULT_RULES, WHOLE_TEXT, LAST_NUMBER)
 
@@ -82,15 +80,8 @@ def answer_value(text: str) -> Fraction | str:
     """
     found = extract(text, _RULES)
     normal = normal_form(found.text if found else text)
-    fraction = _FRACTION.fullmatch(normal)
-    try:
-        if fraction:
-            sign, *parts = fraction.groups()
-            over, under = (int(part) for part in parts if part is not None)
-            return Fraction(-over if sign else over, under)
-        return Fraction(normal) if is_number(normal) else normal
-    except (ValueError, ZeroDivisionError):  # too many digits, 1/0
-        return normal
+    value = number_value(normal)
+    return normal if value is None else value
 
 
 def _agreeing_rows(rows: Rows) -> pl.DataFrame:

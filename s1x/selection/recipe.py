@@ -16,17 +16,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from s1x.classes import nearest
+from s1x.compose import made
 from s1x.errors import SettingError
 from s1x.option import Option, option, option_class, result_settings, setting
-
-if TYPE_CHECKING:
-    from s1x.selection.step import Step
+from s1x.selection.step import Step
 
 
 @option("selection", "recipe")
@@ -63,8 +58,6 @@ class Recipe(Option):
         return [self._build(f"steps[{n}]", values) for n, values in enumerate(self.steps)]
 
     def _build(self, where: str, values: object) -> tuple[str, Step]:
-        from s1x.selection.step import Step  # brings polars, which `--help` does not need
-
         if not isinstance(values, Mapping) or "step" not in values:
             raise SettingError(where, "a mapping with a key step", values, "write {step: name}")
         name = str(values["step"])
@@ -74,24 +67,8 @@ class Recipe(Option):
         cls = option_class("selection_step", name, f"{where}.step")
         if not issubclass(cls, Step):
             raise SettingError(f"{where}.step", "a step (s1x.selection.step)", name)
-        fields = [field.name for field in dataclasses.fields(cls)]
-        node = OmegaConf.structured(cls)
         options = {str(k): v for k, v in {**values, **more}.items() if k != "step"}
-        for key, value in options.items():
-            if key not in fields:
-                must = f"an option of the step {name} ({', '.join(fields) or 'it has none'})"
-                raise SettingError(f"{where}.{key}", must, value, nearest(key, fields))
-            try:
-                node = OmegaConf.merge(node, {key: value})
-            except OmegaConfBaseException as error:
-                must, reason = f"of its type in the step {name}", str(error).splitlines()[0]
-                raise SettingError(f"{where}.{key}", must, value, reason) from None
-        plain = OmegaConf.to_container(node)
-        assert isinstance(plain, dict)
-        try:
-            return name, cls(**{key: plain[key] for key in options})
-        except SettingError as error:
-            raise error.under(where) from None
+        return name, made(cls, options, where)
 
     def fingerprint(self) -> dict[str, object]:
         """What the chosen rows depend on: every option of every step, and the code of own steps."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
-from s1x.benchmark.extraction import last_boxed
+from s1x.benchmark.extraction import reference_text
 from s1x.benchmark.grader import make_grader
 from s1x.benchmark.problem import Problem
 from s1x.rows import CORRECT, UNGRADED
@@ -40,7 +40,7 @@ def _graded(rows: Rows, grader: str) -> Iterator[tuple[int, bool]]:
     try:
         for batch in rows.batches(["question", "attempt", "solution"]):
             pairs = {
-                row: (Problem(str(row), question, reference_answer(solution), domain=""), attempt)
+                row: (Problem(str(row), question, reference_text(solution), domain=""), attempt)
                 for row, question, attempt, solution in batch.iter_rows()
                 if attempt and solution
             }
@@ -49,14 +49,6 @@ def _graded(rows: Rows, grader: str) -> Iterator[tuple[int, bool]]:
                     yield row, grade.verdict == CORRECT
     finally:
         judge.close()
-
-
-def reference_answer(solution: str) -> str:
-    """The answer that a worked solution comes to: its `\\boxed{}`, or what follows `####` (GSM8K);
-    the solution itself where it marks none."""
-    if "\\boxed" in solution:
-        return last_boxed(solution)[1] or solution.strip()
-    return solution.rpartition("####")[2].strip()
 
 
 def column_names(rows: Rows, prefix: str, wanted: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s1x.errors import UserError
+from s1x.errors import UserError, reason_of
 from s1x.hub import hub_answers
 from s1x.selection.table import PoolTable
 
@@ -130,7 +130,7 @@ def push(folder: Path, repository: str, private: bool) -> str:
             )
             return str(page)
         except Exception as error:  # of the client or the network, dozens of kinds
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = reason_of(error)
     raise UserError(
         f"selection.push_to_hub {repository}: the hub refused or cannot be reached ({reason}); "
         f"the chosen rows are in {folder}, log in by `hf auth login` and the same command "

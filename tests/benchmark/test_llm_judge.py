@@ -184,7 +184,7 @@ def test_a_judge_is_checked_when_it_is_named() -> None:
         ({"model": "j"}, "engine or base_urls"),
         ({"engine": "vllm", "base_urls": ["http://x/v1"], "model": "j"}, "engine or base_urls"),
         ({"engine": "transformers"}, "model must be"),
-        ({"base_url": "http://x/v1"}, r"grader_settings\.base_url .* is now called base_urls"),
+        ({"base_url": "http://x/v1"}, r"grader_settings\.base_url is now called base_urls"),
         ({"base_urls": "http://x/v1"}, "base_urls must be a list of addresses"),
         ({"base_urls": ["http://me:pass@x/v1"]}, r"free of passwords and keys, got '\(hidden\)'"),
         ({"engine": "nonsense", "model": "smollm2_135m"}, "engine names nonsense"),

@@ -159,7 +159,7 @@ def test_other_processes_choose_the_same(folder: Path, tmp_path: Path) -> None:
         ([{"step": "mising"}], r"steps\[0\].step must be one of .*; did you mean missing\?"),
         (
             [{"step": "missing"}, {"step": "longest", "sise": 5}],
-            r"steps\[1\].sise must be an option .*size",
+            r"steps\[1\].sise is not a setting of Longest; did you mean size",
         ),
         (
             [{"step": "domain_draw", "length_bias": 0.5}],

@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from s1x.curve import Cell, Difference, Estimate, difference
-from s1x.errors import UserError
+from s1x.curve import Cell, Difference, difference_if_any
 from s1x.report import paper
 from s1x.report.charts import Chart, forest
 from s1x.report.inputs import Inputs, Series
@@ -22,12 +21,6 @@ class Compared:
     series: Series
     cell: Cell
     found: Difference | None = None
-
-    @property
-    def gap(self) -> Estimate:
-        """The difference in points of accuracy."""
-        f = self.found
-        return Estimate(f.difference_points, f.low_points, f.high_points) if f else Estimate(None)
 
 
 def ablation(inputs: Inputs) -> Iterator[Item]:
@@ -72,18 +65,11 @@ def compare(series: Sequence[Series], reference: str) -> Iterator[Compared]:
         found = [(s, other) for s, other in same if other is not None]
         if found:
             yield Compared(base, cell)
-            yield from (Compared(s, other, _difference(other, cell)) for s, other in found)
+            yield from (Compared(s, other, difference_if_any(other, cell)) for s, other in found)
             alone = [s for s in alone if not any(s is other for other, _ in found)]
     if alone:
         yield Compared(base, base.best)
-        yield from (Compared(s, s.best, _difference(s.best, base.best)) for s in alone)
-
-
-def _difference(left: Cell, right: Cell) -> Difference | None:
-    try:
-        return difference(left, right)
-    except UserError:
-        return None
+        yield from (Compared(s, s.best, difference_if_any(s.best, base.best)) for s in alone)
 
 
 def crossings(series: Sequence[Series], reference: str) -> list[str]:
@@ -135,7 +121,7 @@ def _forest(inputs: Inputs, compared: Sequence[Compared]) -> Iterator[Chart]:
         (
             (c.series.run if one_each else inputs.name(c.series))
             + (f": {c.cell.setting}" if len(settings) > 1 else ""),
-            *(c.gap, found.clear),
+            *(found.gap, found.clear),
         )
         for c, found in shown
     ]
@@ -153,7 +139,7 @@ def _row(inputs: Inputs, compared: Compared) -> Row:
         "run": inputs.name(series),
         "accuracy %": accuracy(point),
         "thinking tokens": point.mean_thinking_tokens,
-        "difference to reference": compared.gap,
+        "difference to reference": found.gap if found else None,
         "significance": ("significant" if found.clear else "not significant") if found else "",
         "n": found.num_problems if found else point.num_problems,
     }

@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 
-from s1x.curve import Estimate, Point, by_domain, difference
-from s1x.errors import UserError
+from s1x.curve import Estimate, Point, by_domain, difference_if_any
 from s1x.report import paper
 from s1x.report.charts import WIDE, WIDTH, Chart, Part, bars
 from s1x.report.inputs import Inputs, Series
@@ -157,8 +156,7 @@ def seeds(inputs: Inputs) -> Iterator[Item]:
         for name, group in groups_of_seeds(inputs, benchmark)
         for setting, points, values in _settings(group)
     ]
-    if rows:
-        yield Table("seeds", "Mean and spread over seeds", rows, folded=False)
+    yield Table("seeds", "Mean and spread over seeds", rows, folded=False)
 
 
 def groups_of_seeds(inputs: Inputs, benchmark: str) -> list[tuple[str, list[Series]]]:
@@ -256,10 +254,7 @@ def base(inputs: Inputs) -> Iterator[Item]:
 def _gains(inputs: Inputs, base: Series, tuned: Series) -> Iterator[Row]:
     for cell in base.cells:
         other = tuned.natural if base.direct else tuned.cell(cell.setting)
-        try:
-            gain = difference(other, cell) if other else None
-        except UserError:
-            continue
+        gain = difference_if_any(other, cell)
         if gain is None or other is None:
             continue
         yield {
@@ -268,7 +263,7 @@ def _gains(inputs: Inputs, base: Series, tuned: Series) -> Iterator[Row]:
             "setting": "direct answer / natural" if base.direct else cell.setting,
             "base %": gain.right_accuracy_percent,
             "fine-tuned %": gain.left_accuracy_percent,
-            "gain": Estimate(gain.difference_points, gain.low_points, gain.high_points),
+            "gain": gain.gap,
             "base thinking tokens": base.point(cell).mean_thinking_tokens,
             "fine-tuned thinking tokens": tuned.point(other).mean_thinking_tokens,
             "n": gain.num_problems,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from s1x.curve import Estimate, Point, difference
+from s1x.curve import Estimate, Point, difference_if_any
 from s1x.curve.cells import Cell
-from s1x.errors import UserError
 from s1x.report import paper
 from s1x.report.inputs import Inputs, Series
 from s1x.report.lines import Line, Mark, lines, published
@@ -77,11 +76,7 @@ def _against_majority(shown: list[Series], series: Series, cell: Cell) -> Estima
     size = series.settings(cell).get("num_traces", 1)
     for other in shown:
         if other.policy == "majority_vote" and other is not series:
-            same = [c for c in other.cells if other.settings(c).get("num_traces") == size]
-            try:
-                gap = difference(cell, same[0]) if same else None
-            except UserError:  # no problem in common
-                continue
-            if gap is not None:
-                return Estimate(gap.difference_points, gap.low_points, gap.high_points)
+            same = (c for c in other.cells if other.settings(c).get("num_traces") == size)
+            if (found := difference_if_any(cell, next(same, None))) is not None:
+                return found.gap
     return None

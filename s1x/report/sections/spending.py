@@ -74,8 +74,7 @@ def allocation(inputs: Inputs) -> Iterator[Item]:
             x_max=100.0,
             aside=series.benchmark != inputs.benchmarks[0],
         )
-    if rows:
-        yield Table("allocation", "Allocation at every point", rows)
+    yield Table("allocation", "Allocation at every point", rows)
 
 
 def spilled(inputs: Inputs) -> Iterator[Item]:
@@ -122,8 +121,7 @@ def spilled(inputs: Inputs) -> Iterator[Item]:
         if len(shown) > 1:
             title, y_title = f"{benchmark}: spill by closing", "% of the traces that were closed"
             yield lines(f"closing_{benchmark}", title, LENGTH, y_title, [*shown.values()])
-    if rows:
-        yield Table("spill", "Spill at every point", rows)
+    yield Table("spill", "Spill at every point", rows)
 
 
 def seconds(inputs: Inputs) -> Iterator[Item]:
@@ -153,5 +151,4 @@ def seconds(inputs: Inputs) -> Iterator[Item]:
         if shown:
             x_title = "median seconds per trace (log scale)"
             yield lines(f"seconds_{benchmark}", benchmark, x_title, "accuracy (%)", shown)
-    if rows:
-        yield Table("seconds", "Seconds at every point", rows)
+    yield Table("seconds", "Seconds at every point", rows)

@@ -72,8 +72,7 @@ def flips(inputs: Inputs) -> Iterator[Item]:
                 aside=series.benchmark != inputs.benchmarks[0],
                 notes=[f"+{f.wrong_to_right} −{f.right_to_wrong}" for f in steps.values()],
             )
-    if rows:
-        yield Table("flips", "Answer flips", rows)
+    yield Table("flips", "Answer flips", rows)
 
 
 def _wait_steps(series: Series) -> dict[str, Flips]:
@@ -154,8 +153,7 @@ def parallel(inputs: Inputs) -> Iterator[Item]:
             shown,
         )
         yield from _stopped_early(inputs, series, counts)
-    if rows:
-        yield Table("samples", "At every k", rows)
+    yield Table("samples", "At every k", rows)
 
 
 def _saving(replay: Replay) -> Mark:

@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, Strateg
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from s1x.errors import reason_of
 from s1x.model.load import empty_causal_lm, stored_tensors
 from s1x.train.deepspeed_zero3 import DeepspeedZero3
 from s1x.train.rank.placement import Placement, Precision
@@ -121,7 +122,7 @@ class Zero3(Placement):
         try:
             found: torch.optim.Optimizer = DeepSpeedCPUAdam(groups, **rates, adamw_mode=True)
         except Exception as error:  # whatever a compiler, or its absence, may raise
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = reason_of(error)
             print(f"DeepSpeed's AdamW for the host cannot be built ({reason}); torch's is slower")
             return super().optimizer(groups)
         return found
