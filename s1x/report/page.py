@@ -19,7 +19,7 @@ from s1x.report.traces import Blocks
 from s1x.web import MATH, asset, render
 
 ASSETS = Path(__file__).with_name("assets")
-SCRIPTS = ("math.js", "trace.js", "viewer.js", "page.js")
+SCRIPTS = ("math.js", "trace.js", "tree.js", "viewer.js", "page.js")
 KINDS = {Table: "table", Trace: "trace", Chart: "charts", str: "words"}
 
 

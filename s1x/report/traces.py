@@ -123,7 +123,8 @@ def blocks(inputs: Inputs, found: pl.DataFrame, most: int = MOST_CHARACTERS) -> 
         key = f"{row['benchmark']}/{row['problem_id']}"
         questions[key] = [row["question"] or "", row["reference_answer"] or ""]
         said = [row["extracted_answer"], row["extraction_rule"], row["ungraded_reason"]]
-        traces.append([key, cut.thinking, cut.answer, *said, row["answer_tokens"]])
+        tree = json.loads(row["search_tree"]) if row["search_tree"] else None
+        traces.append([key, cut.thinking, cut.answer, *said, row["answer_tokens"], tree])
         size += sum(map(len, (*cut.thinking, *cut.answer, *questions[key])))
         unmarked += not cut.marked
     done.append(_packed({"questions": questions, "traces": traces}))
@@ -142,7 +143,10 @@ def texts(inputs: Inputs, found: pl.DataFrame) -> Iterator[tuple[Row, Segments]]
     decoder = cache(lambda model: Decoder.of(inputs.tokenizer(model)))
     for mine in found.partition_by("source", maintain_order=True):
         file = inputs.folders[mine["source"][0]][1] / "rows.parquet"
-        large = pl.read_parquet(file, columns=list(LARGE), glob=False)
+        scan = pl.scan_parquet(file, glob=False)
+        there = "search_tree" in scan.collect_schema()  # not in rows of older versions
+        tree = pl.col("search_tree") if there else pl.lit(None, pl.String).alias("search_tree")
+        large = scan.select(*LARGE, tree).collect()
         for some in mine.iter_slices(ROWS_AT_ONCE):
             for row in pl.concat([some, large[some["row"]]], how="horizontal").iter_rows(
                 named=True

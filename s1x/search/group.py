@@ -51,7 +51,7 @@ class Branch:
     Attributes:
         index: among all branches; `parent`: the branch that it was forked from.
         sample: of the streams that it reads.
-        ids: thinking tokens.
+        ids: thinking tokens; the first `fork_tokens` are the parent's.
         step_ends: of its steps, exclusive offsets into `ids`.
         confidence: of `ids` and `end_ids`, piece by piece, where it is recorded.
         scores: of its steps, as far as they were asked for.
@@ -68,6 +68,7 @@ class Branch:
     sample: int
     root: TokenIds
     ids: list[int] = field(default_factory=list)
+    fork_tokens: int = 0
     start: int = 0
     step_ends: list[int] = field(default_factory=list)
     scores: tuple[float, ...] = ()
@@ -86,6 +87,7 @@ class Branch:
             "index": self.index,
             "parent": self.parent,
             "thinking_tokens": len(self.ids),
+            "fork_tokens": self.fork_tokens,
             "step_ends": list(self.step_ends),
             "scores": [round(score, 4) for score in self.scores],
             "answer": self.answer,
@@ -147,7 +149,8 @@ class Group:
         sample = self.sample * SAMPLES_OF_A_SEARCH + FIRST_FORK + len(self.branches)
         parent.fate = "forked"
         root = (*self.chat.prompt_ids, *parent.ids)
-        made = Branch(len(self.branches), parent.index, sample, root, list(parent.ids))
+        ids = list(parent.ids)
+        made = Branch(len(self.branches), parent.index, sample, root, ids, len(ids))
         made.step_ends, made.scores = list(parent.step_ends), parent.scores
         made.confidence = list(parent.confidence)
         return self._add(made)

@@ -166,6 +166,19 @@ def _words(chance: random.Random, natural: int, waits: int, limit: int | None) -
     return words
 
 
+_FACTS = ("index", "parent", "thinking_tokens", "fork_tokens", "step_ends", "scores")
+_FACTS += ("answer", "weight", "fate")
+#: a search of three traces, one of which was forked
+TREE = [
+    dict(zip(_FACTS, values, strict=True))
+    for values in (
+        (0, None, 30, 0, [10, 30], [0.25, 0.5], "<img src=x>", 0.5, "finished"),
+        (1, None, 20, 0, [8, 20], [0.125], None, None, "dropped"),
+        (2, 0, 40, 10, [10, 25, 40], [0.25, 0.75, 1.0], "7", 0.75, "chosen"),
+    )
+]
+
+
 def _row(
     benchmark: Benchmark,
     vocabulary: Any,
@@ -217,6 +230,7 @@ def _row(
         "extraction_rule": "Final Answer:" if cut else "last number",
         "verdict": "correct" if right else "wrong",
         "ungraded_reason": None,
+        "search_tree": json.dumps(TREE) if waits else None,
         "wall_seconds": len(thinking) / 100 + 0.5,
     }
 

@@ -120,6 +120,32 @@ def test_two_budgets_of_one_problem_stand_side_by_side(page: chromium.Page) -> N
     _choose(page, "setting", "")
 
 
+def test_a_search_is_drawn_as_a_tree(page: chromium.Page) -> None:
+    """A lane for each trace under the one that it was forked from, and its steps' scores."""
+    _choose(page, "benchmark", "puzzles_hard")
+    _choose(page, "setting", "Wait x 2")
+    page.run("window.traceViewer.list.querySelector('button').click()")
+    page.wait("document.querySelector('.pair .tree')")
+    tree = "document.querySelector('.pair .tree')"
+    lanes = page.run(f"[...{tree}.querySelectorAll('g')].map(g => g.getAttribute('class'))")
+    assert lanes == ["finished", "chosen", "dropped"]
+    words = page.run(f"[...{tree}.querySelectorAll('text')].map(t => t.textContent)")
+    assert words == [
+        "<img src=x>, weight 0.50, answered",
+        "7, weight 0.75, the answer",
+        "no answer, dropped",
+    ]
+    steps = page.run(f"[...{tree}.querySelectorAll('.chosen title')].map(t => t.textContent)")
+    assert steps == ["step 2, 25 tokens, score 0.75", "step 3, 40 tokens, score 1.00"]
+    assert page.run("document.querySelectorAll('.pair img').length") == 0
+    _choose(page, "setting", "natural")
+    page.run("window.traceViewer.list.querySelector('button').click()")
+    page.wait("document.querySelector('.pair article').textContent.includes('natural')")
+    assert page.run("document.querySelectorAll('.pair article:first-of-type .tree').length") == 0
+    _choose(page, "benchmark", "")
+    _choose(page, "setting", "")
+
+
 def test_math_is_set_and_prices_are_not(page: chromium.Page) -> None:
     _choose(page, "benchmark", "math500")
     page.run("window.traceViewer.list.querySelector('button').click()")

@@ -150,7 +150,7 @@ class Viewer {
   }
 
   article({i, trace}, side, shared) {
-    const [, thinking, answer, extracted, rule, reason, answerTokens] = trace;
+    const [, thinking, answer, extracted, rule, reason, answerTokens, branches] = trace;
     const head = html("header", {}, badge(this.name("verdict", i)));
     if (side === 0) head.append(this.title(i)); else head.append(this.chooser(i));
     const facts = [`${this.columns.tokens[i] ?? "?"} thinking tokens, ended ${this.name("end", i) || "?"}`,
@@ -158,7 +158,7 @@ class Viewer {
     if (this.columns.waits[i]) facts.push(`${this.columns.waits[i]} wait${this.columns.waits[i] > 1 ? "s" : ""}`);
     if (reason) facts.push(`ungraded: ${reason}`);
     return html("article", {}, head, html("p", {class: "small"}, facts.join(" · ")),
-      spans(thinking, "said", shared), spans(answer, "said answer", 0));
+      ...(branches?.length > 1 ? [searchTree(branches)] : []), spans(thinking, "said", shared), spans(answer, "said answer", 0));
   }
 
   title(i) {
