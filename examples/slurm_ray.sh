@@ -27,6 +27,9 @@ step() { srun --overlap --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=0
 ip=$(step --nodes=1 --ntasks=1 --nodelist="${nodes[0]}" hostname --ip-address)
 port=$((20000 + SLURM_JOB_ID % 10000))
 export RAY_ADDRESS=${ip%% *}:$port
+export RAY_TMPDIR=/tmp/s1x-$SLURM_JOB_ID # of this job alone: what it leaves misleads no other
+export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token} # only who has ~/.ray/auth_token may connect
+[ "$RAY_AUTH_MODE" != token ] || ray get-auth-token --generate >/dev/null || exit 1
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # nobody is to be waited for at the end
 has=(--num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 has+=(--block --disable-usage-stats --log-color=false)
@@ -57,6 +60,7 @@ done
 
 kill "${ray_steps[@]}"
 wait "${ray_steps[@]}"
+step --nodes="${#nodes[@]}" --ntasks="${#nodes[@]}" rm -rf "$RAY_TMPDIR"
 if [ "$noticed" ] && ((status != 0)); then
     scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -62,10 +62,10 @@ def run_in_loop(work: Coroutine[Any, Any, T]) -> T:
     try:
         return _loop.run_until_complete(task)
     except (KeyboardInterrupt, SystemExit):
-        tasks = asyncio.all_tasks(_loop)
-        for pending in tasks:
+        for pending in (tasks := asyncio.all_tasks(_loop)):
             pending.cancel()
-        _loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if tasks:
+            _loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         raise
 
 
