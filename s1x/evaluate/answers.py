@@ -106,7 +106,7 @@ class AnswerBench(Bench[Item, Answers]):
         scorer: LiveScorer | None = None
         if any(point.needs_scorer and point.num_traces > 1 for point in searches):
             scorer = work.scorer.start(work.model)
-            if work.store_folder is not None:
+            if work.store_folder is not None and not scorer.reads_confidence:
                 scorer = Remembered(scorer, work.store_folder, work.journal)
         numbers = work.model.architecture
         parameters = Architecture.of(numbers).parameters if numbers else None

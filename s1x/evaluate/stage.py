@@ -236,7 +236,7 @@ class Evaluation:
             self.store_folder and self.store_folder.absolute(),
             grader,
             self.scorer,
-            self.sampling.confidence or any(point.reads_confidence for point in self.points),
+            self.sampling.confidence or any(map(self._reads_confidence, self.points)),
             self.journal,
         )
         found, pool = run_in_loop(self._all(work, title))
@@ -248,6 +248,10 @@ class Evaluation:
         place = {problem.problem_id: i for i, problem in enumerate(self.problems)}
         rows.sort(key=lambda row: (place[row.problem.problem_id], row.point, row.sample))
         return rows, pool.notes
+
+    def _reads_confidence(self, point: Policy) -> bool:
+        scored = isinstance(point, Search) and point.needs_scorer
+        return point.reads_confidence or (scored and self.scorer.reads_confidence)
 
     async def _all(self, work: Answering, title: str) -> tuple[list[Answers], Pool[Item, Answers]]:
         samples = range(work.samples_per_problem)

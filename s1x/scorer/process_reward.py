@@ -19,6 +19,7 @@ from s1x.model.model import Model
 from s1x.option import option, setting
 from s1x.scorer.conventions import CONVENTIONS, LABELS, MLP, Marked, marked_text
 from s1x.scorer.scorer import LiveScorer, Scored, Scorer
+from s1x.traces.confidence import Confidence
 
 if TYPE_CHECKING:
     pass
@@ -85,7 +86,13 @@ class _LiveProcessReward(LiveScorer):
         net = RewardModel(own, self.convention, self.tokenizer, _device(settings.device))
         self.batches, self.num_parameters = Batches(net), net.num_parameters
 
-    async def score(self, question: str, ids: Sequence[int], ends: Sequence[int]) -> Scored:
+    async def score(
+        self,
+        question: str,
+        ids: Sequence[int],
+        ends: Sequence[int],
+        confidence: Confidence | None = None,
+    ) -> Scored:
         if self.convention.layout == "tokens":
             prompt = thinking_prompt_ids(self.reader, self.scored, question)
             marked: list[Marked] = [([*prompt, *ids], [len(prompt) + end - 1 for end in ends])]

@@ -9,11 +9,13 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from s1x.annotate.store import AnswerStore
 from s1x.engine.chat import Answer
 from s1x.model.model import Model
 from s1x.option import Option
+from s1x.traces.confidence import Confidence
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,21 @@ class LiveScorer(ABC):
     Attributes:
         num_parameters: of its model, to weigh its tokens by; 0: not known (a server's).
         name: what its scores depend on, for the memory of scores.
+        reads_confidence: whether it scores by the confidence of the tokens; others get none.
     """
 
     num_parameters: int = 0
     name: str = ""
+    reads_confidence: bool = False
 
     @abstractmethod
-    async def score(self, question: str, ids: Sequence[int], ends: Sequence[int]) -> Scored:
+    async def score(
+        self,
+        question: str,
+        ids: Sequence[int],
+        ends: Sequence[int],
+        confidence: Confidence | None = None,
+    ) -> Scored:
         """Scores of the steps that end at `ends`.
 
         Args:
@@ -49,6 +59,7 @@ class LiveScorer(ABC):
             ids: the model's tokens after the prompt.
             ends: of the steps, exclusive offsets into `ids`, rising; the last may be before the
                 trace's end.
+            confidence: (ids, 4), see `s1x.traces.confidence`; None: not recorded.
 
         Raises:
             UserError: the trace does not fit the scorer, or the scorer does not answer.
@@ -67,7 +78,9 @@ class LiveScorer(ABC):
 
 @dataclass(frozen=True)
 class Scorer(Option, ABC):
-    """Base of every scorer option."""
+    """Base of every scorer option; `reads_confidence`: see `LiveScorer`."""
+
+    reads_confidence: ClassVar[bool] = False
 
     def must_score(self) -> None:
         """Refuses a scorer that gives no scores.
@@ -100,7 +113,13 @@ class Remembered(LiveScorer):
         self.scorer, self.store = scorer, AnswerStore(folder / "scores.sqlite", journal)
         self.num_parameters, self.name = scorer.num_parameters, scorer.name
 
-    async def score(self, question: str, ids: Sequence[int], ends: Sequence[int]) -> Scored:
+    async def score(
+        self,
+        question: str,
+        ids: Sequence[int],
+        ends: Sequence[int],
+        confidence: Confidence | None = None,
+    ) -> Scored:
         told = hashlib.sha256(f"{self.name}\0{question}\0".encode("utf-8", "surrogatepass"))
         for numbers in (ids, ends):
             told.update(array("q", [len(numbers), *numbers]).tobytes())

@@ -81,6 +81,12 @@ class Branch:
     weight: float | None = None
     fate: str = "finished"
 
+    def confidence_rows(self) -> Confidence | None:
+        """Of the whole trace, once it has answered, else of its thinking so far."""
+        if self.trace is not None:
+            return self.trace.confidence
+        return np.concatenate(self.confidence) if self.confidence else None
+
     def tree_row(self) -> dict[str, object]:
         """For the viewer of search trees."""
         return {
@@ -242,7 +248,11 @@ class Group:
         if not ends:
             branch.scores = ()
             return
-        found = await self.scorer.score(self.question, ids, ends)
+        if self.scorer.reads_confidence:
+            rows = branch.confidence_rows()
+            found = await self.scorer.score(self.question, ids, ends, rows)
+        else:
+            found = await self.scorer.score(self.question, ids, ends)
         branch.scores = found.scores
         self.num_scorer_tokens += found.num_tokens
 

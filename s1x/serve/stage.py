@@ -60,6 +60,7 @@ class ServeStage(Stage):
         prompts = Prompts(dataclasses.replace(model, name=settings.name_of(model.name)))
         live = live_engine(config.engine.for_role(settings.model_role), model)
         wanted = config.sampling.confidence or config.budget.reads_confidence
+        wanted |= config.scorer.reads_confidence
         end_ids = prompts.format.end_ids if wanted else None
         place, journal = config.store.place(run.output), config.store.journal
         store = TraceStore(
@@ -77,7 +78,7 @@ class ServeStage(Stage):
         if not isinstance(config.scorer, NoScorer):
             scorer = config.scorer.start(model)
             if settings.keep_traces:
-                scorer = Remembered(scorer, place, journal)
+                scorer = scorer if scorer.reads_confidence else Remembered(scorer, place, journal)
 
         async def work() -> None:
             if scorer is not None:

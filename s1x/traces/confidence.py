@@ -106,9 +106,14 @@ def confidence_measures(
         "tail": float(group_means(confidences, group_tokens)[-1]),
         "bottom": float(lowest.mean()),
         "lowest": float(groups.min()),
-        "self_certainty": mean - math.log(NUM_LIKELIEST),
+        "self_certainty": self_certainty(confidences),
         "tail_certainty": math.exp(-group_means(entropies, group_tokens)[-1]),
     }
+
+
+def self_certainty(confidences: Values) -> float:
+    """Mean divergence from equal chances over the 20 likeliest, in nats."""
+    return float(confidences.astype(np.float64).mean()) - math.log(NUM_LIKELIEST)
 
 
 class GroupWatch:

@@ -28,7 +28,9 @@ from s1x.engine.scripted import ScriptedEngine, hashed_confidence, random_tokens
 from s1x.errors import SettingError, UserError
 from s1x.evaluate.table import confidence_columns
 from s1x.model.chat_format import Chat
+from s1x.model.model import Model
 from s1x.scorer.scorer import LiveScorer, Scored
+from s1x.scorer.self_certainty import SelfCertainty
 from s1x.search.adaptive_consistency import AdaptiveConsistency
 from s1x.search.beam_search import BeamSearch
 from s1x.search.best_of_n import BestOfN
@@ -388,3 +390,27 @@ def test_deepconf_live_is_its_replay(keep_percent: int, problem: int) -> None:
             parts = branch.trace.part_tokens
             counted += parts["thinking"] + parts["answer"]
     assert replay.mean_total_tokens == counted
+
+
+@pytest.mark.parametrize("name", ["weighted_vote", "best_of_n", "rebase", "beam_search"])
+def test_self_certainty_scores_steps_by_their_own_tokens(name: str) -> None:
+    scorer = SelfCertainty().start(Model(name="m", path="m"))
+    run = Run(SEARCHES[name](4), scorer=scorer, vocabulary_size=25, confidence=True)
+    assert run.books.scorer_tokens == 0
+    checked = 0
+    for branch in run.group.branches:
+        ids = branch.ids if branch.trace is None else branch.trace.token_ids
+        forced = [False] * len(ids) if branch.trace is None else branch.trace.forced
+        begin = 0
+        for end, score in zip(branch.step_ends, branch.scores, strict=False):
+            values = [
+                -float(hashed_confidence([*CHAT.prompt_ids, *ids[: place + 1]])[0, 2])
+                for place in range(begin, end)
+                if not forced[place]
+            ]
+            begin = end
+            if values and end <= len(ids):
+                certainty = max(0.0, sum(values) / len(values) - math.log(20))
+                assert score == pytest.approx(certainty / (1 + certainty), abs=1e-3)
+                checked += 1
+    assert checked
