@@ -43,6 +43,8 @@ NEEDED = {
     ("pool", "hub"): ["pool.dataset=some/pool"],
     ("model", "auto"): ["model.path=package:s1x_puzzles/puzzle_base", *S1_DELIMITERS],
     ("scorer", "process_reward"): ["scorer.path=mine", "scorer.convention=qwen"],
+    ("scorer", "outcome_reward"): ["scorer.path=mine"],
+    ("scorer", "llm_judge"): ["scorer.base_urls=[http://127.0.0.1:1/v1]", "scorer.model=judge"],
     ("benchmark", "jsonl"): ["benchmark.path=README.md"],
     **{("import", name): ["import.path=README.md"] for name in ("lm_eval", "inspect", "rows")},
     ("engine", "openai"): ["engine.base_urls=[http://127.0.0.1:1/v1]"],

@@ -18,7 +18,7 @@ MAX_ANY = 100
 MAX_ROOM_LINES = {
     **{"annotate": 900, "benchmark": 2_750, "budget": 1_550, "curve": 1_800, "engine": 3_100},
     **{"evaluate": 1_300, "export": 700, "imports": 1_250, "model": 1_250, "plan": 1_250},
-    **{"pool": 1_050, "report": 4_400, "scorer": 720, "search": 1_250, "selection": 1_900},
+    **{"pool": 1_050, "report": 4_400, "scorer": 850, "search": 1_250, "selection": 1_900},
     **{"serve": 2_800, "traces": 1_650, "train": 2_950, "workers": 1_150, "s1x_puzzles": 1_600},
 }
 MAX_CORE_LINES = 3_500

@@ -51,6 +51,7 @@ def prompt_ids(
     tools: Sequence[Mapping[str, object]] = (),
     thinking: bool = True,
     after: str = "",
+    is_over: bool = False,
 ) -> list[int]:
     """Ids of a conversation in the chat template, up to where the assistant begins to write.
 
@@ -60,11 +61,13 @@ def prompt_ids(
     Args:
         thinking: what a template with the switch `enable_thinking` is told.
         after: markup behind what the template writes.
+        is_over: the assistant has had its turn and writes no more.
     """
     guard = _Guard(tokenizer, list(_texts_in([messages, tools])))
     splits = f"split('{_THOUGHT_END}')" in str(tokenizer.chat_template).replace('"', "'")
     turns = [guard.hidden_turn(message, splits) for message in messages]
-    return guard.encode(_rendered(tokenizer, turns, guard.hidden(tools), thinking) + after)
+    text = _rendered(tokenizer, turns, guard.hidden(tools), thinking, is_over)
+    return guard.encode(text + after)
 
 
 def direct_turn_ids(
@@ -134,12 +137,20 @@ def _opening(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _rendered(
-    tokenizer: PreTrainedTokenizerBase, messages: Any, tools: Any = None, thinking: bool = True
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Any,
+    tools: Any = None,
+    thinking: bool = True,
+    is_over: bool = False,
 ) -> str:
     switch: dict[str, Any] = {_SWITCH: thinking} if _SWITCH in str(tokenizer.chat_template) else {}
     try:
         text = tokenizer.apply_chat_template(
-            messages, tools=tools or None, tokenize=False, add_generation_prompt=True, **switch
+            messages,
+            tools=tools or None,
+            tokenize=False,
+            add_generation_prompt=not is_over,
+            **switch,
         )
     except Exception as error:  # a template is a program: it raises what it likes
         reason = reason_of(error)

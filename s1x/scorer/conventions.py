@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 #: what of the output is the score: two classes behind an MLP or a linear layer (softmax), one value
-#: behind a linear layer (sigmoid), or the first of two words against the second
-MLP, LABELS, VALUE, WORDS = "mlp", "labels", "value", "words"
+#: behind a linear layer (sigmoid; of a step, or of a whole reply), or one word against another
+MLP, LABELS, VALUE, OUTCOME, WORDS = "mlp", "labels", "value", "outcome", "words"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ CONVENTIONS = {
     "math_shepherd": Convention(
         "tags", WORDS, " ки", source="peiyi9979/math-shepherd-mistral-7b-prm"
     ),
+    # a turn of the assistant, and one value behind its last token
+    "outcome": Convention("reply", OUTCOME, source="Skywork/Skywork-Reward-V2-Qwen3-8B"),
     # no text of its own: the tokens of the model that is scored, which has the same tokenizer
     "own_tokens": Convention("tokens", LABELS, source="s1x_puzzles/puzzle_verifier"),
 }
@@ -139,9 +141,19 @@ def _turns(
     return ids, places
 
 
+def _reply(
+    convention: Convention, tokenizer: PreTrainedTokenizerBase, question: str, steps: Sequence[str]
+) -> Marked:
+    reply = {"role": "assistant", "content": "".join(steps)}
+    turns = [{"role": "user", "content": question}, reply]
+    ids = prompt_ids(tokenizer, turns, is_over=True)
+    return ids, [len(ids) - 1]
+
+
 LAYOUTS: dict[str, Callable[[Convention, PreTrainedTokenizerBase, str, Sequence[str]], Marked]] = {
     "chat": _chat,
     "lines": _lines,
     "turns": _turns,
     "tags": _tags,
+    "reply": _reply,
 }

@@ -17,7 +17,7 @@ from s1x.model.chat import thinking_prompt_ids
 from s1x.model.load import load_config, load_tokenizer
 from s1x.model.model import Model
 from s1x.option import option, setting
-from s1x.scorer.conventions import CONVENTIONS, LABELS, MLP, Marked, marked_text
+from s1x.scorer.conventions import CONVENTIONS, LABELS, MLP, OUTCOME, Marked, marked_text
 from s1x.scorer.scorer import LiveScorer, Scored, Scorer
 from s1x.traces.confidence import Confidence
 
@@ -76,6 +76,7 @@ class _LiveProcessReward(LiveScorer):
 
         self.settings, self.own, self.scored = settings, own, scored
         self.convention = CONVENTIONS[settings.convention]
+        self.scores_whole = self.convention.head == OUTCOME
         self.tokenizer = load_tokenizer(own)
         self.reader = load_tokenizer(scored)
         self.name = f"{settings.convention} {own.fingerprint()} {settings.too_long}"
@@ -99,7 +100,11 @@ class _LiveProcessReward(LiveScorer):
             self._refuse_longer(marked[0])
         else:
             texts = [str(self.reader.decode(list(ids[a:b]))) for a, b in pairwise([0, *ends])]
-            marked = self._windows(question, texts)
+            if self.scores_whole:  # a part of a reply has no score
+                marked = [self._marked(question, texts)]
+                self._refuse_longer(marked[0])
+            else:
+                marked = self._windows(question, texts)
         scores = [score for one in marked for score in await self._scores(one)]
         return Scored(tuple(scores), sum(len(ids) for ids, _ in marked))
 

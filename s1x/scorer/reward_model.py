@@ -19,12 +19,12 @@ from transformers import (
 from s1x.errors import UserError
 from s1x.model.load import checkpoint_files, readable
 from s1x.model.model import Model
-from s1x.scorer.conventions import LABELS, MLP, VALUE, WORDS, Convention, Marked, word_id
+from s1x.scorer.conventions import LABELS, MLP, OUTCOME, VALUE, WORDS, Convention, Marked, word_id
 
 #: padded tokens of a batch
 BATCH_TOKENS = 16_384
 #: names of the weights of a head that transformers' own classes do not have
-HEADS = {MLP: "score.", VALUE: "v_head.summary."}
+HEADS = {MLP: "score.", VALUE: "v_head.summary.", OUTCOME: "score."}
 
 
 class RewardModel:
@@ -66,7 +66,7 @@ class RewardModel:
 
     def _shares(self, at: torch.Tensor) -> torch.Tensor:
         """[steps, outputs] → the score of each."""
-        if self.kind == VALUE:
+        if self.kind in (VALUE, OUTCOME):
             return torch.sigmoid(at[:, 0])
         good = 0 if self.kind == WORDS else 1
         pair = at[:, self.word_ids] if self.kind == WORDS else at

@@ -38,11 +38,13 @@ class LiveScorer(ABC):
         num_parameters: of its model, to weigh its tokens by; 0: not known (a server's).
         name: what its scores depend on, for the memory of scores.
         reads_confidence: whether it scores by the confidence of the tokens; others get none.
+        scores_whole: whether it has one score for a trace as it stands, and none for its steps.
     """
 
     num_parameters: int = 0
     name: str = ""
     reads_confidence: bool = False
+    scores_whole: bool = False
 
     @abstractmethod
     async def score(
@@ -112,6 +114,7 @@ class Remembered(LiveScorer):
     def __init__(self, scorer: LiveScorer, folder: Path, journal: str = "auto") -> None:
         self.scorer, self.store = scorer, AnswerStore(folder / "scores.sqlite", journal)
         self.num_parameters, self.name = scorer.num_parameters, scorer.name
+        self.scores_whole = scorer.scores_whole
 
     async def score(
         self,

@@ -87,6 +87,11 @@ class Branch:
             return self.trace.confidence
         return np.concatenate(self.confidence) if self.confidence else None
 
+    def _scores_of_steps(self) -> list[float | None]:
+        """One a step; of a scorer that scores whole traces the last step's alone."""
+        missing = [None] * (len(self.step_ends) - len(self.scores))
+        return [*missing, *(round(score, 4) for score in self.scores)] if self.scores else []
+
     def tree_row(self) -> dict[str, object]:
         """For the viewer of search trees."""
         return {
@@ -95,7 +100,7 @@ class Branch:
             "thinking_tokens": len(self.ids),
             "fork_tokens": self.fork_tokens,
             "step_ends": list(self.step_ends),
-            "scores": [round(score, 4) for score in self.scores],
+            "scores": self._scores_of_steps(),
             "answer": self.answer,
             "weight": self.weight,
             "fate": self.fate,
@@ -248,6 +253,7 @@ class Group:
         if not ends:
             branch.scores = ()
             return
+        ends = ends[-1:] if self.scorer.scores_whole else ends
         if self.scorer.reads_confidence:
             rows = branch.confidence_rows()
             found = await self.scorer.score(self.question, ids, ends, rows)

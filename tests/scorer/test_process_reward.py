@@ -71,6 +71,7 @@ def write(folder: Path, head: str) -> Path:
         "mlp": {"score.0.weight": (32, 32), "score.0.bias": (32,), "score.2.weight": (2, 32)}
         | {"score.2.bias": (2,)},
         "value": {"v_head.summary.weight": (1, 32), "v_head.summary.bias": (1,)},
+        "outcome": {"score.weight": (1, 32)},
     }.get(head, {})
     file = folder / "model.safetensors"
     save_file(load_file(file) | {name: torch.randn(s) for name, s in own.items()}, file)
@@ -142,7 +143,7 @@ def test_text_and_places(folders: dict[str, Path], name: str, text: str) -> None
         assert tokenizer.decode(ids[places[0] + 1]) == "+", "the place before it predicts it"
 
 
-@pytest.mark.parametrize("name", list(CONVENTIONS))
+@pytest.mark.parametrize("name", sorted({*CONVENTIONS} - {"outcome"}))
 def test_scores_equal_an_independent_computation(folders: dict[str, Path], name: str) -> None:
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTokenClassification
 
@@ -314,3 +315,36 @@ def test_scores_are_remembered_by_trace_and_steps(tmp_path: Path) -> None:
     ):
         run_in_loop(live.score(question, ids, ends))
     assert counted.asked == 4
+
+
+def test_an_outcome_reward_model_scores_the_whole_reply(folders: dict[str, Path]) -> None:
+    """As transformers' own class for one value behind the last token has it."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = folders["outcome"]
+    scorer = settings_of(folders, "outcome").start(policy(folders))
+    assert scorer.scores_whole
+    ids, ends = traced(folders)
+    found = run_in_loop(scorer.score(QUESTION, ids, ends))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    reply = "".join(step + "\n\n" for step in STEPS).replace("<extra_0>", "<extra_1>")
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": reply}],
+        tokenize=False,
+    )
+    assert text.endswith("<|im_end|>\n")
+    theirs = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert found.num_tokens == len(theirs)
+    own = _ids_of(folders, reply)
+    plain = run_in_loop(scorer.score(QUESTION, own, [len(own)]))
+    net = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, pad_token_id=tokenizer.pad_token_id
+    ).eval()
+    with torch.inference_mode():
+        wanted = torch.sigmoid(net(torch.tensor([theirs])).logits)[0, 0].item()
+    assert plain.scores == (pytest.approx(wanted, abs=1e-5),)
+    assert len(found.scores) == 1
+
+
+def _ids_of(folders: dict[str, Path], text: str) -> list[int]:
+    return list(load_tokenizer(policy(folders))(text, add_special_tokens=False)["input_ids"])

@@ -41,7 +41,7 @@ function searchTree(branches) {
       if (end <= (b.fork_tokens ?? 0)) return;
       const score = b.scores[step];
       const dot = svg("circle", {cx: x(end), cy: y(b), r: 4, "fill-opacity": score ?? 0});
-      const told = `step ${step + 1}, ${end} tokens` + (score === undefined ? "" : `, score ${score.toFixed(2)}`);
+      const told = `step ${step + 1}, ${end} tokens` + ((score ?? null) === null ? "" : `, score ${score.toFixed(2)}`);
       dot.append(svg("title", {}, told));
       lane.append(dot);
     });
