@@ -21,6 +21,10 @@
 # checkpoint, an evaluation closes its stores. The job is then queued again and goes on where it was.
 
 set -u
+command -v ray >/dev/null || {
+    echo "there is no ray on the PATH: activate the environment that has s1x and its extra ray first" >&2
+    exit 1
+}
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 step() { srun --overlap --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=0 "$@"; }
 

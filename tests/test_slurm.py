@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -134,6 +135,8 @@ def test_the_example_starts_ray_trains_evaluates_and_goes_on_when_requeued(tmp_p
     options = ["--nodes=2", "--cpus-per-task=1", "--gpus-per-node=0", "--signal=B:TERM@60"]
     options += ["--oversubscribe", f"--output={log}", "--parsable"]
     with slurm_cluster.cluster(tmp_path / "slurm", num_nodes=2) as env:
+        # as in an environment that was activated
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
 
         def call(*words: str) -> str:
             done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True)
