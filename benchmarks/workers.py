@@ -1,10 +1,11 @@
 """Two engines on two processors against one on one (issue: many engines).
 
-python benchmarks/workers.py [--prompts 128] [--rounds 3]
+python benchmarks/workers.py [--prompts 160] [--rounds 3]
 
 A random model of 4 layers of width 256 on engine=transformers, one thread each, under workers=ray:
 one replica and two in turns, models loaded beforehand, an empty store each time. The bar is 1.6
-times the tokens/s. It means something only on a machine that does nothing else.
+times the tokens/s. It means something only on a machine that does nothing else, and with
+more prompts than two engines have in flight.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def tokens_per_second(model: Model, num_replicas: int, num_prompts: int, seed: i
 def main() -> None:
     """Measures and tells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--prompts", type=int, default=128)
+    parser.add_argument("--prompts", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
